@@ -1,0 +1,120 @@
+// Every setting: default, unit, environment name and trade-off. Parsed once by main.ts or cli/, frozen, passed down.
+// docs/settings.md is generated from SETTINGS.
+
+import { z } from 'zod'
+import { RefoldError } from './errors.ts'
+
+type Setting<T> = { env: string; parse: z.ZodType<T, string | undefined>; unit: string; about: string; secret?: true }
+
+const text = (fallback: string) => z.string().default(fallback)
+const whole = (fallback: number, min: number, max: number) => z.coerce.number<string>().int().min(min).max(max).default(fallback)
+const flag = (fallback: boolean) =>
+  z
+    .enum(['true', 'false'])
+    .default(fallback ? 'true' : 'false')
+    .transform((word) => word === 'true')
+
+const setting = <T>(env: string, parse: z.ZodType<T, string | undefined>, unit: string, about: string, secret?: true): Setting<T> =>
+  secret ? { env, parse, unit, about, secret } : { env, parse, unit, about }
+
+export const SETTINGS = {
+  kafkaBrokers: setting('KAFKA_BROKERS', z.string().optional(), 'host:port,…', 'Kafka to use; without it, the local stack.'),
+  registryUrl: setting(
+    'SCHEMA_REGISTRY_URL',
+    z.string().optional(),
+    'URL',
+    'Confluent-compatible registry, with its path (Apicurio: /apis/ccompat/v7).',
+  ),
+  databaseUrl: setting('DATABASE_URL', z.string().optional(), 'URL', 'Postgres to use; without it, the local stack.', true),
+  redisUrl: setting('REDIS_URL', z.string().optional(), 'URL', 'Redis to use; without it, the local stack.', true),
+  apiTokens: setting(
+    'REFOLD_API_TOKENS',
+    z.string().optional(),
+    'token=tenant,…',
+    "API tokens and the tenant each stands for; without it, the local stack's development token.",
+    true,
+  ),
+  topicPrefix: setting(
+    'REFOLD_TOPIC_PREFIX',
+    text('refold'),
+    'name',
+    'First part of all topic and group names; two installations on one Kafka need two.',
+  ),
+  partitions: setting(
+    'REFOLD_PARTITIONS',
+    whole(12, 1, 1000),
+    'partitions',
+    'Of the events topic, pinned when it is made. More allow more readers; each costs a checkpoint row and memory.',
+  ),
+  replication: setting('REFOLD_REPLICATION', whole(1, 1, 9), 'replicas', 'Of each topic; 3 with min.insync.replicas 2 survives a broker.'),
+  createTopics: setting(
+    'REFOLD_CREATE_TOPICS',
+    flag(true),
+    'true|false',
+    'Make missing topics at start-up; false where an administrator makes them.',
+  ),
+  host: setting('REFOLD_HOST', text('127.0.0.1'), 'address', 'Address the API listens on.'),
+  port: setting('REFOLD_PORT', whole(8080, 0, 65535), 'port', 'Port of the API; 0 takes a free one.'),
+  databaseConnections: setting(
+    'REFOLD_DATABASE_CONNECTIONS',
+    whole(8, 1, 200),
+    'connections',
+    "Of one role's pool. More help only while Postgres has idle cores.",
+  ),
+  recorderBatch: setting(
+    'REFOLD_RECORDER_BATCH',
+    whole(5000, 1, 100_000),
+    'records',
+    'Most records in one recorder transaction. Larger is faster in catch-up and holds more memory.',
+  ),
+  fetchWait: setting(
+    'REFOLD_FETCH_WAIT',
+    whole(200, 10, 5000),
+    'ms',
+    'How long a fetch waits for data. Delivery does not wait for it; seeks and shutdown do.',
+  ),
+  groupSession: setting(
+    'REFOLD_GROUP_SESSION',
+    whole(10_000, 1000, 300_000),
+    'ms',
+    'Session timeout of consumer groups: how soon the partitions of a dead process are taken over.',
+  ),
+  groupHeartbeat: setting(
+    'REFOLD_GROUP_HEARTBEAT',
+    whole(1000, 100, 60_000),
+    'ms',
+    'Heartbeat of consumer groups; below a third of the session.',
+  ),
+  stuckAfter: setting(
+    'REFOLD_STUCK_AFTER',
+    whole(15_000, 1000, 600_000),
+    'ms',
+    'With lag and no progress for so long, a reader builds its client anew and readiness turns red.',
+  ),
+  logLevel: setting(
+    'REFOLD_LOG_LEVEL',
+    z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'),
+    'level',
+    'Lowest level of log line written.',
+  ),
+} as const
+
+type Settings = typeof SETTINGS
+export type Config = { readonly [K in keyof Settings]: Settings[K] extends Setting<infer T> ? T : never }
+
+/** Reads all settings from `env`; the error names each bad one. An empty value counts as unset. */
+export function readConfig(env: Readonly<Record<string, string | undefined>>, overrides: Partial<Config> = {}): Config {
+  const faults: string[] = []
+  const values: Record<string, unknown> = {}
+  for (const [key, { env: name, parse }] of Object.entries(SETTINGS)) {
+    const given = env[name] === '' ? undefined : env[name]
+    const result = (parse as z.ZodType<unknown, string | undefined>).safeParse(given)
+    if (result.success) values[key] = result.data
+    else faults.push(`${name}=${given}: ${result.error.issues.map((issue) => issue.message).join(', ')}`)
+  }
+  const config = { ...values, ...overrides } as Config
+  if (faults.length === 0 && config.groupHeartbeat * 3 > config.groupSession)
+    faults.push('REFOLD_GROUP_HEARTBEAT must be at most a third of REFOLD_GROUP_SESSION')
+  if (faults.length > 0) throw new RefoldError('config-invalid', faults.join('; '))
+  return Object.freeze(config)
+}

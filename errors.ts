@@ -1,0 +1,144 @@
+// The catalogue: every error a person can meet, with what to do about it. docs/errors.md is generated from it.
+
+type Entry = {
+  /** What is wrong, in one sentence without a full stop. */
+  title: string
+  /** What the reader of the message can do. */
+  help: string
+  /** True when the same call may succeed later without anybody changing anything. */
+  retryable: boolean
+}
+
+export const CATALOGUE = {
+  'config-invalid': {
+    title: 'A setting is not valid',
+    help: 'Correct the environment variable named in the detail; docs/settings.md lists them all.',
+    retryable: false,
+  },
+  'part-missing': {
+    title: 'Something this machine needs is missing',
+    help: 'Install what the detail names, with the command it gives.',
+    retryable: false,
+  },
+  'stack-not-running': {
+    title: 'No servers are known here',
+    help: 'Start them with `npm run refold -- stack up`, or give KAFKA_BROKERS, SCHEMA_REGISTRY_URL, DATABASE_URL and REDIS_URL.',
+    retryable: false,
+  },
+  'stack-failed': {
+    title: 'A server of the local stack did not start',
+    help: 'Read its log with `npm run refold -- stack logs <server>`.',
+    retryable: true,
+  },
+  'log-unavailable': {
+    title: 'The log does not answer',
+    help: 'Check that Kafka runs at KAFKA_BROKERS; appends go on by themselves once it is back.',
+    retryable: true,
+  },
+  'log-append-too-large': {
+    title: 'A record is larger than the topic takes',
+    help: 'Make the payload smaller (limit: 1,000,000 bytes), or store it elsewhere and send its address.',
+    retryable: false,
+  },
+  'log-topic-missing': {
+    title: 'A topic does not exist',
+    help: 'Start a recorder once with REFOLD_CREATE_TOPICS=true, or create the topic as docs/operations.md shows.',
+    retryable: false,
+  },
+  'log-replaced': {
+    title: 'The log is not the one this database was folded from',
+    help: 'Point KAFKA_BROKERS and DATABASE_URL at servers that belong together, or give Refold an empty database; docs/operations.md#log-replaced.',
+    retryable: false,
+  },
+  'log-closed': {
+    title: 'The log was closed while an append waited',
+    help: 'Send the same event again, with the same id.',
+    retryable: true,
+  },
+  'registry-unavailable': {
+    title: 'The schema registry does not answer',
+    help: 'Check SCHEMA_REGISTRY_URL; records with known schemas go on, others wait.',
+    retryable: true,
+  },
+  'schema-unknown': {
+    title: 'No schema has this id',
+    help: 'Register the schema first; the id is in bytes 1 to 4 of the record.',
+    retryable: false,
+  },
+  'schema-incompatible': {
+    title: 'A schema does not fit the ones before it',
+    help: 'Only add fields with a default (BACKWARD compatibility); docs/producing.md shows how.',
+    retryable: false,
+  },
+  'database-unavailable': {
+    title: 'Postgres does not answer',
+    help: 'Check DATABASE_URL; events are still taken in, reads come back with the database.',
+    retryable: true,
+  },
+  'migration-failed': {
+    title: 'The database could not be brought to this version',
+    help: 'Read the cause; nothing was changed, the step was rolled back.',
+    retryable: false,
+  },
+  'request-invalid': {
+    title: 'The request is not valid',
+    help: 'Correct what `errors` names; /openapi.json has the shapes.',
+    retryable: false,
+  },
+  'event-invalid': { title: 'An event is not valid', help: 'Correct the field the detail names and send it again.', retryable: false },
+  'name-reserved': {
+    title: "Event names that begin with workflow. action. timer. wait. are Refold's own",
+    help: 'Choose another name, or use the command for it (cancel, pause, resume, terminate).',
+    retryable: false,
+  },
+  unauthenticated: {
+    title: 'The request carries no valid token',
+    help: 'Send `Authorization: Bearer <token>`; `npm run refold -- stack status` prints the development token.',
+    retryable: false,
+  },
+  'not-found': {
+    title: 'There is no such thing',
+    help: "Check the id and the token's tenant; a thing just written may need `minPosition` to be seen.",
+    retryable: false,
+  },
+  'position-not-reached': {
+    title: 'The reads have not come to this position yet',
+    help: 'Ask again, or wait with `Prefer: wait=10`; the gap is in the detail.',
+    retryable: true,
+  },
+  'map-invalid': {
+    title: 'The import map is not valid',
+    help: 'Compare it with examples/permit-log/map.json; the detail names the key.',
+    retryable: false,
+  },
+  'import-failed': {
+    title: 'The import stopped',
+    help: 'Run the same command again: what is in already is recognised by its id.',
+    retryable: true,
+  },
+  usage: { title: 'The command was not understood', help: 'See `npm run refold -- --help`.', retryable: false },
+  internal: { title: 'Refold made a mistake', help: 'Report it with the log lines around it.', retryable: true },
+} as const satisfies Record<string, Entry>
+
+export type ErrorCode = keyof typeof CATALOGUE
+
+/** An error from the catalogue. `message` = title, detail and what to do; `cause` keeps what lay beneath. */
+export class RefoldError extends Error {
+  override readonly name = 'RefoldError'
+  readonly code: ErrorCode
+  readonly detail: string
+  readonly retryable: boolean
+
+  constructor(code: ErrorCode, detail: string, options?: { cause?: unknown }) {
+    const entry = CATALOGUE[code]
+    super(`${entry.title}: ${detail}. ${entry.help}`, options)
+    this.code = code
+    this.detail = detail
+    this.retryable = entry.retryable
+  }
+}
+
+/** Anything thrown, as an Error. */
+export function asError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(String(thrown))
+}
