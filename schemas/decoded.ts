@@ -13,6 +13,7 @@ export type QuarantineReason =
   | 'bad-id' // an id that is not a lower-case UUID
   | 'bad-date' // created_at outside years 1 to 9999
   | 'bad-payload' // payload is not JSON
+  | 'bad-decision' // decision or decision_chain malformed
   | 'bad-name' // event_name or tenant empty or malformed
   | 'transactional' // written inside a Kafka transaction
   | 'wrong-key' // record key is not execution_id
