@@ -1,0 +1,184 @@
+// produce → log → accept → [recorder] → audit, verdicts, executions → REST
+//
+// Owns: turning each batch of one partition into one Postgres transaction. Doesn't own: fetching (kafka/), SQL
+// (postgres/recorder-store.ts), the rules (workflow/accept.ts). Called by the log's reader; calls the store.
+//
+// R1  The checkpoint moves first, by compare-and-set; a batch whose checkpoint somebody else moved is thrown away.
+// R2  Verdicts, audit, heads and executions of a batch are stored together with the checkpoint, or not at all.
+// R3  A record is judged once: by what the log said before it, never by what other partitions or batches hold.
+// R4  A registry or a database that is down is not a verdict: the batch fails and is read again.
+
+import type { Decoded } from '../schemas/decoded.ts'
+import type { WorkflowEvent } from '../schemas/generated.ts'
+import { accept, BLANK_HEAD, type Head, inspect, type Judged, type Quarantined } from '../workflow/accept.ts'
+import type { Classified } from '../workflow/events.ts'
+import { applyEvent, computedStates, type ExecutionState, initial } from '../workflow/execution.ts'
+import type { LogBatch, LogHandler, LogRecord } from '../kafka/log.ts'
+import type { Watch } from '../watch.ts'
+
+/** What is known of an execution before a batch: its head, its state, and the content of ids asked about. */
+export type Known = { head: Head; state: ExecutionState; contents: ReadonlyMap<string, string> }
+
+/** Which execution, and which event ids of it, a batch touches. */
+export type Need = { tenant: string; executionId: string; eventIds: string[] }
+
+export type AuditRow = {
+  event: WorkflowEvent
+  seq: number
+  from: string
+  to: string
+  content: string
+  partition: number
+  offset: number
+  appendedAt: number
+}
+
+export type VerdictRow = { verdict: Exclude<Judged, { verdict: 'accepted' }> | Quarantined; record: LogRecord; event?: WorkflowEvent }
+
+export type Folded = { tenant: string; executionId: string; partition: number; offset: number; head: Head; state: ExecutionState }
+
+export type BatchResult = { audit: AuditRow[]; verdicts: VerdictRow[]; executions: Folded[] }
+
+/** The compare-and-set that opens a batch's transaction; `last` is the newest record it covers, if it has any. */
+export type CheckpointMove = { partition: number; from: number; next: number; last?: LogRecord }
+
+export type RecorderTransaction = {
+  /** Executions that are new are left out. */
+  read(needs: readonly Need[]): Promise<Map<string, Known>>
+  write(result: BatchResult): Promise<void>
+}
+
+/** The recorder's port to Postgres. */
+export type RecorderStore = {
+  checkpoint(partition: number): Promise<number>
+  /** Runs `work` between the moved checkpoint and the commit; `overtaken` when the checkpoint is not at `move.from`. */
+  transaction(move: CheckpointMove, work: (transaction: RecorderTransaction) => Promise<void>): Promise<'stored' | 'overtaken'>
+}
+
+/** The recorder's port to the schemas: decodes what it knows, learns what it doesn't. */
+export type RecorderSchemas = {
+  decode(bytes: Uint8Array | null): Decoded
+  /** Gets a schema by its id, from the database or the registry, and keeps its text; `unknown` if there is none. */
+  learn(schemaId: number): Promise<'learnt' | 'unknown'>
+}
+
+export type RecorderOptions = { store: RecorderStore; schemas: RecorderSchemas; partitions: number; watch: Watch }
+
+/** How an execution is named in maps; no tenant has a control character. */
+export const executionKey = (tenant: string, executionId: string) => `${tenant}\n${executionId}`
+
+type Inspected = { record: LogRecord; event?: WorkflowEvent; result: Classified | Quarantined }
+
+async function decodeWith(schemas: RecorderSchemas, record: LogRecord): Promise<Exclude<Decoded, { state: 'schema-needed' }>> {
+  const decoded = schemas.decode(record.value)
+  if (decoded.state !== 'schema-needed') return decoded
+  const { schemaId } = decoded
+  const unknown = { state: 'unreadable', reason: 'schema-unknown', detail: `the registry has no schema ${schemaId}` } as const
+  if ((await schemas.learn(schemaId)) === 'unknown') return unknown
+  const again = schemas.decode(record.value)
+  return again.state === 'schema-needed' ? unknown : again
+}
+
+async function inspectAll({ schemas, partitions }: RecorderOptions, records: readonly LogRecord[]): Promise<Inspected[]> {
+  const all: Inspected[] = []
+  for (const record of records) {
+    const decoded = await decodeWith(schemas, record)
+    const result = inspect(decoded, record, partitions)
+    all.push(decoded.state === 'event' ? { record, event: decoded.event, result } : { record, result })
+  }
+  return all
+}
+
+function needsOf(inspected: readonly Inspected[]): Need[] {
+  const needs = new Map<string, Need>()
+  for (const { result } of inspected) {
+    if ('verdict' in result) continue
+    const { tenant, execution_id: executionId, event_id: eventId } = result.event
+    const key = executionKey(tenant, executionId)
+    const need = needs.get(key)
+    if (need) need.eventIds.push(eventId)
+    else needs.set(key, { tenant, executionId, eventIds: [eventId] })
+  }
+  return [...needs.values()]
+}
+
+/** An execution while a batch is folded: what was known, and what the batch added. */
+class Execution {
+  readonly #contents: Map<string, string>
+  head: Head
+  state: ExecutionState
+  offset = -1
+
+  constructor(known: Known | undefined, tenant: string, executionId: string) {
+    this.head = known?.head ?? BLANK_HEAD
+    this.state = known?.state ?? initial(tenant, executionId)
+    this.#contents = new Map(known?.contents)
+  }
+
+  /** Judges one record and, if it is accepted, folds it in. */
+  take(classified: Classified, record: LogRecord): AuditRow | VerdictRow {
+    const { event, content } = classified
+    const verdict = accept(classified, this.head, this.#contents.get(event.event_id), record.appendedAt)
+    if (verdict.verdict !== 'accepted') return { verdict, record, event }
+    const { from, to } = computedStates(this.state, event)
+    this.head = verdict.head
+    this.state = applyEvent(this.state, { event, seq: verdict.seq, appendedAt: record.appendedAt })
+    this.#contents.set(event.event_id, content)
+    this.offset = record.offset
+    return { event, seq: verdict.seq, from, to, content, partition: record.partition, offset: record.offset, appendedAt: record.appendedAt }
+  }
+}
+
+/** Folds a batch in memory: R3. Pure, but for the maps it makes. */
+function foldBatch(inspected: readonly Inspected[], known: ReadonlyMap<string, Known>): BatchResult {
+  const audit: AuditRow[] = []
+  const verdicts: VerdictRow[] = []
+  const executions = new Map<string, Execution>()
+  for (const { record, event, result } of inspected) {
+    if ('verdict' in result) {
+      verdicts.push(event ? { verdict: result, record, event } : { verdict: result, record })
+      continue
+    }
+    const { tenant, execution_id: executionId } = result.event
+    const key = executionKey(tenant, executionId)
+    let execution = executions.get(key)
+    if (!execution) executions.set(key, (execution = new Execution(known.get(key), tenant, executionId)))
+    const row = execution.take(result, record)
+    if ('verdict' in row) verdicts.push(row)
+    else audit.push(row)
+  }
+  const partition = inspected[0]?.record.partition ?? -1
+  const folded = [...executions.values()]
+    .filter((execution) => execution.offset >= 0)
+    .map(({ head, state, offset }) => ({ tenant: state.tenant, executionId: state.executionId, partition, offset, head, state }))
+  return { audit, verdicts, executions: folded }
+}
+
+/** The handler that a group of readers on the events topic runs. */
+export function createRecorder(options: RecorderOptions): LogHandler {
+  const { store, watch } = options
+
+  async function record(batch: LogBatch): Promise<number> {
+    const began = performance.now()
+    const { partition, from, next } = batch
+    const inspected = await inspectAll(options, batch.records)
+    const last = batch.records.at(-1)
+    let counts = { accepted: 0, refused: 0 }
+    const outcome = await store.transaction(last ? { partition, from, next, last } : { partition, from, next }, async (transaction) => {
+      const needs = needsOf(inspected)
+      const known = needs.length > 0 ? await transaction.read(needs) : new Map<string, Known>()
+      const result = foldBatch(inspected, known)
+      counts = { accepted: result.audit.length, refused: result.verdicts.length }
+      if (inspected.length > 0) await transaction.write(result)
+    })
+    if (outcome === 'overtaken') {
+      watch.emit('recorder:batch:overtaken', { partition, expected: from })
+      return store.checkpoint(partition)
+    }
+    const ms = performance.now() - began
+    watch.emit('recorder:batch:stored', { partition, next, highWatermark: batch.highWatermark, ...counts, ms })
+    return next
+  }
+
+  return { checkpoint: (partition) => store.checkpoint(partition), batch: record }
+}

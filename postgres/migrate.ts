@@ -1,0 +1,58 @@
+// Brings a database to this version: the files of migrations/, in order of their names, each in one transaction, forward
+// only. A file that ran is never edited: its digest is kept and compared.
+
+import { createHash } from 'node:crypto'
+import { readdir, readFile } from 'node:fs/promises'
+import type { Pool, PoolClient } from 'pg'
+import { RefoldError } from '../errors.ts'
+import { inTransaction } from './pool.ts'
+
+/** Any number of processes may migrate at once; this advisory lock lets one pass at a time. */
+const LOCK = 0x5265666f
+
+const FOLDER = new URL('./migrations/', import.meta.url)
+
+type Migration = { name: string; sql: string; digest: string }
+
+async function migrations(): Promise<Migration[]> {
+  const names = (await readdir(FOLDER)).filter((name) => name.endsWith('.sql')).toSorted()
+  return Promise.all(
+    names.map(async (name) => {
+      const sql = await readFile(new URL(name, FOLDER), 'utf8')
+      return { name, sql, digest: createHash('sha256').update(sql).digest('hex') }
+    }),
+  )
+}
+
+async function applied(client: PoolClient): Promise<Map<string, string>> {
+  await client.query(`CREATE TABLE IF NOT EXISTS public.refold_migrations (
+    name text PRIMARY KEY, digest text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())`)
+  const { rows } = await client.query<{ name: string; digest: string }>('SELECT name, digest FROM public.refold_migrations')
+  return new Map(rows.map(({ name, digest }) => [name, digest]))
+}
+
+async function apply(pool: Pool, { name, sql, digest }: Migration): Promise<boolean> {
+  try {
+    return await inTransaction(pool, async (client) => {
+      await client.query('SELECT pg_advisory_xact_lock($1)', [LOCK])
+      const known = (await applied(client)).get(name)
+      if (known !== undefined) {
+        if (known !== digest) throw new RefoldError('migration-failed', `${name} is not the file that ran on this database`)
+        return false
+      }
+      await client.query(sql)
+      await client.query('INSERT INTO public.refold_migrations (name, digest) VALUES ($1, $2)', [name, digest])
+      return true
+    })
+  } catch (cause) {
+    if (cause instanceof RefoldError) throw cause
+    throw new RefoldError('migration-failed', `${name}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause })
+  }
+}
+
+/** Applies what is missing; returns the names applied. Needs a role that may create schemas and roles. */
+export async function migrate(pool: Pool): Promise<string[]> {
+  const done: string[] = []
+  for (const migration of await migrations()) if (await apply(pool, migration)) done.push(migration.name)
+  return done
+}

@@ -1,0 +1,57 @@
+// Connections to Postgres. Two roles stand behind them (migration 0003): refold_engine writes, refold_api reads one tenant.
+
+import { Pool, type PoolClient } from 'pg'
+import { RefoldError } from '../errors.ts'
+
+export type PgPoolOptions = {
+  /** Most connections. */
+  max: number
+  /** Shown in pg_stat_activity. */
+  name: string
+  /** Role every connection takes; without it, the one that logs in. */
+  role?: 'refold_engine' | 'refold_api'
+}
+
+/** A pool of plain pg connections: for COPY, LISTEN and the recorder's transactions. Opens none until asked. */
+export function createPgPool(databaseUrl: string, { max, name, role }: PgPoolOptions): Pool {
+  const pool = new Pool({
+    connectionString: databaseUrl,
+    max,
+    application_name: name,
+    connectionTimeoutMillis: 10_000,
+    idleTimeoutMillis: 60_000,
+    ...(role ? { options: `-c role=${role}` } : {}),
+  })
+  // A connection that breaks while idle is dropped by the pool; the next query opens another.
+  pool.on('error', () => undefined)
+  return pool
+}
+
+/** Runs `work` in one transaction of one connection. An error rolls back; a broken connection is thrown away. */
+export async function inTransaction<T>(pool: Pool, work: (client: PoolClient) => Promise<T>): Promise<T> {
+  const client = await connect(pool)
+  let broken = true
+  try {
+    await client.query('BEGIN')
+    const result = await work(client)
+    await client.query('COMMIT')
+    broken = false
+    return result
+  } catch (error) {
+    await client.query('ROLLBACK').then(
+      () => (broken = false),
+      () => undefined,
+    )
+    throw error
+  } finally {
+    client.release(broken)
+  }
+}
+
+async function connect(pool: Pool): Promise<PoolClient> {
+  try {
+    return await pool.connect()
+  } catch (cause) {
+    throw new RefoldError('database-unavailable', cause instanceof Error ? cause.message : String(cause), { cause })
+  }
+}

@@ -1,0 +1,293 @@
+// produce → log → accept → recorder → [Postgres] → REST
+//
+// The recorder's transactions (its port: RecorderStore in consumers/recorder.ts). The checkpoint's compare-and-set is the
+// first statement, so that of two recorders on one partition the second waits for the row and then finds itself overtaken.
+
+import type { Pool, PoolClient } from 'pg'
+import type {
+  AuditRow,
+  BatchResult,
+  CheckpointMove,
+  Folded,
+  Known,
+  Need,
+  RecorderStore,
+  RecorderTransaction,
+  VerdictRow,
+} from '../consumers/recorder.ts'
+import { executionKey } from '../consumers/recorder.ts'
+import { recordDigest } from './record-digest.ts'
+import type { Head } from '../workflow/accept.ts'
+import { type ExecutionState, type ExecutionStatus, initial } from '../workflow/execution.ts'
+import { isJsonObject, parseJson } from '../workflow/json.ts'
+import { bytea, copyInto, type CopyValue, timestamp } from './copy.ts'
+import { foldHistory } from './history.ts'
+import { inTransaction } from './pool.ts'
+
+export const READER = 'recorder'
+
+/** Channel on which each moved checkpoint is told, as `<partition>:<next>`, when its transaction commits. */
+export const RECORDED_CHANNEL = 'refold_recorded'
+
+const MOVE = `
+  WITH moved AS (
+    UPDATE refold.checkpoints
+    SET next_offset = $3, last_offset = coalesce($4, last_offset), last_digest = coalesce($5, last_digest), moved_at = now()
+    WHERE reader = '${READER}' AND partition = $1 AND next_offset = $2
+    RETURNING partition, next_offset)
+  SELECT pg_notify('${RECORDED_CHANNEL}', partition || ':' || next_offset) FROM moved`
+
+const HEADS = `
+  SELECT h.tenant, h.execution_id, h.seq, h.phase, h.decision, h.next_chain, h.open_timers::text AS open_timers,
+         e.status, e.current_state, e.data::text AS data, e.workflow_name, e.workflow_version, e.business_key, e.correlation_id, e.last_seq,
+         e.result::text AS result, e.error::text AS error,
+         (extract(epoch FROM e.opened_at) * 1000)::bigint AS opened_at, (extract(epoch FROM e.changed_at) * 1000)::bigint AS changed_at
+  FROM unnest($1::text[], $2::uuid[]) AS wanted (tenant, execution_id)
+  JOIN refold.execution_heads h USING (tenant, execution_id)
+  LEFT JOIN refold_derived_g1.workflow_executions e USING (tenant, execution_id)`
+
+const CONTENTS = `
+  SELECT e.tenant, e.execution_id, e.event_id, encode(e.content, 'hex') AS content
+  FROM unnest($1::text[], $2::uuid[], $3::uuid[]) AS wanted (tenant, execution_id, event_id)
+  JOIN refold.workflow_events e USING (tenant, execution_id, event_id)`
+
+const PUT_HEADS = `
+  INSERT INTO refold.execution_heads AS h (tenant, execution_id, partition, seq, phase, decision, next_chain, open_timers)
+  SELECT * FROM unnest($1::text[], $2::uuid[], $3::int[], $4::bigint[], $5::text[], $6::int[], $7::text[], $8::json[])
+  ON CONFLICT (tenant, execution_id) DO UPDATE SET seq = excluded.seq, phase = excluded.phase, decision = excluded.decision,
+    next_chain = excluded.next_chain, open_timers = excluded.open_timers`
+
+const PUT_EXECUTIONS = `
+  INSERT INTO refold_derived_g1.workflow_executions AS e (tenant, execution_id, partition, status, current_state, data, last_seq,
+    last_offset, workflow_name, workflow_version, business_key, correlation_id, result, error, opened_at, changed_at)
+  SELECT * FROM unnest($1::text[], $2::uuid[], $3::int[], $4::text[], $5::text[], $6::json[], $7::bigint[], $8::bigint[],
+    $9::text[], $10::text[], $11::text[], $12::text[], $13::json[], $14::json[], $15::timestamptz[], $16::timestamptz[])
+  ON CONFLICT (tenant, execution_id) DO UPDATE SET status = excluded.status, current_state = excluded.current_state,
+    data = excluded.data, last_seq = excluded.last_seq, last_offset = excluded.last_offset, workflow_name = excluded.workflow_name,
+    workflow_version = excluded.workflow_version, business_key = excluded.business_key, correlation_id = excluded.correlation_id,
+    result = excluded.result, error = excluded.error, changed_at = excluded.changed_at`
+
+type HeadRow = {
+  tenant: string
+  execution_id: string
+  seq: string
+  phase: Head['phase']
+  decision: number
+  next_chain: string
+  open_timers: string
+  last_seq: string | null
+  status: ExecutionStatus
+  current_state: string
+  data: string
+  workflow_name: string | null
+  workflow_version: string | null
+  business_key: string | null
+  correlation_id: string | null
+  result: string | null
+  error: string | null
+  opened_at: string
+  changed_at: string
+}
+
+const jsonText = (value: unknown) => (value === null || value === undefined ? null : JSON.stringify(value))
+const fromJson = (text: string | null): unknown => (text === null ? null : parseJson(text))
+
+function headOf(row: HeadRow): Head {
+  const timers = fromJson(row.open_timers) as Record<string, number>
+  return {
+    seq: Number(row.seq),
+    phase: row.phase,
+    decision: row.decision,
+    nextChain: row.next_chain,
+    openTimers: new Map(Object.entries(timers).map(([timer, due]) => [Number(timer), due])),
+  }
+}
+
+function stateOf(row: HeadRow): ExecutionState {
+  const data = fromJson(row.data)
+  return {
+    ...initial(row.tenant, row.execution_id),
+    mode: row.phase === 'driven' ? 'driven' : 'folded',
+    status: row.status,
+    currentState: row.current_state,
+    data: isJsonObject(data) ? data : {},
+    seq: Number(row.seq),
+    workflow: row.workflow_name,
+    version: row.workflow_version,
+    key: row.business_key,
+    correlationId: row.correlation_id,
+    result: fromJson(row.result),
+    error: fromJson(row.error),
+    openedAt: Number(row.opened_at),
+    changedAt: Number(row.changed_at),
+  }
+}
+
+async function readKnown(client: PoolClient, needs: readonly Need[]): Promise<Map<string, Known>> {
+  const { rows } = await client.query<HeadRow>({
+    name: 'recorder-heads',
+    text: HEADS,
+    values: [needs.map((need) => need.tenant), needs.map((need) => need.executionId)],
+  })
+  const contents = new Map<string, Map<string, string>>()
+  for (const row of rows) contents.set(executionKey(row.tenant, row.execution_id), new Map())
+  const asked = needs.flatMap((need) =>
+    contents.has(executionKey(need.tenant, need.executionId)) ? need.eventIds.map((eventId) => ({ ...need, eventId })) : [],
+  )
+  if (asked.length > 0) await readContents(client, asked, contents)
+  const known = new Map<string, Known>()
+  for (const row of rows) {
+    const key = executionKey(row.tenant, row.execution_id)
+    const head = headOf(row)
+    // A derived row may be missing or behind (tables restored, a generation not yet filled); the audit never is.
+    const state = row.last_seq === row.seq ? stateOf(row) : await foldHistory(client, row.tenant, row.execution_id)
+    known.set(key, { head, state, contents: contents.get(key) ?? new Map() })
+  }
+  return known
+}
+
+async function readContents(
+  client: PoolClient,
+  asked: readonly { tenant: string; executionId: string; eventId: string }[],
+  contents: ReadonlyMap<string, Map<string, string>>,
+): Promise<void> {
+  const { rows } = await client.query<{ tenant: string; execution_id: string; event_id: string; content: string }>({
+    name: 'recorder-contents',
+    text: CONTENTS,
+    values: [asked.map((ask) => ask.tenant), asked.map((ask) => ask.executionId), asked.map((ask) => ask.eventId)],
+  })
+  for (const row of rows) contents.get(executionKey(row.tenant, row.execution_id))?.set(row.event_id, row.content)
+}
+
+const AUDIT_COLUMNS = (
+  'tenant execution_id seq event_id event_name event_type from_state to_state user_id payload created_at causation_id ' +
+  'correlation_id workflow_name business_key decision content partition log_offset appended_at'
+).split(' ')
+
+function auditRow({ event, seq, from, to, content, partition, offset, appendedAt }: AuditRow): CopyValue[] {
+  return [
+    event.tenant,
+    event.execution_id,
+    seq,
+    event.event_id,
+    event.event_name,
+    event.event_type,
+    from,
+    to,
+    event.user_id,
+    event.payload,
+    timestamp(event.created_at),
+    event.causation_id,
+    event.correlation_id,
+    event.workflow_name,
+    event.business_key,
+    event.decision,
+    `\\x${content}`,
+    partition,
+    offset,
+    timestamp(appendedAt),
+  ]
+}
+
+const VERDICT_COLUMNS =
+  'partition log_offset verdict reason detail tenant execution_id event_id event_name record_key record_value appended_at'.split(' ')
+
+/** Characters kept of a text that hostile bytes may have made long. */
+const LONGEST_TEXT = 1000
+
+/** Text from a hostile record as Postgres can hold it: no NUL, no half surrogate pairs, not without end. */
+function storable(text: string | undefined): string | null {
+  return text === undefined ? null : text.slice(0, LONGEST_TEXT).replaceAll('\0', '\ufffd').toWellFormed()
+}
+
+function verdictRow({ verdict, record, event }: VerdictRow): CopyValue[] {
+  const kept = verdict.verdict !== 'duplicate'
+  return [
+    record.partition,
+    record.offset,
+    verdict.verdict,
+    verdict.reason,
+    storable(verdict.detail),
+    storable(event?.tenant),
+    storable(event?.execution_id),
+    storable(event?.event_id),
+    storable(event?.event_name),
+    kept && record.key ? bytea(record.key) : null,
+    kept && record.value ? bytea(record.value) : null,
+    timestamp(record.appendedAt),
+  ]
+}
+
+async function putFolded(client: PoolClient, folded: readonly Folded[]): Promise<void> {
+  if (folded.length === 0) return
+  const column = <T>(pick: (one: Folded) => T) => folded.map(pick)
+  const identity = [column((one) => one.tenant), column((one) => one.executionId), column((one) => one.partition)]
+  await client.query({
+    name: 'recorder-put-heads',
+    text: PUT_HEADS,
+    values: [
+      ...identity,
+      column(({ head }) => head.seq),
+      column(({ head }) => head.phase),
+      column(({ head }) => head.decision),
+      column(({ head }) => head.nextChain),
+      column(({ head }) => JSON.stringify(Object.fromEntries(head.openTimers))),
+    ],
+  })
+  await client.query({
+    name: 'recorder-put-executions',
+    text: PUT_EXECUTIONS,
+    values: [
+      ...identity,
+      column(({ state }) => state.status),
+      column(({ state }) => state.currentState),
+      column(({ state }) => JSON.stringify(state.data)),
+      column(({ state }) => state.seq),
+      column((one) => one.offset),
+      column(({ state }) => state.workflow),
+      column(({ state }) => state.version),
+      column(({ state }) => state.key),
+      column(({ state }) => state.correlationId),
+      column(({ state }) => jsonText(state.result)),
+      column(({ state }) => jsonText(state.error)),
+      column(({ state }) => timestamp(state.openedAt)),
+      column(({ state }) => timestamp(state.changedAt)),
+    ],
+  })
+}
+
+async function write(client: PoolClient, { audit, verdicts, executions }: BatchResult): Promise<void> {
+  await copyInto(client, 'refold.workflow_events', AUDIT_COLUMNS, audit.map(auditRow))
+  await copyInto(client, 'refold.event_verdicts', VERDICT_COLUMNS, verdicts.map(verdictRow))
+  await putFolded(client, executions)
+}
+
+async function move(client: PoolClient, { partition, from, next, last }: CheckpointMove): Promise<boolean> {
+  const { rowCount } = await client.query({
+    name: 'recorder-move',
+    text: MOVE,
+    values: [partition, from, next, last?.offset ?? null, last ? recordDigest(last) : null],
+  })
+  return rowCount === 1
+}
+
+/** `pool` connects as refold_engine. */
+export function createRecorderStore(pool: Pool): RecorderStore {
+  return {
+    async checkpoint(partition) {
+      const { rows } = await pool.query<{ next_offset: string }>(
+        `INSERT INTO refold.checkpoints AS c (reader, partition, next_offset) VALUES ('${READER}', $1, 0)
+         ON CONFLICT (reader, partition) DO UPDATE SET next_offset = c.next_offset RETURNING next_offset`,
+        [partition],
+      )
+      return Number(rows[0]?.next_offset ?? 0)
+    },
+    transaction: (checkpointMove, work) =>
+      inTransaction(pool, async (client) => {
+        if (!(await move(client, checkpointMove))) return 'overtaken'
+        const transaction: RecorderTransaction = { read: (needs) => readKnown(client, needs), write: (result) => write(client, result) }
+        await work(transaction)
+        return 'stored'
+      }),
+  }
+}

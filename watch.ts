@@ -1,0 +1,38 @@
+// One typed map of what happens, `stage:noun:phase`, that feeds log lines, metrics and progress. A listener that throws
+// breaks nothing: its error is handed to `watch:listener:failed`.
+
+export type Happenings = {
+  'recorder:batch:stored': { partition: number; next: number; highWatermark: number; accepted: number; refused: number; ms: number }
+  'recorder:batch:overtaken': { partition: number; expected: number }
+  'recorder:schema:stored': { schemaId: number }
+  'watch:listener:failed': { happening: string; error: unknown }
+}
+
+type Listener<K extends keyof Happenings> = (facts: Happenings[K]) => void
+
+export type Watch = {
+  emit<K extends keyof Happenings>(happening: K, facts: Happenings[K]): void
+  /** Returns how to stop listening. */
+  on<K extends keyof Happenings>(happening: K, listener: Listener<K>): () => void
+}
+
+export function createWatch(): Watch {
+  const listeners = new Map<keyof Happenings, Set<(facts: never) => void>>()
+  const watch: Watch = {
+    emit(happening, facts) {
+      for (const listener of listeners.get(happening) ?? []) {
+        try {
+          listener(facts as never)
+        } catch (error) {
+          if (happening !== 'watch:listener:failed') watch.emit('watch:listener:failed', { happening, error })
+        }
+      }
+    },
+    on(happening, listener) {
+      const set = listeners.get(happening) ?? new Set()
+      listeners.set(happening, set.add(listener))
+      return () => set.delete(listener)
+    },
+  }
+  return watch
+}
