@@ -1,0 +1,125 @@
+// Random histories of one execution for property tests: valid and invalid moves mixed, ids that repeat, time that stands still.
+
+import fc from 'fast-check'
+import type { WorkflowEvent } from '../../schemas/generated.ts'
+import { contentOf, nextChain } from '../../workflow/content.ts'
+import { decision, event, fired, outcome, started } from './events.ts'
+
+export type Entry = { event: WorkflowEvent; appendedAt: number }
+
+const START = 1_700_000_000_000
+const STATES = ['', 'open', 'checked', 'completed', 'failed', 'terminated']
+const id = (n: number) => `33333333-3333-4333-8333-${String(n).padStart(12, '0')}`
+
+type Move =
+  | { move: 'outside'; id: number; to: string; value: number }
+  | { move: 'request'; id: number; name: string }
+  | { move: 'start'; version: number }
+  | { move: 'outcome'; action: number; attempt: number; failed: boolean }
+  | { move: 'fire'; timer: number }
+  | { move: 'decide'; skip: number; spoil: boolean; name: string; timer: number; value: number }
+  | { move: 'repeat'; back: number }
+
+const nat = (max: number) => fc.nat({ max })
+
+const moves: fc.Arbitrary<Move> = fc.oneof(
+  {
+    weight: 4,
+    arbitrary: fc.record({ move: fc.constant('outside' as const), id: nat(12), to: fc.constantFrom(...STATES), value: nat(3) }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      move: fc.constant('request' as const),
+      id: fc.integer({ min: 20, max: 24 }),
+      name: fc.constantFrom('cancel', 'pause', 'resume', 'terminate', 'retry'),
+    }),
+  },
+  { weight: 2, arbitrary: fc.record({ move: fc.constant('start' as const), version: nat(1) }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      move: fc.constant('outcome' as const),
+      action: fc.integer({ min: 1, max: 3 }),
+      attempt: fc.integer({ min: 1, max: 2 }),
+      failed: fc.boolean(),
+    }),
+  },
+  { weight: 2, arbitrary: fc.record({ move: fc.constant('fire' as const), timer: fc.integer({ min: 1, max: 4 }) }) },
+  {
+    weight: 6,
+    arbitrary: fc.record({
+      move: fc.constant('decide' as const),
+      skip: fc.constantFrom(0, 0, 0, 0, 1),
+      spoil: fc.constantFrom(false, false, false, false, true),
+      name: fc.constantFrom(
+        'workflow.stateChanged',
+        'workflow.dataUpdated',
+        'timer.started',
+        'timer.cancelled',
+        'workflow.completed',
+        'order.noted',
+      ),
+      timer: fc.integer({ min: 1, max: 4 }),
+      value: nat(3),
+    }),
+  },
+  { weight: 3, arbitrary: fc.record({ move: fc.constant('repeat' as const), back: nat(8) }) },
+)
+
+const json = (value: unknown) => JSON.stringify(value)
+
+function decide(move: Extract<Move, { move: 'decide' }>, made: readonly WorkflowEvent[], now: number): WorkflowEvent {
+  const before = made.at(-1)
+  const n = made.length + 1 + move.skip
+  const chain = before ? nextChain(before.decision_chain, contentOf(before)) : ''
+  const payload =
+    move.name === 'timer.started'
+      ? { fire_at: new Date(now + move.value * 10).toISOString() }
+      : move.name === 'timer.cancelled'
+        ? { timer_id: move.timer }
+        : { value: move.value, result: move.value }
+  return decision(n, move.spoil ? 'f'.repeat(64) : chain, { event_name: move.name, to_state: `s${move.value}`, payload: json(payload) })
+}
+
+/** A log of one execution: up to 40 records with their append times (ms, never falling). */
+export const randomLog: fc.Arbitrary<Entry[]> = fc.array(fc.tuple(moves, nat(30)), { maxLength: 40 }).map((steps) => {
+  const log: Entry[] = []
+  const decisions: WorkflowEvent[] = []
+  let now = START
+  const build = (move: Move): WorkflowEvent => {
+    switch (move.move) {
+      case 'outside':
+        return event({
+          event_id: id(move.id),
+          to_state: move.to,
+          payload: move.value === 0 ? null : json({ value: move.value, [`k${move.id}`]: 1 }),
+        })
+      case 'request':
+        return event({ event_id: id(move.id), event_name: `workflow.${move.name}Requested`, payload: '{"reason":"r"}' })
+      case 'start':
+        return started({ payload: json({ workflow_name: 'order', workflow_version: String(move.version), key: 'k' }) })
+      case 'outcome':
+        return outcome(move.action, move.attempt, {
+          event_name: move.failed ? 'action.attemptFailed' : 'action.completed',
+          payload: json({ action: move.action, attempt: move.attempt, name: 'pay', result: move.attempt }),
+        })
+      case 'fire':
+        return fired(move.timer)
+      case 'decide': {
+        const made = decide(move, decisions, now)
+        if (move.skip === 0 && !move.spoil) decisions.push(made)
+        return made
+      }
+      case 'repeat':
+        return log.at(-1 - (move.back % (log.length || 1)))?.event ?? event({ event_id: id(0) })
+      default:
+        return move satisfies never
+    }
+  }
+  for (const [move, passed] of steps) {
+    log.push({ event: build(move), appendedAt: now })
+    now += passed
+  }
+  return log
+})
