@@ -1,0 +1,203 @@
+// The recorder on a real Postgres, its batches made by hand: what Kafka does to it is tested in test/flows.
+
+import fc from 'fast-check'
+import t from 'tap'
+import { createRecorder } from '../../consumers/recorder.ts'
+import { createWriterSchemas } from '../../consumers/writer-schemas.ts'
+import type { LogBatch, LogHandler, LogRecord } from '../../kafka/log.ts'
+import { createRecorderStore } from '../../postgres/recorder-store.ts'
+import { createSchemaTexts } from '../../postgres/schema-texts.ts'
+import { createEventCodec } from '../../schemas/codec.ts'
+import type { WorkflowEvent } from '../../schemas/generated.ts'
+import { createWatch } from '../../watch.ts'
+import { partitionOf } from '../../workflow/partition.ts'
+import { type TestDatabase, useDatabase } from '../support/database.ts'
+import { event, EXECUTION, outcome, started } from '../support/events.ts'
+import { type Entry, randomLog } from '../support/random-log.ts'
+import { useStack } from '../support/stack.ts'
+
+const PARTITIONS = 12
+const SCHEMA_ID = 1
+const PARTITION = partitionOf(EXECUTION, PARTITIONS)
+const codec = createEventCodec({ schemaId: SCHEMA_ID })
+
+function recordOf(one: WorkflowEvent, offset: number, changes: Partial<LogRecord> = {}): LogRecord {
+  const key = new TextEncoder().encode(one.execution_id)
+  return {
+    partition: PARTITION,
+    offset,
+    key,
+    value: codec.encode(one),
+    appendedAt: 1_700_000_000_000 + offset,
+    transactional: false,
+    headers: {},
+    ...changes,
+  }
+}
+
+function batchOf(records: LogRecord[], from: number, next = from + records.length): LogBatch {
+  return { topic: 'events', partition: PARTITION, from, next, records, highWatermark: next }
+}
+
+function recorderOn({ engine }: TestDatabase, lookup = async () => ({ state: 'unknown' as const })): LogHandler {
+  const schemas = createWriterSchemas(createEventCodec({ schemaId: SCHEMA_ID }), createSchemaTexts(engine), { lookup }, () => undefined)
+  return createRecorder({ store: createRecorderStore(engine), schemas, partitions: PARTITIONS, watch: createWatch() })
+}
+
+const id = (n: number) => `22222222-2222-4222-8222-${String(n).padStart(12, '0')}`
+
+t.test('the recorder', async (t) => {
+  const { databaseUrl } = useStack(t, ['postgres'])
+  if (databaseUrl === undefined) return
+
+  t.test('stores audit, heads, executions and checkpoint of a batch together', async (t) => {
+    const database = await useDatabase(t, databaseUrl)
+    const recorder = recorderOn(database)
+    t.equal(await recorder.checkpoint(PARTITION), 0)
+    const events = [
+      event({ to_state: 'received', payload: '{"sum":9007199254740993}', business_key: 'k', workflow_name: 'order' }),
+      event({ event_id: id(2), from_state: 'anything', payload: '{"note":"tab\\tand\\nline \\\\ slash"}' }),
+      event({ event_id: id(3), to_state: 'checked', user_id: 'back\\slash\ttab'.replaceAll('\t', ' ') }),
+    ]
+    t.equal(
+      await recorder.batch(
+        batchOf(
+          events.map((one, i) => recordOf(one, i)),
+          0,
+        ),
+      ),
+      3,
+    )
+    t.equal(await recorder.checkpoint(PARTITION), 3)
+    const { rows } = await database.admin.query(
+      `SELECT seq, event_id, from_state, to_state, payload, user_id, partition, log_offset FROM refold.workflow_events ORDER BY seq`,
+    )
+    t.strictSame(
+      rows.map((row) => [row.seq, row.event_id, row.from_state, row.to_state, row.payload, row.user_id, row.partition, row.log_offset]),
+      [
+        ['1', events[0]?.event_id, 'initial', 'received', events[0]?.payload, null, PARTITION, '0'],
+        ['2', id(2), 'received', '', events[1]?.payload, null, PARTITION, '1'],
+        ['3', id(3), 'received', 'checked', null, 'back\\slash tab', PARTITION, '2'],
+      ],
+    )
+    const executions = await database.admin.query(
+      `SELECT current_state, status, data::text, last_seq, business_key, workflow_name FROM refold.workflow_executions`,
+    )
+    t.match(executions.rows, [{ current_state: 'checked', status: 'running', last_seq: '3', business_key: 'k', workflow_name: 'order' }])
+    t.match(executions.rows[0]?.data, /"sum":9007199254740993/)
+  })
+
+  t.test('stores every other verdict with its reason, and goes on with the valid neighbours', async (t) => {
+    const database = await useDatabase(t, databaseUrl)
+    const recorder = recorderOn(database)
+    await recorder.checkpoint(PARTITION)
+    const good = recordOf(event(), 0)
+    const records = [
+      good,
+      recordOf(event(), 1),
+      recordOf(event({ payload: '{}' }), 2),
+      { ...good, offset: 3, value: new Uint8Array([1, 2, 3]) },
+      { ...good, offset: 4, value: null, key: null },
+      { ...good, offset: 5, value: Buffer.concat([Buffer.from([0, 0, 0, 0, 99]), codec.encode(event()).subarray(5)]) },
+      recordOf(event({ event_id: id(6), payload: '{"a":"\0"}', event_name: 'nul\0name', tenant: 'half\ud800' }), 6),
+      recordOf(event({ event_id: id(7), to_state: 'completed' }), 7),
+      recordOf(event({ event_id: id(8) }), 8),
+    ]
+    await recorder.batch(batchOf(records, 0))
+    const { rows } = await database.admin.query(
+      'SELECT log_offset, verdict, reason, record_value FROM refold.event_verdicts ORDER BY log_offset',
+    )
+    t.strictSame(
+      rows.map((row) => `${row.log_offset} ${row.verdict} ${row.reason} ${row.record_value ? 'kept' : ''}`.trim()),
+      [
+        '1 duplicate same-content',
+        '2 conflict other-content kept',
+        '3 quarantined undecodable kept',
+        '4 quarantined undecodable',
+        '5 quarantined schema-unknown kept',
+        '6 quarantined not-storable kept',
+        '8 late ended kept',
+      ],
+    )
+    const audit = await database.admin.query('SELECT log_offset FROM refold.workflow_events ORDER BY log_offset')
+    t.strictSame(
+      audit.rows.map((row) => row.log_offset),
+      ['0', '7'],
+    )
+  })
+
+  t.test('R1: of two recorders on one partition, one is overtaken and stores nothing', async (t) => {
+    const database = await useDatabase(t, databaseUrl)
+    const [one, other] = [recorderOn(database), recorderOn(database)]
+    const batch = batchOf([recordOf(event(), 0)], 0)
+    await one.checkpoint(PARTITION)
+    const ends = await Promise.all([one.batch(batch), other.batch(batch)])
+    t.strictSame(ends, [1, 1], 'both go on at the checkpoint')
+    t.equal((await database.admin.query('SELECT * FROM refold.workflow_events')).rowCount, 1)
+    t.equal((await database.admin.query('SELECT * FROM refold.event_verdicts')).rowCount, 0, 'the second reading is no duplicate')
+  })
+
+  t.test('R4: while the registry does not answer, the batch fails, and stores nothing', async (t) => {
+    const database = await useDatabase(t, databaseUrl)
+    const recorder = recorderOn(database, async () => Promise.reject(new Error('registry down')))
+    await recorder.checkpoint(PARTITION)
+    const unknown = { ...recordOf(event(), 0), value: Buffer.from([0, 0, 0, 0, 99, 1]) }
+    await t.rejects(recorder.batch(batchOf([unknown], 0)), /registry down/)
+    t.equal(await recorder.checkpoint(PARTITION), 0)
+    t.equal((await database.admin.query('SELECT * FROM refold.event_verdicts')).rowCount, 0)
+  })
+
+  t.test('a batch of control records alone moves the checkpoint', async (t) => {
+    const recorder = recorderOn(await useDatabase(t, databaseUrl))
+    await recorder.checkpoint(PARTITION)
+    t.equal(await recorder.batch(batchOf([], 0, 4)), 4)
+    t.equal(await recorder.checkpoint(PARTITION), 4)
+  })
+
+  t.test('a derived row that is missing is folded from the audit', async (t) => {
+    const database = await useDatabase(t, databaseUrl)
+    const recorder = recorderOn(database)
+    await recorder.checkpoint(PARTITION)
+    await recorder.batch(batchOf([recordOf(started(), 0), recordOf(outcome(1, 1), 1)], 0))
+    await database.admin.query('TRUNCATE refold_derived_g1.workflow_executions')
+    await recorder.batch(batchOf([recordOf(event({ event_id: id(3) }), 2)], 2))
+    const { rows } = await database.admin.query('SELECT data, last_seq, workflow_name FROM refold.workflow_executions')
+    t.match(rows, [{ data: { $actions: { reserve: 1 } }, last_seq: '3', workflow_name: 'order' }])
+  })
+
+  t.test('however a log is cut into batches, the tables end the same', async (t) => {
+    const database = await useDatabase(t, databaseUrl)
+    const snapshot = async () => {
+      const audit = await database.admin.query(
+        'SELECT seq, event_id, from_state, to_state, log_offset FROM refold.workflow_events ORDER BY log_offset',
+      )
+      const verdicts = await database.admin.query('SELECT log_offset, verdict, reason FROM refold.event_verdicts ORDER BY log_offset')
+      const executions = await database.admin.query(
+        'SELECT status, current_state, data::text, last_seq, last_offset FROM refold.workflow_executions',
+      )
+      const heads = await database.admin.query('SELECT seq, phase, decision, next_chain, open_timers::text FROM refold.execution_heads')
+      return [audit.rows, verdicts.rows, executions.rows, heads.rows]
+    }
+    const record = async (log: readonly Entry[], cuts: readonly number[]) => {
+      await database.admin.query(
+        'TRUNCATE refold.workflow_events, refold.event_verdicts, refold.execution_heads, refold.checkpoints, refold_derived_g1.workflow_executions',
+      )
+      const recorder = recorderOn(database)
+      await recorder.checkpoint(PARTITION)
+      const records = log.map((entry, offset) => recordOf(entry.event, offset, { appendedAt: entry.appendedAt }))
+      let from = 0
+      for (let i = 0; from < records.length; i++) {
+        const next = Math.min(records.length, from + (cuts[i % cuts.length] ?? 1))
+        await recorder.batch(batchOf(records.slice(from, next), from))
+        from = next
+      }
+      return snapshot()
+    }
+    await fc.assert(
+      fc.asyncProperty(randomLog, fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 1, maxLength: 5 }), async (log, cuts) => {
+        t.strictSame(await record(log, cuts), await record(log, [log.length + 1]))
+      }),
+      { numRuns: 30 },
+    )
+  })
+})
