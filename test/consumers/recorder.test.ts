@@ -99,7 +99,7 @@ t.test('the recorder', async (t) => {
       { ...good, offset: 3, value: new Uint8Array([1, 2, 3]) },
       { ...good, offset: 4, value: null, key: null },
       { ...good, offset: 5, value: Buffer.concat([Buffer.from([0, 0, 0, 0, 99]), codec.encode(event()).subarray(5)]) },
-      recordOf(event({ event_id: id(6), payload: '{"a":"\0"}', event_name: 'nul\0name', tenant: 'half\ud800' }), 6),
+      recordOf(event({ event_id: id(6), payload: '{"a":"\0"}', event_name: 'nul\0name', tenant: 'other' }), 6),
       recordOf(event({ event_id: id(7), to_state: 'completed' }), 7),
       recordOf(event({ event_id: id(8) }), 8),
     ]
