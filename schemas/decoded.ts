@@ -1,6 +1,6 @@
 // What the codec says of a record's bytes. Types only: every folder may import them.
 
-import type { WorkflowEvent } from './generated.ts'
+import type { ActionRequest, WorkflowEvent } from './generated.ts'
 
 /** Why a record is quarantined; stored with its verdict. docs/verdicts.md explains each. */
 export type QuarantineReason =
@@ -21,8 +21,10 @@ export type QuarantineReason =
   | 'reserved-id' // an id of ours on an outsider's event, or an event of ours without its derived id
   | 'reserved-name' // workflow. action. timer. wait. with a name that isn't one of ours, or in the wrong role
 
-export type Decoded =
-  | { state: 'event'; event: WorkflowEvent }
-  | { state: 'unreadable'; reason: QuarantineReason; detail: string }
-  /** The writer schema isn't loaded yet: get its text (`schemas` table, or, in the recorder, the registry), then decode again. */
-  | { state: 'schema-needed'; schemaId: number }
+type Unreadable = { state: 'unreadable'; reason: QuarantineReason; detail: string }
+/** The writer schema isn't loaded yet: get its text (`schemas` table, or, in the recorder, the registry), then decode again. */
+type SchemaNeeded = { state: 'schema-needed'; schemaId: number }
+
+export type Decoded = { state: 'event'; event: WorkflowEvent } | Unreadable | SchemaNeeded
+
+export type DecodedRequest = { state: 'request'; request: ActionRequest } | Unreadable | SchemaNeeded

@@ -33,3 +33,11 @@ export type ActionRequest = {
   user_id: string | null
   requested_at: number
 }
+
+/** Avro schema of WorkflowEvent, as it is registered: without its docs. */
+export const WORKFLOW_EVENT_SCHEMA =
+  '{"type":"record","name":"WorkflowEvent","namespace":"refold","fields":[{"name":"event_id","type":{"type":"string","logicalType":"uuid"}},{"name":"tenant","type":"string"},{"name":"execution_id","type":{"type":"string","logicalType":"uuid"}},{"name":"event_name","type":"string"},{"name":"event_type","type":"string","default":"workflow"},{"name":"from_state","type":"string","default":""},{"name":"to_state","type":"string","default":""},{"name":"user_id","type":["null","string"],"default":null},{"name":"payload","type":["null","string"],"default":null},{"name":"created_at","type":{"type":"long","logicalType":"timestamp-millis"}},{"name":"causation_id","type":["null","string"],"default":null},{"name":"correlation_id","type":["null","string"],"default":null},{"name":"workflow_name","type":["null","string"],"default":null},{"name":"business_key","type":["null","string"],"default":null},{"name":"decision","type":"int","default":0},{"name":"decision_chain","type":"string","default":""}]}'
+
+/** Avro schema of ActionRequest, as it is registered: without its docs. */
+export const ACTION_REQUEST_SCHEMA =
+  '{"type":"record","name":"ActionRequest","namespace":"refold","fields":[{"name":"action_id","type":{"type":"string","logicalType":"uuid"}},{"name":"tenant","type":"string"},{"name":"execution_id","type":{"type":"string","logicalType":"uuid"}},{"name":"action","type":"int"},{"name":"attempt","type":"int"},{"name":"name","type":"string"},{"name":"key","type":"string"},{"name":"scheduled","type":"string"},{"name":"user_id","type":["null","string"],"default":null},{"name":"requested_at","type":{"type":"long","logicalType":"timestamp-millis"}}]}'
