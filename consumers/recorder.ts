@@ -12,7 +12,7 @@ import type { Decoded } from '../schemas/decoded.ts'
 import type { WorkflowEvent } from '../schemas/generated.ts'
 import { accept, BLANK_HEAD, type Head, inspect, type Judged, type Quarantined } from '../workflow/accept.ts'
 import type { Classified } from '../workflow/events.ts'
-import { applyEvent, computedStates, type ExecutionState, initial } from '../workflow/execution.ts'
+import { applyEvent, computedStates, executionKey, type ExecutionState, initial } from '../workflow/execution.ts'
 import type { LogBatch, LogHandler, LogRecord } from '../kafka/log.ts'
 import type { Watch } from '../watch.ts'
 
@@ -63,9 +63,6 @@ export type RecorderSchemas = {
 }
 
 export type RecorderOptions = { store: RecorderStore; schemas: RecorderSchemas; partitions: number; watch: Watch }
-
-/** How an execution is named in maps; no tenant has a control character. */
-export const executionKey = (tenant: string, executionId: string) => `${tenant}\n${executionId}`
 
 type Inspected = { record: LogRecord; event?: WorkflowEvent; result: Classified | Quarantined }
 

@@ -15,10 +15,9 @@ import type {
   RecorderTransaction,
   VerdictRow,
 } from '../consumers/recorder.ts'
-import { executionKey } from '../consumers/recorder.ts'
 import { recordDigest } from './record-digest.ts'
 import type { Head } from '../workflow/accept.ts'
-import { type ExecutionState, type ExecutionStatus, initial } from '../workflow/execution.ts'
+import { executionKey, type ExecutionState, type ExecutionStatus, initial } from '../workflow/execution.ts'
 import { isJsonObject, parseJson } from '../workflow/json.ts'
 import { bytea, copyInto, type CopyValue, timestamp } from './copy.ts'
 import { foldHistory } from './history.ts'

@@ -162,5 +162,8 @@ export function applyEvent(state: ExecutionState, { event, seq, appendedAt }: Ac
 /** from_state and to_state as the fold computes them, for the audit; to is '' where the event moves nothing. */
 export const computedStates = (before: ExecutionState, event: FoldedEvent) => ({ from: before.currentState, to: movesTo(before, event) })
 
+/** How an execution is named in maps; no tenant has a control character. */
+export const executionKey = (tenant: string, executionId: string) => `${tenant}\n${executionId}`
+
 /** True when nothing more will be accepted. */
 export const isComplete = (state: ExecutionState) => isTerminalState(state.status)

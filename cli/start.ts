@@ -1,0 +1,66 @@
+// `refold start`: any set of roles as a process of its own.
+
+import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { type Command, InvalidArgumentError } from 'commander'
+
+const ROLE_NAMES = ['api', 'recorder'] as const
+type RoleName = (typeof ROLE_NAMES)[number]
+
+function parseRoles(text: string): RoleName[] {
+  const roles = text.split(',').map((word) => word.trim())
+  const known = (word: string): word is RoleName => ROLE_NAMES.some((name) => name === word)
+  const unknown = roles.filter((word) => !known(word))
+  if (unknown.length > 0) throw new InvalidArgumentError(`${unknown.join(', ')}: roles are ${ROLE_NAMES.join(', ')}.`)
+  return roles.filter(known)
+}
+
+const wholePort = (text: string): number => {
+  const port = Number(text)
+  if (!Number.isInteger(port) || port < 0 || port > 65_535) throw new InvalidArgumentError('a port is a whole number from 0 to 65535.')
+  return port
+}
+
+/** Tells the commands of this clone where the API listens; removed when it stops. */
+export function announceApi(folder: string, url: string): () => void {
+  const file = path.join(folder, 'api.json')
+  mkdirSync(folder, { recursive: true })
+  writeFileSync(`${file}.${process.pid}`, `${JSON.stringify({ url, pid: process.pid, startedAt: new Date().toISOString() }, null, 2)}\n`)
+  renameSync(`${file}.${process.pid}`, file)
+  return () => rmSync(file, { force: true })
+}
+
+type Options = { roles: RoleName[]; port?: number }
+
+async function run({ roles, port }: Options): Promise<void> {
+  const [{ readConfig }, { resolveAddresses }, { start }, { stackFolder }, { pino }, { firstSignal }] = await Promise.all([
+    import('../config.ts'),
+    import('../stack/addresses.ts'),
+    import('../main.ts'),
+    import('../stack/state.ts'),
+    import('pino'),
+    import('./signals.ts'),
+  ])
+  const config = readConfig(process.env, port === undefined ? {} : { port })
+  const logger = pino({ level: config.logLevel })
+  const running = await start({ config, addresses: resolveAddresses(config), roles, logger })
+  const forget = running.url === undefined ? () => undefined : announceApi(stackFolder(), running.url)
+  logger.info({ roles, url: running.url }, 'running; Ctrl-C stops')
+  await firstSignal()
+  forget()
+  await running.stop()
+  logger.info('stopped')
+}
+
+export function register(program: Command): void {
+  program
+    .command('start')
+    .description('run roles in this process, until Ctrl-C')
+    .option('--roles <names>', `any of ${ROLE_NAMES.join(', ')}, separated by commas`, parseRoles, [...ROLE_NAMES])
+    .option('--port <number>', 'port of the API; 0 takes a free one (default: REFOLD_PORT or 8080)', wholePort)
+    .addHelpText(
+      'after',
+      '\nProcesses with the same role share its work; start as many as you like, on any machine.\nSettings are environment variables: docs/settings.md.',
+    )
+    .action(run)
+}

@@ -1,0 +1,200 @@
+// The composition root: settings and addresses → adapters → roles. Everything that runs is made here, and ends here.
+
+import { setTimeout as pause } from 'node:timers/promises'
+import type { Logger } from 'pino'
+import { createApi } from './api/api.ts'
+import type { Part } from './api/ports.ts'
+import type { Config } from './config.ts'
+import { createRecorder } from './consumers/recorder.ts'
+import { createWriterSchemas } from './consumers/writer-schemas.ts'
+import { RefoldError } from './errors.ts'
+import { createKafkaLog } from './kafka/kafka-log.ts'
+import type { Log, LogReader } from './kafka/log.ts'
+import { EVENTS_SETTINGS } from './kafka/topics.ts'
+import { createLifetime, type Lifetime } from './lifetime.ts'
+import { pinLog } from './postgres/log-pin.ts'
+import { migrate } from './postgres/migrate.ts'
+import { createPgPool } from './postgres/pool.ts'
+import { createReadPool } from './postgres/reads/pool.ts'
+import { createReads } from './postgres/reads/reads.ts'
+import { createRecorderStore } from './postgres/recorder-store.ts'
+import { createSchemaTexts } from './postgres/schema-texts.ts'
+import { createEventProducer } from './producers/events.ts'
+import { createEventCodec, type EventCodec } from './schemas/codec.ts'
+import { WORKFLOW_EVENT_SCHEMA } from './schemas/generated.ts'
+import { createRegistry, type Registry } from './schemas/registry.ts'
+import { createWatch, type Watch } from './watch.ts'
+
+/** What a process may do; any set of them, in any number of processes. */
+export const ROLES = ['api', 'recorder'] as const
+export type Role = (typeof ROLES)[number]
+
+/** Where the servers are; see stack/addresses.ts. */
+export type ServerAddresses = {
+  kafkaBrokers: readonly string[]
+  registryUrl: string
+  databaseUrl: string
+  apiTokens: ReadonlyMap<string, string>
+}
+
+export type StartOptions = { config: Config; addresses: ServerAddresses; roles: readonly Role[]; logger: Logger; watch?: Watch }
+
+export type Running = {
+  /** Base URL of the API; absent without that role. */
+  url?: string
+  watch: Watch
+  /** Drains and closes everything; may be called twice. */
+  stop(): Promise<void>
+}
+
+/** Between two tries of a server that is not up yet, ms. */
+const RETRY_AFTER = 500
+const RETRY_AFTER_MOST = 5000
+
+/** Waits for a server at start-up: what the catalogue calls retryable is tried again, with a line of log; the rest is thrown. */
+async function untilUp<T>(logger: Logger, doing: string, action: () => Promise<T>): Promise<T> {
+  for (let attempt = 0; ; attempt++) {
+    try {
+      return await action()
+    } catch (error) {
+      if (!(error instanceof RefoldError && error.retryable)) throw error
+      logger.warn({ code: error.code, detail: error.detail }, `${doing}: not yet, trying again`)
+      await pause(Math.min(RETRY_AFTER * 2 ** attempt, RETRY_AFTER_MOST))
+    }
+  }
+}
+
+/** What all roles share: the log, our topic and schema in it, and the codec. */
+type Base = { log: Log; topic: string; partitions: number; schemaId: number; codec: EventCodec; registry: Registry }
+
+async function openBase({ config, addresses, logger }: StartOptions, lifetime: Lifetime): Promise<Base> {
+  const log = lifetime.owns(
+    createKafkaLog({
+      brokers: addresses.kafkaBrokers,
+      clientId: config.topicPrefix,
+      logger,
+      fetchWait: config.fetchWait,
+      session: config.groupSession,
+      heartbeat: config.groupHeartbeat,
+      stuckAfter: config.stuckAfter,
+    }),
+    (opened) => opened.close(),
+  )
+  const topic = `${config.topicPrefix}.events`
+  const spec = { name: topic, partitions: config.partitions, replication: config.replication, settings: EVENTS_SETTINGS }
+  const partitions = await untilUp(logger, 'events topic', () =>
+    config.createTopics ? log.ensureTopic(spec) : log.bounds(topic).then((all) => all.length),
+  )
+  const registry = createRegistry({ url: addresses.registryUrl })
+  const schemaId = await untilUp(logger, 'schema registry', () => registry.register(`${topic}-value`, WORKFLOW_EVENT_SCHEMA))
+  return { log, topic, partitions, schemaId, codec: createEventCodec({ schemaId }), registry }
+}
+
+async function startRecorder(
+  { config, addresses, logger }: StartOptions,
+  base: Base,
+  watch: Watch,
+  lifetime: Lifetime,
+): Promise<LogReader> {
+  const { log, topic, partitions, schemaId, codec, registry } = base
+  const pool = lifetime.owns(
+    createPgPool(addresses.databaseUrl, { max: config.databaseConnections, name: 'refold-recorder', role: 'refold_engine' }),
+    (opened) => opened.end(),
+  )
+  await pinLog(pool, { topic, partitions, schemaId, schemaText: WORKFLOW_EVENT_SCHEMA })
+  const schemas = createWriterSchemas(codec, createSchemaTexts(pool), registry, (id) =>
+    watch.emit('recorder:schema:stored', { schemaId: id }),
+  )
+  const reader = log.reader({
+    topic,
+    group: `${config.topicPrefix}.recorder`,
+    handler: createRecorder({ store: createRecorderStore(pool), schemas, partitions, watch }),
+    mirror: { reader: 'recorder', generation: 1 },
+    maxRecords: config.recorderBatch,
+  })
+  await lifetime.owns(reader, (opened) => opened.stop()).start()
+  logger.info({ topic, partitions }, 'recorder started')
+  return reader
+}
+
+function readerPart(name: string, reader: LogReader): Part {
+  const { state, lastError } = reader.health()
+  return { name, ready: state === 'running', ...(state === 'running' ? {} : { detail: lastError ? `${state}: ${lastError}` : state }) }
+}
+
+async function part(name: string, look: () => Promise<unknown>): Promise<Part> {
+  return look().then(
+    () => ({ name, ready: true }),
+    (error: unknown) => ({ name, ready: false, detail: error instanceof RefoldError ? error.detail : String(error) }),
+  )
+}
+
+async function startApi(
+  { config, addresses, logger }: StartOptions,
+  base: Base,
+  readers: readonly [string, LogReader][],
+  lifetime: Lifetime,
+): Promise<string> {
+  const { log, topic, partitions, codec } = base
+  const pool = lifetime.owns(createReadPool(addresses.databaseUrl, { max: config.databaseConnections, name: 'refold-api' }), (opened) =>
+    opened.close(),
+  )
+  const reads = createReads(pool)
+  const logEnds = async () => new Map((await log.bounds(topic)).map(({ partition, high }) => [partition, high]))
+  const api = createApi(
+    {
+      tokens: addresses.apiTokens,
+      appender: createEventProducer({ log, topic, partitions, encode: (event) => codec.encode(event) }),
+      reads,
+      partitions,
+      logEnds,
+      readiness: async () => [
+        ...(await Promise.all([part('kafka', logEnds), part('postgres', reads.checkpoints)])),
+        ...readers.map(([name, reader]) => readerPart(name, reader)),
+      ],
+    },
+    logger,
+  )
+  lifetime.owns(api, (opened) => opened.close())
+  const url = await api.listen({ host: config.host, port: config.port })
+  logger.info({ url }, 'api started')
+  return url
+}
+
+function logHappenings(watch: Watch, logger: Logger): void {
+  watch.on('recorder:batch:stored', (facts) => logger.debug(facts, 'batch stored'))
+  watch.on('recorder:batch:overtaken', (facts) => logger.info(facts, 'another recorder was ahead; the batch was thrown away'))
+  watch.on('recorder:schema:stored', (facts) => logger.info(facts, 'schema stored'))
+  watch.on('watch:listener:failed', (facts) => logger.error(facts, 'a listener failed'))
+}
+
+/**
+ * Starts the roles and resolves when they run. Servers that don't answer yet are waited for; what waiting can't mend
+ * (`config-invalid`, `log-replaced`, `migration-failed`, …) rejects, with everything closed again.
+ */
+export async function start(options: StartOptions): Promise<Running> {
+  const { addresses, roles, logger, watch = createWatch() } = options
+  const lifetime = createLifetime()
+  logHappenings(watch, logger)
+  try {
+    const base = await openBase(options, lifetime)
+    await untilUp(logger, 'database', () => migrateDatabase(addresses.databaseUrl, logger))
+    const readers: [string, LogReader][] = []
+    if (roles.includes('recorder')) readers.push(['recorder', await startRecorder(options, base, watch, lifetime)])
+    const url = roles.includes('api') ? await startApi(options, base, readers, lifetime) : undefined
+    return { ...(url === undefined ? {} : { url }), watch, stop: () => lifetime.close() }
+  } catch (error) {
+    await lifetime.close()
+    throw error
+  }
+}
+
+async function migrateDatabase(databaseUrl: string, logger: Logger): Promise<void> {
+  const pool = createPgPool(databaseUrl, { max: 1, name: 'refold-migrate' })
+  try {
+    const applied = await migrate(pool)
+    if (applied.length > 0) logger.info({ applied }, 'database migrated')
+  } finally {
+    await pool.end()
+  }
+}
