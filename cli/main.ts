@@ -1,0 +1,37 @@
+// The command line: which commands there are, and what a person sees of an error.
+
+import { Command, CommanderError } from 'commander'
+import { asError, RefoldError } from '../errors.ts'
+import * as dev from './dev.ts'
+import * as stack from './stack.ts'
+import * as start from './start.ts'
+
+/** Each adds its commands; what they need is imported when one of them runs, so that `--help` is quick. */
+const MODULES: readonly { register(program: Command): void }[] = [stack, start, dev]
+
+const program = new Command('refold')
+  .description('Workflow event sourcing on Kafka: one durable log, folded into Postgres, replayed into workflows.')
+  .showHelpAfterError('(--help shows what there is)')
+  .showSuggestionAfterError()
+  .configureHelp({ showGlobalOptions: true })
+  .exitOverride()
+
+for (const { register } of MODULES) register(program)
+
+/** Exit codes: 0 done, 1 failed, 2 not understood. */
+function exitCodeOf(thrown: unknown): number {
+  if (thrown instanceof CommanderError) return thrown.exitCode === 0 ? 0 : 2
+  const error = asError(thrown)
+  const known = error instanceof RefoldError
+  process.stderr.write(
+    `refold: ${known ? error.message : `${error.message} (this is a mistake in Refold: REFOLD_LOG_LEVEL=debug shows where)`}\n`,
+  )
+  if (process.env['REFOLD_LOG_LEVEL'] === 'debug') console.error(error)
+  return known && error.code === 'usage' ? 2 : 1
+}
+
+try {
+  await program.parseAsync()
+} catch (error) {
+  process.exitCode = exitCodeOf(error)
+}

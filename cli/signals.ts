@@ -1,0 +1,22 @@
+// What Ctrl-C means to a command that stays: the first signal drains, the second forces.
+
+/** Signals this close together are one Ctrl-C, heard from the terminal, from npm and from the launcher. Milliseconds. */
+const SAME = 500
+
+/**
+ * Resolves with the first SIGINT, SIGTERM or SIGHUP. From then on another one, later than half a second, ends the process
+ * at once with the signal's exit code.
+ */
+export function firstSignal(): Promise<NodeJS.Signals> {
+  return new Promise((resolve) => {
+    let first: number | undefined
+    const heard = (signal: NodeJS.Signals, code: number) => {
+      const now = performance.now()
+      if (first === undefined) {
+        first = now
+        resolve(signal)
+      } else if (now - first > SAME) process.exit(128 + code)
+    }
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, heard)
+  })
+}

@@ -1,0 +1,52 @@
+// Which Java runs here: looks at JAVA_HOME, PATH and the usual folders for JDKs, and takes the newest.
+
+import { spawnSync } from 'node:child_process'
+import { existsSync, readFileSync, readdirSync, realpathSync } from 'node:fs'
+import path from 'node:path'
+import { RefoldError } from '../errors.ts'
+
+export type Java = { path: string; version: number }
+
+const FOLDERS = ['/usr/lib/jvm', '/usr/java', '/opt', '/opt/java', '/Library/Java/JavaVirtualMachines', '/opt/homebrew/opt']
+
+let newest: Java | null | undefined
+
+/** The newest Java of this machine, or null. Looked for once. */
+export function newestJava(): Java | null {
+  newest ??=
+    candidates()
+      .map(versionOf)
+      .filter((java) => java !== null)
+      .toSorted((a, b) => b.version - a.version)[0] ?? null
+  return newest
+}
+
+/** A Java of at least `version`; the refusal says what to type. */
+export function requireJava(version: number, what: string): string {
+  const java = newestJava()
+  if (java && java.version >= version) return java.path
+  const found = java ? `the newest found is ${java.version} (${java.path})` : 'none was found'
+  throw new RefoldError(
+    'part-missing',
+    `${what} needs Java ${version} or newer; ${found} in JAVA_HOME, PATH and ${FOLDERS[0]}. On Debian 13: apt-get install openjdk-21-jdk-headless; on Debian 12 install a JDK from https://adoptium.net and set JAVA_HOME`,
+  )
+}
+
+function candidates(): string[] {
+  const homes = [process.env['JAVA_HOME'] ?? '', ...FOLDERS.flatMap(subFolders)].filter((home) => home !== '')
+  const files = [
+    ...homes.flatMap((home) => [path.join(home, 'bin', 'java'), path.join(home, 'Contents', 'Home', 'bin', 'java')]),
+    ...(process.env['PATH'] ?? '').split(path.delimiter).map((folder) => path.join(folder, 'java')),
+  ]
+  return [...new Set(files.filter((file) => existsSync(file)).map((file) => realpathSync(file)))]
+}
+
+const subFolders = (folder: string): string[] => (existsSync(folder) ? readdirSync(folder).map((name) => path.join(folder, name)) : [])
+
+/** From the `release` file that every JDK has beside its bin folder; only where that is missing Java is asked. */
+function versionOf(file: string): Java | null {
+  const release = path.join(path.dirname(path.dirname(file)), 'release')
+  const text = existsSync(release) ? readFileSync(release, 'utf8') : spawnSync(file, ['-version'], { encoding: 'utf8' }).stderr
+  const version = /(?:JAVA_VERSION=|version )"(?:1\.)?(\d+)/.exec(text ?? '')?.[1]
+  return version ? { path: file, version: Number(version) } : null
+}

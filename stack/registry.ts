@@ -1,0 +1,79 @@
+// Schema registry: Apicurio, spoken to through its Confluent API.
+
+import { mkdirSync } from 'node:fs'
+import path from 'node:path'
+import { requireJava } from './java.ts'
+import { dependency, fetchPart } from './parts.ts'
+import type { Part } from './parts.ts'
+import { HOST } from './ports.ts'
+import { launch } from './process.ts'
+import { untilAnswers } from './server.ts'
+import type { Server } from './server.ts'
+
+const VERSION = '3.3.3'
+
+const PART: Part = {
+  name: 'apicurio',
+  version: VERSION,
+  megabytes: 160,
+  dependencies: dependency({
+    group: 'io.apicurio',
+    artifact: 'apicurio-registry-app',
+    version: VERSION,
+    type: 'tar.gz',
+    classifier: 'all',
+    alone: true,
+  }),
+  as: 'unpacked',
+}
+
+export const registry: Server = {
+  name: 'registry',
+  env: 'SCHEMA_REGISTRY_URL',
+  stop: { signal: 'SIGTERM', patience: 10_000 },
+  async start({ folder, log, say, port }) {
+    const java = requireJava(21, 'The schema registry')
+    const app = await fetchPart(PART, say)
+    const chosen = await port(8081)
+    const data = path.join(folder, 'data', 'registry')
+    mkdirSync(data, { recursive: true })
+    const settings = {
+      'quarkus.http.host': HOST,
+      'quarkus.http.port': chosen,
+      'quarkus.management.host': HOST,
+      'quarkus.management.port': await port(chosen + 1000),
+      'quarkus.http.access-log.enabled': false,
+      // A file of its own and not our Postgres: it starts beside it, and a Postgres that is stopped for a test stops nothing here.
+      // Written through at once, since an id handed out is in the log for ever.
+      'apicurio.datasource.url': `jdbc:h2:file:${path.join(data, 'registry')};WRITE_DELAY=0`,
+      'apicurio.datasource.jdbc.initial-size': 1,
+      'apicurio.datasource.jdbc.min-size': 1,
+      'apicurio.datasource.jdbc.max-size': 20,
+      // Tests make a subject per topic prefix; the list of subjects ends at 1,000 otherwise.
+      'apicurio.ccompat.max-subjects': 100_000,
+      'java.io.tmpdir': data,
+    }
+    const server = await launch({
+      command: java,
+      args: [
+        ...['-Xmx320m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', '-Xshare:auto'],
+        ...Object.entries(settings).map(([name, value]) => `-D${name}=${value}`),
+        ...['-jar', path.join(app, 'quarkus-run.jar')],
+      ],
+      log,
+      cwd: data,
+    })
+    const address = `http://${HOST}:${chosen}/apis/ccompat/v7`
+    await untilAnswers('registry', server, log, () => registry.answers(address))
+    return { ...server, address }
+  },
+  async answers(address) {
+    try {
+      const response = await fetch(`${address}/schemas/types`, { signal: AbortSignal.timeout(3000) })
+      await response.arrayBuffer()
+      return response.ok
+    } catch {
+      return false
+    }
+  },
+}

@@ -1,0 +1,148 @@
+// [stack]: the servers behind every stage (Kafka, registry, Postgres, Redis), started and ended on this machine.
+//
+// Owns `.refold/`: stack.json (addresses, pids), secrets.json, data/, logs/.
+// S1  Only processes started here are ended: pid and start time must both be the recorded ones.
+// S2  A server whose URL is in the environment is neither started nor ended.
+// S3  A server that runs is left as it is, so `up` may be called at any time.
+// S4  stack.json is written after each server, so one that started is never forgotten, whatever fails beside it.
+
+import { existsSync, rmSync } from 'node:fs'
+import path from 'node:path'
+import { asError, RefoldError } from '../errors.ts'
+import { kafka } from './kafka.ts'
+import { alone } from './lock.ts'
+import type { Say } from './parts.ts'
+import { freePort } from './ports.ts'
+import { postgres } from './postgres.ts'
+import { end, runs } from './process.ts'
+import { redis } from './redis.ts'
+import { registry } from './registry.ts'
+import type { Server } from './server.ts'
+import { readSecrets, readState, removeState, writeState } from './state.ts'
+import type { ServerName, ServerState, StackState } from './state.ts'
+
+export type Kind = 'kafka' | 'registry' | 'postgres' | 'redis'
+export const KINDS: readonly Kind[] = ['kafka', 'registry', 'postgres', 'redis']
+
+export type UpOptions = {
+  folder: string
+  say: Say
+  env: Readonly<Record<string, string | undefined>>
+  /** Which servers; all by default. */
+  kinds?: readonly Kind[]
+  brokers?: 1 | 3
+}
+
+/** Starts what doesn't run yet and waits until it answers. Gives the names of those it started. */
+export async function up({ folder, say, env, kinds = KINDS, brokers }: UpOptions): Promise<ServerName[]> {
+  return exclusive(folder, say, async () => {
+    const secrets = readSecrets(folder)
+    const state: StackState = { servers: running(folder), developmentToken: secrets.developmentToken }
+    const count = brokers ?? (state.servers['kafka-2'] ? 3 : 1)
+    const taken = new Set<number>()
+    const missing = serversOf(count).filter(
+      ({ name, env: variable }) => kinds.includes(kindOf(name)) && !env[variable] && !state.servers[name],
+    )
+    const results = await Promise.allSettled(
+      missing.map(async (server) => {
+        const begun = performance.now()
+        const { address, pid, mark } = await server.start({
+          folder,
+          secrets,
+          log: logOf(folder, server.name),
+          say,
+          port: (preferred) => freePort(preferred, taken),
+        })
+        state.servers[server.name] = { address, pid, startedAt: new Date().toISOString(), mark }
+        writeState(folder, state)
+        say(`${server.name} is up at ${withoutPassword(address)} (${((performance.now() - begun) / 1000).toFixed(1)} s)`)
+      }),
+    )
+    writeState(folder, state)
+    const failures = results.filter((result) => result.status === 'rejected').map(({ reason }) => asError(reason))
+    for (const failure of failures.slice(1)) say(failure.message)
+    if (failures[0]) throw failures[0]
+    return missing.map(({ name }) => name)
+  })
+}
+
+/** Ends the servers that were started here, dependants first; gives their names. */
+export async function down(folder: string, say: Say, options: { kinds?: readonly Kind[]; erase?: boolean } = {}): Promise<ServerName[]> {
+  return exclusive(folder, say, async () => {
+    const kinds = options.kinds ?? KINDS
+    const servers = running(folder)
+    const chosen = serversOf(3).filter(({ name }) => kinds.includes(kindOf(name)) && servers[name])
+    await Promise.all(
+      chosen.map(async ({ name, stop }) => {
+        await end(servers[name]!, stop.signal, stop.patience)
+        delete servers[name]
+        say(`${name} is down`)
+      }),
+    )
+    if (Object.keys(servers).length > 0) writeState(folder, { servers, developmentToken: readSecrets(folder).developmentToken })
+    else removeState(folder)
+    if (options.erase) erase(folder)
+    return chosen.map(({ name }) => name)
+  })
+}
+
+export type Status = { name: ServerName; address: string; pid: number | null; state: 'up' | 'silent' | 'given'; startedAt: string | null }
+
+/** What runs, and whether it answers now. `given` is a server of the environment that answers. */
+export async function status(folder: string, env: Readonly<Record<string, string | undefined>>): Promise<Status[]> {
+  const servers = running(folder)
+  const rows = serversOf(3).map(async (server): Promise<Status | null> => {
+    const given = env[server.env]
+    if (given && kindOf(server.name) === server.name) {
+      const answers = await server.answers(given.split(',')[0]!)
+      return { name: server.name, address: withoutPassword(given), pid: null, state: answers ? 'given' : 'silent', startedAt: null }
+    }
+    const known = servers[server.name]
+    if (!known || given) return null
+    const { address, pid, startedAt } = known
+    return {
+      name: server.name,
+      address: withoutPassword(address),
+      pid,
+      state: (await server.answers(address)) ? 'up' : 'silent',
+      startedAt,
+    }
+  })
+  return (await Promise.all(rows)).filter((row) => row !== null)
+}
+
+export const logOf = (folder: string, name: ServerName) => path.join(folder, 'logs', `${name}.log`)
+
+/** Of the recorded servers those whose process still runs (S1). */
+export function running(folder: string): Partial<Record<ServerName, ServerState>> {
+  const entries = Object.entries(readState(folder)?.servers ?? {}) as [ServerName, ServerState][]
+  return Object.fromEntries(entries.filter(([, server]) => runs(server)))
+}
+
+function serversOf(brokers: 1 | 3): Server[] {
+  return [...kafka(brokers), registry, postgres, redis]
+}
+
+function kindOf(name: ServerName): Kind {
+  return name === 'kafka-2' || name === 'kafka-3' ? 'kafka' : name
+}
+
+/** Removes the data of a stack that is down. */
+function erase(folder: string): void {
+  if (Object.keys(running(folder)).length > 0)
+    throw new RefoldError('stack-failed', 'servers still run; data is erased only when all are down')
+  if (!existsSync(path.join(folder, 'secrets.json'))) return
+  const secrets = readSecrets(folder)
+  const outside = serversOf(1).flatMap((server) => server.elsewhere?.(secrets) ?? [])
+  for (const data of [path.join(folder, 'data'), path.join(folder, 'logs'), path.join(folder, 'secrets.json'), ...outside])
+    rmSync(data, { recursive: true, force: true })
+}
+
+function exclusive<T>(folder: string, say: Say, work: () => Promise<T>): Promise<T> {
+  return alone(path.join(folder, 'stack.lock'), () => say('another command is starting or ending the stack; waiting for it'), work)
+}
+
+/** An address as it may be shown. */
+export function withoutPassword(address: string): string {
+  return address.replace(/\/\/([^:/@]+):[^@]*@/, '//$1:***@')
+}
