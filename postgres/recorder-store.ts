@@ -40,7 +40,8 @@ const HEADS = `
   SELECT h.tenant, h.execution_id, h.seq, h.phase, h.decision, h.next_chain, h.open_timers::text AS open_timers,
          e.status, e.current_state, e.data::text AS data, e.workflow_name, e.workflow_version, e.business_key, e.correlation_id, e.last_seq,
          e.result::text AS result, e.error::text AS error,
-         (extract(epoch FROM e.opened_at) * 1000)::bigint AS opened_at, (extract(epoch FROM e.changed_at) * 1000)::bigint AS changed_at
+         (extract(epoch FROM e.opened_at) * 1000)::bigint AS opened_at, (extract(epoch FROM e.changed_at) * 1000)::bigint AS changed_at,
+         (extract(epoch FROM e.created_until) * 1000)::bigint AS created_until
   FROM unnest($1::text[], $2::uuid[]) AS wanted (tenant, execution_id)
   JOIN refold.execution_heads h USING (tenant, execution_id)
   LEFT JOIN refold_derived_g1.workflow_executions e USING (tenant, execution_id)`
@@ -58,13 +59,13 @@ const PUT_HEADS = `
 
 const PUT_EXECUTIONS = `
   INSERT INTO refold_derived_g1.workflow_executions AS e (tenant, execution_id, partition, status, current_state, data, last_seq,
-    last_offset, workflow_name, workflow_version, business_key, correlation_id, result, error, opened_at, changed_at)
+    last_offset, workflow_name, workflow_version, business_key, correlation_id, result, error, opened_at, changed_at, created_until)
   SELECT * FROM unnest($1::text[], $2::uuid[], $3::int[], $4::text[], $5::text[], $6::json[], $7::bigint[], $8::bigint[],
-    $9::text[], $10::text[], $11::text[], $12::text[], $13::json[], $14::json[], $15::timestamptz[], $16::timestamptz[])
+    $9::text[], $10::text[], $11::text[], $12::text[], $13::json[], $14::json[], $15::timestamptz[], $16::timestamptz[], $17::timestamptz[])
   ON CONFLICT (tenant, execution_id) DO UPDATE SET status = excluded.status, current_state = excluded.current_state,
     data = excluded.data, last_seq = excluded.last_seq, last_offset = excluded.last_offset, workflow_name = excluded.workflow_name,
     workflow_version = excluded.workflow_version, business_key = excluded.business_key, correlation_id = excluded.correlation_id,
-    result = excluded.result, error = excluded.error, changed_at = excluded.changed_at`
+    result = excluded.result, error = excluded.error, changed_at = excluded.changed_at, created_until = excluded.created_until`
 
 type HeadRow = {
   tenant: string
@@ -86,6 +87,7 @@ type HeadRow = {
   error: string | null
   opened_at: string
   changed_at: string
+  created_until: string
 }
 
 const jsonText = (value: unknown) => (value === null || value === undefined ? null : JSON.stringify(value))
@@ -119,6 +121,7 @@ function stateOf(row: HeadRow): ExecutionState {
     error: fromJson(row.error),
     openedAt: Number(row.opened_at),
     changedAt: Number(row.changed_at),
+    createdUntil: Number(row.created_until),
   }
 }
 
@@ -251,6 +254,7 @@ async function putFolded(client: PoolClient, folded: readonly Folded[]): Promise
       column(({ state }) => jsonText(state.error)),
       column(({ state }) => timestamp(state.openedAt)),
       column(({ state }) => timestamp(state.changedAt)),
+      column(({ state }) => timestamp(state.createdUntil)),
     ],
   })
 }

@@ -25,10 +25,10 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
 /** Clients that only one folder may import. */
 const CLIENTS: Readonly<Record<string, readonly string[]>> = {
   kafkajs: ['kafka'],
-  pg: ['postgres'],
+  pg: ['postgres', 'stack'],
   'pg-copy-streams': ['postgres'],
   slonik: ['postgres'],
-  ioredis: ['redis'],
+  ioredis: ['redis', 'stack'],
   avsc: ['schemas'],
   fastify: ['api'],
 }

@@ -33,15 +33,18 @@ export type ExecutionState = {
   readonly correlationId: string | null
   readonly result: unknown
   readonly error: unknown
-  /** Append time of the first and the newest event, ms. */
+  /** Append time of the first event, ms. */
   readonly openedAt: number
+  /** Newest append time of the events folded, ms. */
   readonly changedAt: number
+  /** Newest created_at of the events folded, ms: a state is that of a moment in business time if this is not after it. */
+  readonly createdUntil: number
 }
 
 /** What a fold reads of an event; a record of the log has it, and so has a row of the audit. */
 export type FoldedEvent = Pick<
   WorkflowEvent,
-  'event_name' | 'to_state' | 'payload' | 'decision' | 'correlation_id' | 'workflow_name' | 'business_key'
+  'event_name' | 'to_state' | 'payload' | 'created_at' | 'decision' | 'correlation_id' | 'workflow_name' | 'business_key'
 >
 
 /** An accepted event: its seq, and its append time in ms. */
@@ -66,6 +69,7 @@ export function initial(tenant: string, executionId: string): ExecutionState {
     error: null,
     openedAt: 0,
     changedAt: 0,
+    createdUntil: 0,
   }
 }
 
@@ -155,7 +159,8 @@ export function applyEvent(state: ExecutionState, { event, seq, appendedAt }: Ac
     ...changeBy(state, event),
     seq,
     openedAt: state.seq === 0 ? appendedAt : state.openedAt,
-    changedAt: appendedAt,
+    changedAt: Math.max(state.changedAt, appendedAt),
+    createdUntil: state.seq === 0 ? event.created_at : Math.max(state.createdUntil, event.created_at),
   }
 }
 

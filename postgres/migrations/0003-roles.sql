@@ -46,10 +46,12 @@ GRANT SELECT, INSERT ON refold.logs, refold.schemas, refold.workflow_events, ref
 GRANT SELECT, INSERT, UPDATE ON refold.execution_heads TO refold_engine;
 GRANT SELECT, INSERT, UPDATE ON refold.checkpoints TO refold_engine;
 GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON refold_derived_g1.workflow_executions TO refold_engine;
-GRANT SELECT ON refold.workflow_executions TO refold_engine;
+GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON refold_derived_g1.workflow_snapshots TO refold_engine;
+GRANT SELECT ON refold.workflow_executions, refold.workflow_snapshots TO refold_engine;
 
 GRANT SELECT ON refold.workflow_events, refold.event_verdicts, refold.checkpoints TO refold_api;
 GRANT SELECT ON refold_derived_g1.workflow_executions, refold.workflow_executions TO refold_api;
+GRANT SELECT ON refold_derived_g1.workflow_snapshots, refold.workflow_snapshots TO refold_api;
 
 -- current_setting(…, true) is null where it was never set and '' after a transaction that set it; no tenant is ''.
 -- Forced, so that the tables' owner is held too; refold_engine goes past it by BYPASSRLS.
@@ -64,3 +66,6 @@ CREATE POLICY one_tenant ON refold.execution_heads USING (tenant = current_setti
 
 ALTER TABLE refold_derived_g1.workflow_executions ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY one_tenant ON refold_derived_g1.workflow_executions USING (tenant = current_setting('refold.tenant', true));
+
+ALTER TABLE refold_derived_g1.workflow_snapshots ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY one_tenant ON refold_derived_g1.workflow_snapshots USING (tenant = current_setting('refold.tenant', true));
