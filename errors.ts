@@ -85,6 +85,31 @@ export const CATALOGUE = {
     help: 'Correct what `errors` names; /openapi.json has the shapes.',
     retryable: false,
   },
+  'request-too-large': {
+    title: 'The request body is too large',
+    help: 'Send it in several requests of at most 64 MiB.',
+    retryable: false,
+  },
+  'media-type-unsupported': {
+    title: 'The request body has a type that is not read here',
+    help: 'Send `Content-Type: application/json`, or `application/x-ndjson` for one event a line.',
+    retryable: false,
+  },
+  'idempotency-conflict': {
+    title: 'Something else was recorded under this idempotency key',
+    help: 'Use a new key for a new event; the same key only for the very same one.',
+    retryable: false,
+  },
+  overloaded: {
+    title: 'Too much is being sent at once',
+    help: 'Send the same request again a little later, with the same ids or Idempotency-Key.',
+    retryable: true,
+  },
+  'api-unavailable': {
+    title: 'The REST API does not answer',
+    help: 'Start it with `npm run refold -- start`, or give its address in REFOLD_API_URL.',
+    retryable: true,
+  },
   'event-invalid': { title: 'An event is not valid', help: 'Correct the field the detail names and send it again.', retryable: false },
   'name-reserved': {
     title: "Event names that begin with workflow. action. timer. wait. are Refold's own",
@@ -115,6 +140,11 @@ export const CATALOGUE = {
     title: 'The import stopped',
     help: 'Run the same command again: what is in already is recognised by its id.',
     retryable: true,
+  },
+  'import-unreadable': {
+    title: 'The file cannot be read on from here',
+    help: 'Correct the line the detail names and run the same command again; rows before it are in, and are recognised by their ids.',
+    retryable: false,
   },
   usage: { title: 'The command was not understood', help: 'See `npm run refold -- --help`.', retryable: false },
   internal: { title: 'Refold made a mistake', help: 'Report it with the log lines around it.', retryable: true },

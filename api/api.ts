@@ -1,0 +1,70 @@
+// produce → log → recorder → state → [REST]
+//
+// The REST API: its routes, who may use them, and how errors leave. What lies behind comes in by ports.ts.
+
+import swagger from '@fastify/swagger'
+import { fastify, type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
+import { jsonSchemaTransform, jsonSchemaTransformObject, serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod'
+import { appendRoutes } from './append.ts'
+import { authentication } from './authentication.ts'
+import { createByteBudget } from './budget.ts'
+import { executionRoutes } from './executions.ts'
+import { healthRoutes } from './health.ts'
+import type { ApiDeps } from './ports.ts'
+import { errorHandler, notFoundHandler } from './problem.ts'
+import { createWatermarks } from './watermarks.ts'
+
+export type ApiLimits = {
+  /** Largest request body, bytes. */
+  bodyBytes: number
+  /** Bytes of bodies in the process at once. */
+  heldBytes: number
+  /** Longest that a request waits for those, ms. */
+  heldWait: number
+}
+
+const MIB = 1024 * 1024
+export const API_LIMITS: ApiLimits = { bodyBytes: 64 * MIB, heldBytes: 128 * MIB, heldWait: 30_000 }
+
+const DESCRIPTION = {
+  openapi: '3.1.0',
+  info: {
+    title: 'Refold',
+    version: '1',
+    description: 'Events in, states out. Reads carry `Refold-Watermark` (recorder checkpoint of the partitions read) and `Refold-Lag`.',
+  },
+  components: { securitySchemes: { token: { type: 'http' as const, scheme: 'bearer' } } },
+  security: [{ token: [] }],
+}
+
+/** An API that does not listen yet. Closing it ends all waits. */
+export function createApi(deps: ApiDeps, logger?: FastifyBaseLogger, limits: ApiLimits = API_LIMITS): FastifyInstance {
+  const options = {
+    logController: new LogController({ disableRequestLogging: true }),
+    bodyLimit: limits.bodyBytes,
+    requestTimeout: 300_000,
+    routerOptions: { maxParamLength: 512 },
+    frameworkErrors: errorHandler,
+  }
+  const app: FastifyInstance = fastify(logger ? { ...options, loggerInstance: logger } : options)
+  const watermarks = createWatermarks({ checkpoints: deps.reads.checkpoints, logEnds: deps.logEnds })
+  const budget = createByteBudget(limits.heldBytes, limits.heldWait)
+  app.decorateRequest('tenant', '')
+  app.setErrorHandler(errorHandler)
+  app.setNotFoundHandler(notFoundHandler)
+  app.addHook('preClose', async () => watermarks.close())
+  void app.register(swagger, { openapi: DESCRIPTION, transform: jsonSchemaTransform, transformObject: jsonSchemaTransformObject })
+  // The compilers of zod only for routes of ours: plugins bring schemas in plain JSON.
+  void app.register(async (open) => {
+    open.setValidatorCompiler(validatorCompiler)
+    open.setSerializerCompiler(serializerCompiler)
+    void open.register(healthRoutes, deps)
+    open.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger())
+    void open.register(async (guarded) => {
+      guarded.addHook('onRequest', authentication(deps.tokens))
+      void guarded.register(appendRoutes, { ...deps, watermarks, budget, bodyLimit: limits.bodyBytes })
+      void guarded.register(executionRoutes, { ...deps, watermarks })
+    })
+  })
+  return app
+}

@@ -1,0 +1,140 @@
+// Shapes of requests and answers: what is checked on the way in, and what /openapi.json says.
+
+import { z } from 'zod'
+import { parsePositions } from '../workflow/position.ts'
+
+export const executionId = z
+  .guid('is not a UUID')
+  .transform((id) => id.toLowerCase())
+  .describe('Id of the execution.')
+
+export const minPosition = z
+  .string()
+  .transform((text, context) => {
+    const positions = parsePositions(text)
+    if (positions) return positions
+    context.addIssue({ code: 'custom', message: 'is not a position like p7:120345, or several with commas' })
+    return z.NEVER
+  })
+  .optional()
+  .describe(
+    'Answer only from a state that has recorded this position (p7:120345; several with commas), else 412. With `Prefer: wait=N`, wait.',
+  )
+
+export const limit = (fallback: number, most: number) =>
+  z.coerce.number<string>().int().min(1).max(most).default(fallback).describe(`At most so many; default ${fallback}, largest ${most}.`)
+
+export const time = z.iso.datetime({ offset: true, error: 'is not ISO 8601 with a time zone' })
+
+/** Headers of every read. Names are lower case, as Node hands them over. */
+export const readHeaders = z.object({
+  prefer: z.string().optional().describe('`wait=N`: wait up to N seconds (at most 60) for `minPosition`.'),
+})
+
+export const problem = z
+  .looseObject({
+    type: z.string().describe('Stable: urn:refold:problem:<code>.'),
+    title: z.string(),
+    status: z.int(),
+    detail: z.string(),
+    help: z.string().describe('What to do about it.'),
+    retryable: z.boolean().describe('The same request may succeed later.'),
+  })
+  .meta({ id: 'Problem' })
+
+const position = z.string().describe('Partition and offset, p7:120345.')
+
+export const execution = z
+  .object({
+    executionId: z.string(),
+    tenant: z.string(),
+    status: z.string().describe('running, paused, completed, failed, cancelled or terminated.'),
+    currentState: z.string(),
+    data: z.unknown().describe('JSON object; numbers keep every digit.'),
+    lastSeq: z.int(),
+    workflow: z.string().nullable(),
+    version: z.string().nullable(),
+    key: z.string().nullable(),
+    correlationId: z.string().nullable(),
+    result: z.unknown(),
+    error: z.unknown(),
+    openedAt: z.string().describe('Append time of the first accepted event.'),
+    changedAt: z.string().describe('Append time of the newest accepted event.'),
+    position,
+  })
+  .meta({ id: 'Execution' })
+
+export const historyEvent = z
+  .object({
+    event_id: z.string(),
+    tenant: z.string(),
+    execution_id: z.string(),
+    event_name: z.string(),
+    event_type: z.string(),
+    from_state: z.string().describe('As the fold computed it.'),
+    to_state: z.string(),
+    user_id: z.string().nullable(),
+    payload: z.unknown().describe('As it was sent; null when none was.'),
+    created_at: z.string(),
+    seq: z.int(),
+    position,
+    appended_at: z.string(),
+    decision: z.int().describe('0 = an input; else its number among the decisions.'),
+    causation_id: z.string().nullable(),
+    correlation_id: z.string().nullable(),
+  })
+  .meta({ id: 'Event' })
+
+const verdict = z
+  .enum(['pending', 'accepted', 'duplicate', 'conflict', 'late', 'early', 'quarantined'])
+  .describe('pending until the recorder has judged it.')
+
+export const outcome = z
+  .union([
+    z.object({
+      status: z.literal('appended'),
+      event_id: z.string(),
+      execution_id: z.string(),
+      position,
+      verdict,
+      seq: z.int().optional().describe('Its number in the execution; of an accepted event.'),
+      reason: z.string().optional().describe('Why it is not accepted.'),
+      detail: z.string().optional(),
+    }),
+    z.object({ status: z.literal('refused').describe('Not in the log.'), problem }),
+    z.object({
+      status: z.literal('unknown').describe('The log did not acknowledge it: send it again with this event_id.'),
+      event_id: z.string(),
+      execution_id: z.string(),
+      problem,
+    }),
+  ])
+  .meta({ id: 'Outcome' })
+
+export const appendAnswer = z
+  .object({
+    appended: z.int(),
+    refused: z.int(),
+    unknown: z.int(),
+    position: z.string().describe('Highest position of each partition; hand it to `minPosition` of a read.'),
+    outcomes: z.array(outcome).describe('One for each item, in the order given.'),
+  })
+  .meta({ id: 'AppendAnswer' })
+
+const readiness = z.object({
+  status: z.enum(['ready', 'not-ready']),
+  parts: z.record(z.string(), z.object({ ready: z.boolean(), detail: z.string().optional() })),
+})
+export const readyAnswer = readiness.meta({ id: 'Readiness' })
+
+/** An answer of type application/problem+json. */
+const problemAnswer = (description: string) => ({ description, content: { 'application/problem+json': { schema: problem } } })
+
+export const problems = {
+  invalid: { 400: problemAnswer('The request is not valid.') },
+  auth: { 401: problemAnswer('No valid token.') },
+  missing: { 404: problemAnswer('There is no such thing, or it is not yours.') },
+  behind: { 412: problemAnswer('The reads have not come to minPosition; `gap` says how far they are behind.') },
+  large: { 413: problemAnswer('The body is too large.') },
+  away: { 503: problemAnswer('A server behind the API is away; Retry-After says when to ask again.') },
+}
