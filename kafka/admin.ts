@@ -1,0 +1,78 @@
+// Questions to the brokers that are no records: leaders, watermarks, group offsets, topics. One connection for a log, made at
+// the first question and again after it broke.
+
+import type { Admin as KafkaAdmin, Kafka } from 'kafkajs'
+import { logError } from './client.ts'
+import type { LineLogger } from './client.ts'
+import type { GroupOffset, PartitionBounds } from './log.ts'
+
+export type Admin = {
+  /** Node id of each partition's leader, by partition; −1 where there is none now. */
+  leaders(topic: string): Promise<readonly number[]>
+  bounds(topic: string): Promise<PartitionBounds[]>
+  groupOffsets(group: string, topic: string): Promise<GroupOffset[]>
+  /** Runs `ask` on the connection; `doing` names it in the error. */
+  ask<T>(doing: string, ask: (admin: KafkaAdmin) => Promise<T>): Promise<T>
+  close(): Promise<void>
+}
+
+export function createAdmin(kafka: Kafka, logger: LineLogger): Admin {
+  let connection: Promise<KafkaAdmin> | undefined
+
+  function connected(): Promise<KafkaAdmin> {
+    connection ??= (async () => {
+      const admin = kafka.admin()
+      await admin.connect()
+      return admin
+    })()
+    connection.catch(() => (connection = undefined))
+    return connection
+  }
+
+  async function ask<T>(doing: string, question: (admin: KafkaAdmin) => Promise<T>): Promise<T> {
+    const used = connected()
+    try {
+      return await question(await used)
+    } catch (error) {
+      const known = logError(error, doing)
+      if (known.code === 'log-unavailable' && connection === used) await close()
+      throw known
+    }
+  }
+
+  async function close(): Promise<void> {
+    const old = connection
+    connection = undefined
+    await old?.then((admin) => admin.disconnect()).catch((error: unknown) => logger.debug({ error }, 'the admin client did not disconnect'))
+  }
+
+  return {
+    ask,
+    close,
+    leaders: (topic) =>
+      ask(`the leaders of ${topic}`, async (admin) => {
+        const { topics } = await admin.fetchTopicMetadata({ topics: [topic] })
+        const partitions = topics.find(({ name }) => name === topic)?.partitions ?? []
+        return partitions.toSorted((a, b) => a.partitionId - b.partitionId).map(({ leader }) => leader)
+      }),
+    bounds: (topic) =>
+      ask(`the bounds of ${topic}`, async (admin) => {
+        const found = await admin.fetchTopicOffsets(topic)
+        return found
+          .map(({ partition, low, high }) => ({ partition, low: Number(low), high: Number(high) }))
+          .toSorted((a, b) => a.partition - b.partition)
+      }),
+    groupOffsets: (group, topic) =>
+      ask(`the offsets of group ${group}`, async (admin) => {
+        const found = await admin.fetchOffsets({ groupId: group, topics: [topic] })
+        return found
+          .flatMap(({ partitions }) => partitions)
+          .map(({ partition, offset, metadata }) => ({
+            partition,
+            offset: offset === '-1' ? null : Number(offset),
+            metadata: metadata ?? '',
+          }))
+          .toSorted((a, b) => a.partition - b.partition)
+      }),
+  }
+}

@@ -1,0 +1,181 @@
+// One partition, from its assignment to this member until the next rebalance. Owns where it is and whether it may be read;
+// doesn't own the client (reader.ts), nor what a batch means (the handler).
+//
+// A1  Nothing is handed on before the handler's checkpoint was found between the log's first offset and its end.
+// A2  Batches are contiguous: one that begins above `next` is a gap and never handed on; what is below `next` is cut off.
+// A3  One batch at a time. `next` moves only with the handler's answer.
+// A4  After a failure the partition rests, then asks for the checkpoint again. The client never hears of it: an error in
+//     its call-back would restart the whole member.
+// A5  Closed (its partition may be somebody else's by now), it hands on nothing more; what the handler is still storing is
+//     refused, or not, by the checkpoint's compare-and-set.
+
+import { setTimeout as pause } from 'node:timers/promises'
+import { RefoldError, asError } from '../errors.ts'
+import { parts, since } from './fetched.ts'
+import type { Fetched } from './fetched.ts'
+import type { LogHandler } from './log.ts'
+
+/** What it asks of the reader. */
+export type AssignedPorts = {
+  bounds(partition: number): Promise<{ low: number; high: number }>
+  /** Stops fetching the partition. */
+  hold(partition: number): void
+  /** Goes on fetching it, from `offset`. */
+  release(partition: number, offset: number): void
+  /** The handler's checkpoint moved to `next`. */
+  moved(partition: number, next: number): void
+  failed(partition: number, error: RefoldError, tries: number): void
+}
+
+export type Phase =
+  | { name: 'positioning' }
+  | { name: 'reading' }
+  /** `error.code` is `log-replaced` where the log doesn't reach the checkpoint any more. */
+  | { name: 'resting'; error: RefoldError }
+  | { name: 'closed' }
+
+const REST = { first: 200, most: 10_000 }
+// After a change of leader a watermark can lie behind what was acknowledged, for a moment.
+const LOOKS = 4
+
+export class Assigned {
+  readonly topic: string
+  readonly partition: number
+  phase: Phase = { name: 'positioning' }
+  next = 0
+  highWatermark = 0
+  /** True while the handler has a batch. */
+  busy = false
+  readonly #handler: LogHandler
+  readonly #ports: AssignedPorts
+  readonly #maxRecords: number
+  readonly #closing = new AbortController()
+  #turn: Promise<unknown> = Promise.resolve()
+  #failures = 0
+  #interrupted = false
+  #finishing = false
+
+  constructor(topic: string, partition: number, handler: LogHandler, ports: AssignedPorts, maxRecords: number) {
+    this.topic = topic
+    this.partition = partition
+    this.#handler = handler
+    this.#ports = ports
+    this.#maxRecords = maxRecords
+  }
+
+  get closed(): boolean {
+    return this.#closing.signal.aborted
+  }
+
+  /** Finds its place in the log, then lets the client fetch from there; tries until it succeeds or is closed. */
+  async position(): Promise<void> {
+    this.phase = { name: 'positioning' }
+    this.#ports.hold(this.partition)
+    while (!this.closed) {
+      try {
+        const next = await this.#checkpoint()
+        if (this.closed) return
+        this.next = next
+        this.phase = { name: 'reading' }
+        return this.#ports.release(this.partition, next)
+      } catch (error) {
+        await this.#rest(error)
+      }
+    }
+  }
+
+  /** Hands on a fetched batch. 'taken': all of it is stored. 'left': not all; the partition knows where it goes on. */
+  take(batch: Fetched): Promise<'taken' | 'left'> {
+    const taken = this.#turn.then(() => this.#take(batch))
+    this.#turn = taken.catch(() => undefined)
+    return taken
+  }
+
+  /** Stops after the part in the handler's hands; what is left of the batch will be fetched again. */
+  interrupt(): void {
+    this.#interrupted = true
+  }
+
+  /** Takes nothing more, and resolves once the part in the handler's hands is stored. */
+  async finish(): Promise<void> {
+    this.#finishing = true
+    this.#interrupted = true
+    await this.#turn
+  }
+
+  close(): void {
+    this.#closing.abort()
+    this.phase = { name: 'closed' }
+  }
+
+  async #take(batch: Fetched): Promise<'taken' | 'left'> {
+    if (this.phase.name !== 'reading' || this.#finishing) return 'left'
+    this.#interrupted = false
+    this.highWatermark = Math.max(this.highWatermark, batch.highWatermark)
+    if (batch.next <= this.next) return 'taken'
+    if (batch.from > this.next || batch.holes !== 0) {
+      this.#restart(new RefoldError('log-unavailable', `offsets are missing from p${this.partition}:${this.next} on`))
+      return 'left'
+    }
+    for (const part of parts(since(batch, this.next), this.#maxRecords)) {
+      const stored = await this.#store(part)
+      if (stored === undefined || this.closed) return 'left'
+      this.next = stored
+      this.#failures = 0
+      this.#ports.moved(this.partition, stored)
+      if (stored !== part.next) {
+        this.#ports.release(this.partition, stored)
+        return 'left'
+      }
+      if (this.#interrupted && stored !== batch.next) return 'left'
+    }
+    return 'taken'
+  }
+
+  async #store({ from, next, records, highWatermark }: Fetched): Promise<number | undefined> {
+    this.busy = true
+    try {
+      return await this.#handler.batch({ topic: this.topic, partition: this.partition, from, next, records, highWatermark })
+    } catch (error) {
+      this.#restart(error)
+      return undefined
+    } finally {
+      this.busy = false
+    }
+  }
+
+  // Not awaited: the client's call-back returns, and other partitions go on.
+  #restart(thrown: unknown): void {
+    if (this.closed) return
+    this.#ports.hold(this.partition)
+    void this.#rest(thrown).then(() => this.position())
+  }
+
+  async #checkpoint(): Promise<number> {
+    for (let looks = 1; ; looks++) {
+      const next = await this.#handler.checkpoint(this.partition)
+      const { low, high } = await this.#ports.bounds(this.partition)
+      this.highWatermark = high
+      if (next >= low && next <= high) return next
+      if (looks === LOOKS || this.closed)
+        throw new RefoldError('log-replaced', `p${this.partition} goes from ${low} to ${high}, the checkpoint is ${next}`)
+      await this.#wait(REST.first * looks)
+    }
+  }
+
+  async #rest(thrown: unknown): Promise<void> {
+    if (this.closed) return
+    const error =
+      thrown instanceof RefoldError
+        ? thrown
+        : new RefoldError('internal', `p${this.partition}: ${asError(thrown).message}`, { cause: thrown })
+    const tries = ++this.#failures
+    this.phase = { name: 'resting', error }
+    this.#ports.failed(this.partition, error, tries)
+    await this.#wait(Math.min(REST.most, REST.first * 2 ** (tries - 1)))
+  }
+
+  #wait(milliseconds: number): Promise<void> {
+    return pause(milliseconds, undefined, { signal: this.#closing.signal }).catch(() => undefined)
+  }
+}
