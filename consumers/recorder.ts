@@ -13,6 +13,7 @@ import type { WorkflowEvent } from '../schemas/generated.ts'
 import { accept, BLANK_HEAD, type Head, inspect, type Judged, type Quarantined } from '../workflow/accept.ts'
 import type { Classified } from '../workflow/events.ts'
 import { applyEvent, computedStates, executionKey, type ExecutionState, initial } from '../workflow/execution.ts'
+import { isSnapshotDue, type Snapshot, SNAPSHOTS_KEPT, takeSnapshot } from '../workflow/snapshot.ts'
 import type { LogBatch, LogHandler, LogRecord } from '../kafka/log.ts'
 import type { Watch } from '../watch.ts'
 
@@ -37,7 +38,9 @@ export type VerdictRow = { verdict: Exclude<Judged, { verdict: 'accepted' }> | Q
 
 export type Folded = { tenant: string; executionId: string; partition: number; offset: number; head: Head; state: ExecutionState }
 
-export type BatchResult = { audit: AuditRow[]; verdicts: VerdictRow[]; executions: Folded[] }
+export type SnapshotRow = { snapshot: Snapshot; partition: number; recordedUntil: number; createdUntil: number }
+
+export type BatchResult = { audit: AuditRow[]; verdicts: VerdictRow[]; executions: Folded[]; snapshots: SnapshotRow[] }
 
 /** The compare-and-set that opens a batch's transaction; `last` is the newest record it covers, if it has any. */
 export type CheckpointMove = { partition: number; from: number; next: number; last?: LogRecord }
@@ -105,6 +108,8 @@ class Execution {
   head: Head
   state: ExecutionState
   offset = -1
+  /** States at which a snapshot is due; older ones than are kept anyway are dropped. */
+  due: ExecutionState[] = []
 
   constructor(known: Known | undefined, tenant: string, executionId: string) {
     this.head = known?.head ?? BLANK_HEAD
@@ -122,9 +127,17 @@ class Execution {
     this.state = applyEvent(this.state, { event, seq: verdict.seq, appendedAt: record.appendedAt })
     this.#contents.set(event.event_id, content)
     this.offset = record.offset
+    if (isSnapshotDue(verdict.seq)) this.due = [...this.due, this.state].slice(-SNAPSHOTS_KEPT)
     return { event, seq: verdict.seq, from, to, content, partition: record.partition, offset: record.offset, appendedAt: record.appendedAt }
   }
 }
+
+const snapshotRow = (state: ExecutionState, partition: number): SnapshotRow => ({
+  snapshot: takeSnapshot(state),
+  partition,
+  recordedUntil: state.changedAt,
+  createdUntil: state.createdUntil,
+})
 
 /** Folds a batch in memory: R3. Pure, but for the maps it makes. */
 function foldBatch(inspected: readonly Inspected[], known: ReadonlyMap<string, Known>): BatchResult {
@@ -148,7 +161,8 @@ function foldBatch(inspected: readonly Inspected[], known: ReadonlyMap<string, K
   const folded = [...executions.values()]
     .filter((execution) => execution.offset >= 0)
     .map(({ head, state, offset }) => ({ tenant: state.tenant, executionId: state.executionId, partition, offset, head, state }))
-  return { audit, verdicts, executions: folded }
+  const snapshots = [...executions.values()].flatMap(({ due }) => due.map((state) => snapshotRow(state, partition)))
+  return { audit, verdicts, executions: folded, snapshots }
 }
 
 /** The handler that a group of readers on the events topic runs. */

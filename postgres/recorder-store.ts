@@ -13,12 +13,14 @@ import type {
   Need,
   RecorderStore,
   RecorderTransaction,
+  SnapshotRow,
   VerdictRow,
 } from '../consumers/recorder.ts'
 import { recordDigest } from './record-digest.ts'
 import type { Head } from '../workflow/accept.ts'
 import { executionKey, type ExecutionState, type ExecutionStatus, initial } from '../workflow/execution.ts'
 import { isJsonObject, parseJson } from '../workflow/json.ts'
+import { SNAPSHOT_EVERY, SNAPSHOTS_KEPT } from '../workflow/snapshot.ts'
 import { bytea, copyInto, type CopyValue, timestamp } from './copy.ts'
 import { foldHistory } from './history.ts'
 import { inTransaction } from './pool.ts'
@@ -66,6 +68,16 @@ const PUT_EXECUTIONS = `
     data = excluded.data, last_seq = excluded.last_seq, last_offset = excluded.last_offset, workflow_name = excluded.workflow_name,
     workflow_version = excluded.workflow_version, business_key = excluded.business_key, correlation_id = excluded.correlation_id,
     result = excluded.result, error = excluded.error, changed_at = excluded.changed_at, created_until = excluded.created_until`
+
+const PUT_SNAPSHOTS = `
+  INSERT INTO refold_derived_g1.workflow_snapshots (tenant, execution_id, seq, partition, fold_version, state, digest, recorded_until, created_until)
+  SELECT * FROM unnest($1::text[], $2::uuid[], $3::bigint[], $4::int[], $5::int[], $6::text[], $7::text[], $8::timestamptz[], $9::timestamptz[])
+  ON CONFLICT (tenant, execution_id, seq) DO UPDATE SET partition = excluded.partition, fold_version = excluded.fold_version,
+    state = excluded.state, digest = excluded.digest, recorded_until = excluded.recorded_until, created_until = excluded.created_until`
+
+const DROP_SNAPSHOTS = `
+  DELETE FROM refold_derived_g1.workflow_snapshots s USING unnest($1::text[], $2::uuid[], $3::bigint[]) AS old (tenant, execution_id, seq)
+  WHERE s.tenant = old.tenant AND s.execution_id = old.execution_id AND s.seq <= old.seq`
 
 type HeadRow = {
   tenant: string
@@ -259,10 +271,40 @@ async function putFolded(client: PoolClient, folded: readonly Folded[]): Promise
   })
 }
 
-async function write(client: PoolClient, { audit, verdicts, executions }: BatchResult): Promise<void> {
+async function putSnapshots(client: PoolClient, rows: readonly SnapshotRow[]): Promise<void> {
+  if (rows.length === 0) return
+  const column = <T>(pick: (row: SnapshotRow) => T) => rows.map(pick)
+  await client.query({
+    name: 'recorder-put-snapshots',
+    text: PUT_SNAPSHOTS,
+    values: [
+      column(({ snapshot }) => snapshot.tenant),
+      column(({ snapshot }) => snapshot.executionId),
+      column(({ snapshot }) => snapshot.seq),
+      column(({ partition }) => partition),
+      column(({ snapshot }) => snapshot.foldVersion),
+      column(({ snapshot }) => snapshot.state),
+      column(({ snapshot }) => snapshot.digest),
+      column(({ recordedUntil }) => timestamp(recordedUntil)),
+      column(({ createdUntil }) => timestamp(createdUntil)),
+    ],
+  })
+  await client.query({
+    name: 'recorder-drop-snapshots',
+    text: DROP_SNAPSHOTS,
+    values: [
+      column(({ snapshot }) => snapshot.tenant),
+      column(({ snapshot }) => snapshot.executionId),
+      column(({ snapshot }) => snapshot.seq - SNAPSHOT_EVERY * SNAPSHOTS_KEPT),
+    ],
+  })
+}
+
+async function write(client: PoolClient, { audit, verdicts, executions, snapshots }: BatchResult): Promise<void> {
   await copyInto(client, 'refold.workflow_events', AUDIT_COLUMNS, audit.map(auditRow))
   await copyInto(client, 'refold.event_verdicts', VERDICT_COLUMNS, verdicts.map(verdictRow))
   await putFolded(client, executions)
+  await putSnapshots(client, snapshots)
 }
 
 async function move(client: PoolClient, { partition, from, next, last }: CheckpointMove): Promise<boolean> {

@@ -18,13 +18,14 @@ const all = sql.type(row)`
 const one = (partition: number) => sql.type(row)`
   SELECT partition, next_offset::text AS next FROM refold.checkpoints WHERE reader = 'recorder' AND partition = ${partition}`
 
-async function readCheckpoints(transaction: Transaction, partition?: number): Promise<Checkpoints> {
+/** The checkpoints as a transaction sees them: of one partition, or of all. */
+export async function checkpointsOf(transaction: Transaction, partition?: number): Promise<Checkpoints> {
   const rows = await transaction.any(partition === undefined ? all : one(partition))
   return new Map(rows.map(({ partition: at, next }) => [at, next]))
 }
 
 /** Checkpoints are nobody's own: no tenant is set. */
-export const checkpointsNow = (pool: ReadPool) => pool.read('', (transaction) => readCheckpoints(transaction))
+export const checkpointsNow = (pool: ReadPool) => pool.read('', (transaction) => checkpointsOf(transaction))
 
 /** `work`, with the checkpoints of one partition or of all. In this order: a checkpoint is never newer than the rows. */
 export function readWithCheckpoints<T>(
@@ -34,7 +35,7 @@ export function readWithCheckpoints<T>(
   work: (transaction: Transaction) => Promise<T>,
 ): Promise<Read<T>> {
   return pool.read(tenant, async (transaction) => {
-    const checkpoints = await readCheckpoints(transaction, partition === 'all' ? undefined : partition)
+    const checkpoints = await checkpointsOf(transaction, partition === 'all' ? undefined : partition)
     return { checkpoints, value: await work(transaction) }
   })
 }

@@ -2,47 +2,11 @@
 
 import fc from 'fast-check'
 import t from 'tap'
-import { createRecorder } from '../../consumers/recorder.ts'
-import { createWriterSchemas } from '../../consumers/writer-schemas.ts'
-import type { LogBatch, LogHandler, LogRecord } from '../../kafka/log.ts'
-import { createRecorderStore } from '../../postgres/recorder-store.ts'
-import { createSchemaTexts } from '../../postgres/schema-texts.ts'
-import { createEventCodec } from '../../schemas/codec.ts'
-import type { WorkflowEvent } from '../../schemas/generated.ts'
-import { createWatch } from '../../watch.ts'
-import { partitionOf } from '../../workflow/partition.ts'
-import { type TestDatabase, useDatabase } from '../support/database.ts'
-import { event, EXECUTION, outcome, started } from '../support/events.ts'
+import { useDatabase } from '../support/database.ts'
+import { event, outcome, started } from '../support/events.ts'
 import { type Entry, randomLog } from '../support/random-log.ts'
+import { batchOf, codec, PARTITION, recorderOn, recordLog, recordOf } from '../support/recording.ts'
 import { useStack } from '../support/stack.ts'
-
-const PARTITIONS = 12
-const SCHEMA_ID = 1
-const PARTITION = partitionOf(EXECUTION, PARTITIONS)
-const codec = createEventCodec({ schemaId: SCHEMA_ID })
-
-function recordOf(one: WorkflowEvent, offset: number, changes: Partial<LogRecord> = {}): LogRecord {
-  const key = new TextEncoder().encode(one.execution_id)
-  return {
-    partition: PARTITION,
-    offset,
-    key,
-    value: codec.encode(one),
-    appendedAt: 1_700_000_000_000 + offset,
-    transactional: false,
-    headers: {},
-    ...changes,
-  }
-}
-
-function batchOf(records: LogRecord[], from: number, next = from + records.length): LogBatch {
-  return { topic: 'events', partition: PARTITION, from, next, records, highWatermark: next }
-}
-
-function recorderOn({ engine }: TestDatabase, lookup = async () => ({ state: 'unknown' as const })): LogHandler {
-  const schemas = createWriterSchemas(createEventCodec({ schemaId: SCHEMA_ID }), createSchemaTexts(engine), { lookup }, () => undefined)
-  return createRecorder({ store: createRecorderStore(engine), schemas, partitions: PARTITIONS, watch: createWatch() })
-}
 
 const id = (n: number) => `22222222-2222-4222-8222-${String(n).padStart(12, '0')}`
 
@@ -139,7 +103,7 @@ t.test('the recorder', async (t) => {
 
   t.test('R4: while the registry does not answer, the batch fails, and stores nothing', async (t) => {
     const database = await useDatabase(t, databaseUrl)
-    const recorder = recorderOn(database, async () => Promise.reject(new Error('registry down')))
+    const recorder = recorderOn(database, { lookup: async () => Promise.reject(new Error('registry down')) })
     await recorder.checkpoint(PARTITION)
     const unknown = { ...recordOf(event(), 0), value: Buffer.from([0, 0, 0, 0, 99, 1]) }
     await t.rejects(recorder.batch(batchOf([unknown], 0)), /registry down/)
@@ -176,21 +140,11 @@ t.test('the recorder', async (t) => {
         'SELECT status, current_state, data::text, last_seq, last_offset FROM refold.workflow_executions',
       )
       const heads = await database.admin.query('SELECT seq, phase, decision, next_chain, open_timers::text FROM refold.execution_heads')
-      return [audit.rows, verdicts.rows, executions.rows, heads.rows]
+      const snapshots = await database.admin.query('SELECT seq, state, digest FROM refold.workflow_snapshots ORDER BY seq')
+      return [audit.rows, verdicts.rows, executions.rows, heads.rows, snapshots.rows]
     }
     const record = async (log: readonly Entry[], cuts: readonly number[]) => {
-      await database.admin.query(
-        'TRUNCATE refold.workflow_events, refold.event_verdicts, refold.execution_heads, refold.checkpoints, refold_derived_g1.workflow_executions',
-      )
-      const recorder = recorderOn(database)
-      await recorder.checkpoint(PARTITION)
-      const records = log.map((entry, offset) => recordOf(entry.event, offset, { appendedAt: entry.appendedAt }))
-      let from = 0
-      for (let i = 0; from < records.length; i++) {
-        const next = Math.min(records.length, from + (cuts[i % cuts.length] ?? 1))
-        await recorder.batch(batchOf(records.slice(from, next), from))
-        from = next
-      }
+      await recordLog(database, log, cuts)
       return snapshot()
     }
     await fc.assert(

@@ -83,11 +83,17 @@ function decide(move: Extract<Move, { move: 'decide' }>, made: readonly Workflow
 }
 
 /** A log of one execution: up to 40 records with their append times (ms, never falling). */
-export const randomLog: fc.Arbitrary<Entry[]> = fc.array(fc.tuple(moves, nat(30)), { maxLength: 40 }).map((steps) => {
+export const randomLog: fc.Arbitrary<Entry[]> = randomLogOf(0, 40)
+
+export function randomLogOf(minLength: number, maxLength: number): fc.Arbitrary<Entry[]> {
+  return fc.array(fc.tuple(moves, nat(30)), { minLength, maxLength }).map(build)
+}
+
+function build(steps: readonly [Move, number][]): Entry[] {
   const log: Entry[] = []
   const decisions: WorkflowEvent[] = []
   let now = START
-  const build = (move: Move): WorkflowEvent => {
+  const eventOf = (move: Move): WorkflowEvent => {
     switch (move.move) {
       case 'outside':
         return event({
@@ -118,8 +124,9 @@ export const randomLog: fc.Arbitrary<Entry[]> = fc.array(fc.tuple(moves, nat(30)
     }
   }
   for (const [move, passed] of steps) {
-    log.push({ event: build(move), appendedAt: now })
+    const made = eventOf(move)
+    log.push({ event: { ...made, created_at: now - ((passed * 7) % 50) }, appendedAt: now })
     now += passed
   }
   return log
-})
+}

@@ -1,0 +1,52 @@
+// Feeds a recorder by hand, batch by batch, without Kafka.
+
+import { createRecorder } from '../../consumers/recorder.ts'
+import { createWriterSchemas, type SchemaLookup } from '../../consumers/writer-schemas.ts'
+import type { LogBatch, LogHandler, LogRecord } from '../../kafka/log.ts'
+import { createRecorderStore } from '../../postgres/recorder-store.ts'
+import { createSchemaTexts } from '../../postgres/schema-texts.ts'
+import { createEventCodec } from '../../schemas/codec.ts'
+import type { WorkflowEvent } from '../../schemas/generated.ts'
+import { createWatch } from '../../watch.ts'
+import { partitionOf } from '../../workflow/partition.ts'
+import type { TestDatabase } from './database.ts'
+import { EXECUTION } from './events.ts'
+import type { Entry } from './random-log.ts'
+
+export const PARTITIONS = 12
+/** The partition of EXECUTION. */
+export const PARTITION = partitionOf(EXECUTION, PARTITIONS)
+const SCHEMA_ID = 1
+export const codec = createEventCodec({ schemaId: SCHEMA_ID })
+
+/** A record of EXECUTION's partition, as the log would hold it. */
+export function recordOf(one: WorkflowEvent, offset: number, changes: Partial<LogRecord> = {}): LogRecord {
+  const key = new TextEncoder().encode(one.execution_id)
+  const place = { partition: PARTITION, offset, appendedAt: 1_700_000_000_000 + offset }
+  return { ...place, key, value: codec.encode(one), transactional: false, headers: {}, ...changes }
+}
+
+export function batchOf(records: LogRecord[], from: number, next = from + records.length): LogBatch {
+  return { topic: 'events', partition: PARTITION, from, next, records, highWatermark: next }
+}
+
+const nowhere: SchemaLookup = { lookup: async () => ({ state: 'unknown' }) }
+
+export function recorderOn({ engine }: TestDatabase, registry: SchemaLookup = nowhere): LogHandler {
+  const schemas = createWriterSchemas(createEventCodec({ schemaId: SCHEMA_ID }), createSchemaTexts(engine), registry, () => undefined)
+  return createRecorder({ store: createRecorderStore(engine), schemas, partitions: PARTITIONS, watch: createWatch() })
+}
+
+/** Empties the tables, then records a log of EXECUTION cut into batches of these sizes, again and again. */
+export async function recordLog(database: TestDatabase, log: readonly Entry[], cuts: readonly number[]): Promise<void> {
+  await database.admin.query(`TRUNCATE refold.workflow_events, refold.event_verdicts, refold.execution_heads, refold.checkpoints,
+    refold_derived_g1.workflow_executions, refold_derived_g1.workflow_snapshots`)
+  const recorder = recorderOn(database)
+  await recorder.checkpoint(PARTITION)
+  const records = log.map((entry, offset) => recordOf(entry.event, offset, { appendedAt: entry.appendedAt }))
+  for (let from = 0, i = 0; from < records.length; i++) {
+    const next = Math.min(records.length, from + (cuts[i % cuts.length] ?? 1))
+    await recorder.batch(batchOf(records.slice(from, next), from))
+    from = next
+  }
+}
