@@ -1,0 +1,202 @@
+// REST over what the real recorder wrote into a real Postgres.
+
+import t from 'tap'
+import { createPgPool } from '../../postgres/pool.ts'
+import { executionIdOf } from '../../workflow/ids.ts'
+import { recordedApi } from '../support/recorded-api.ts'
+import { useStack } from '../support/stack.ts'
+
+const EXECUTION = '0b8f1c7e-5d1e-5c3a-9a44-2f1f6f0c9a01'
+const BIG = '{"big":9007199254740993,"fine":0.1234567890123456789}'
+
+t.test('REST reads', async (t) => {
+  const { databaseUrl } = useStack(t, ['postgres'])
+  if (databaseUrl === undefined) return
+
+  t.test('numbers survive from the sender to history and state', async (t) => {
+    const { post, record, send } = await recordedApi(t, databaseUrl)
+    await post('a', [`{"event_name":"x","execution_id":"${EXECUTION}","to_state":"s","payload":${BIG}}`])
+    await record()
+    t.match((await send('a', `/v1/executions/${EXECUTION}`)).body, `"data":${BIG}`)
+    t.match((await send('a', `/v1/executions/${EXECUTION}/events`)).body, `"payload":${BIG}`)
+  })
+
+  t.test('an execution and its history are as sent and folded', async (t) => {
+    const { post, record, send } = await recordedApi(t, databaseUrl)
+    const made = { workflow_name: 'permit', business_key: 'case-1', correlation_id: 'g1' }
+    const sent = await post('a', [
+      { ...made, event_name: 'permit.received', to_state: 'received', created_at: '0099-12-31T23:59:59.999Z', payload: { a: 1, b: 1 } },
+      { ...made, event_name: 'permit.checked', to_state: 'checked', user_id: 'u', payload: { b: 2 }, created_at: 1_700_000_000_123 },
+    ])
+    await record()
+    const id = executionIdOf('tenant-a', 'permit', 'case-1')
+    const [, second] = sent.json<{ outcomes: { position: string; event_id: string }[] }>().outcomes
+    const answer = await send('a', `/v1/executions/${id}?minPosition=${String(sent.headers['refold-position'])}`)
+    t.match(answer.json(), {
+      executionId: id,
+      tenant: 'tenant-a',
+      status: 'running',
+      currentState: 'checked',
+      data: { a: 1, b: 2 },
+      lastSeq: 2,
+      workflow: 'permit',
+      version: null,
+      key: 'case-1',
+      correlationId: 'g1',
+      openedAt: /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/,
+      position: second?.position,
+    })
+    const history = await send('a', `/v1/executions/${id}/events`)
+    t.match(history.json(), {
+      next: null,
+      events: [
+        {
+          seq: 1,
+          event_name: 'permit.received',
+          from_state: 'initial',
+          to_state: 'received',
+          created_at: '0099-12-31T23:59:59.999Z',
+          user_id: null,
+        },
+        {
+          seq: 2,
+          event_id: second?.event_id,
+          from_state: 'received',
+          to_state: 'checked',
+          created_at: '2023-11-14T22:13:20.123Z',
+          user_id: 'u',
+        },
+      ],
+    })
+    t.match((await send('a', `/v1/executions/${id}/events?limit=1`)).json(), { next: 1, events: [{ seq: 1 }] })
+    t.same((await send('a', `/v1/executions/${id}/events?after=2`)).json(), { events: [], next: null })
+  })
+
+  t.test('Prefer: wait brings each verdict', async (t) => {
+    const { post, record } = await recordedApi(t, databaseUrl)
+    const id = '33333333-3333-4333-8333-333333333333'
+    const event = { event_name: 'x', execution_id: EXECUTION, event_id: id }
+    await post('a', [event, { event_name: 'done', execution_id: EXECUTION, to_state: 'completed' }])
+    const asked = post('a', [event, { ...event, to_state: 'other' }, { event_name: 'y', execution_id: EXECUTION }], { prefer: 'wait=60' })
+    await new Promise(setImmediate)
+    await record()
+    await record()
+    t.match((await asked).json(), {
+      outcomes: [
+        { verdict: 'duplicate', reason: 'same-content' },
+        { verdict: 'conflict', reason: 'other-content', detail: String },
+        { verdict: 'late', reason: 'ended' },
+      ],
+    })
+    const other = { ...event, execution_id: '0b8f1c7e-5d1e-5c3a-9a44-2f1f6f0c9a02' }
+    const accepted = post('a', [other], { prefer: 'wait=60' })
+    await new Promise(setImmediate)
+    await record()
+    t.match((await accepted).json(), { outcomes: [{ verdict: 'accepted', seq: 1 }] })
+  })
+
+  t.test('lists filter, page without gaps or repeats, newest first', async (t) => {
+    const { post, record, send } = await recordedApi(t, databaseUrl)
+    const events = Array.from({ length: 25 }, (_, n) => ({
+      event_name: 'x',
+      workflow_name: n % 5 === 0 ? 'rare' : 'often',
+      business_key: `k${n}`,
+      correlation_id: `g${n % 3}`,
+      to_state: n % 2 === 0 ? 'even' : 'completed',
+    }))
+    await post('a', events)
+    await record()
+    type Page = { executions: { key: string; openedAt: string }[]; nextCursor: string | null }
+    const list = async (query: string) => (await send('a', `/v1/executions?${query}`)).json<Page>()
+    const keys = async (query: string) => (await list(query)).executions.map(({ key }) => key).toSorted()
+    t.same(await keys('key=k7'), ['k7'])
+    t.same(await keys('workflow=rare'), ['k0', 'k10', 'k15', 'k20', 'k5'])
+    t.equal((await keys('state=even')).length, 13)
+    t.equal((await keys('status=completed')).length, 12)
+    t.same(await keys('workflow=rare&correlation_id=g0'), ['k0', 'k15'])
+    t.same(await keys('since=2999-01-01T00:00:00Z'), [])
+    t.equal((await keys('since=2020-01-01T00:00:00Z')).length, 25)
+    const seen: Page['executions'] = []
+    for (let cursor: string | null = ''; cursor !== null;) {
+      const page: Page = await list(`limit=4${cursor === '' ? '' : `&cursor=${cursor}`}`)
+      seen.push(...page.executions)
+      cursor = page.nextCursor
+    }
+    t.same(seen.map(({ key }) => key).toSorted(), events.map(({ business_key: key }) => key).toSorted())
+    const times = seen.map(({ openedAt }) => openedAt)
+    t.same(times, times.toSorted().toReversed())
+  })
+
+  t.test('a tenant learns nothing of another', async (t) => {
+    const { post, record, send } = await recordedApi(t, databaseUrl)
+    const event = { event_name: 'x', execution_id: EXECUTION, business_key: 'secret', workflow_name: 'w', event_id: EXECUTION }
+    const sent = await post('a', [event])
+    await record()
+    const unknown = '0b8f1c7e-5d1e-5c3a-9a44-2f1f6f0c9a09'
+    for (const path of ['', '/events']) {
+      const theirs = await send('b', `/v1/executions/${EXECUTION}${path}`)
+      const nobodys = await send('b', `/v1/executions/${unknown}${path}`)
+      t.equal(theirs.statusCode, 404)
+      t.equal(theirs.body.replaceAll(EXECUTION, unknown), nobodys.body)
+    }
+    t.same((await send('b', '/v1/executions?key=secret')).json(), { executions: [], nextCursor: null })
+    const mine = await post('b', [{ ...event, to_state: 'mine' }], { prefer: 'wait=0' })
+    t.not(mine.headers['refold-position'], sent.headers['refold-position'])
+    await record()
+    t.match((await send('b', `/v1/executions/${EXECUTION}`)).json(), { lastSeq: 1, currentState: 'mine', tenant: 'tenant-b' })
+    t.match((await send('a', `/v1/executions/${EXECUTION}`)).json(), { lastSeq: 1, currentState: 'initial', tenant: 'tenant-a' })
+  })
+
+  t.test('the role of the API sees no row without a tenant, and writes nothing with one', async (t) => {
+    const { database, post, record } = await recordedApi(t, databaseUrl)
+    await post('a', [{ event_name: 'x', execution_id: EXECUTION }])
+    await record()
+    const { api } = database
+    for (const table of ['workflow_events', 'event_verdicts', 'workflow_executions'])
+      t.same((await api.query(`SELECT count(*)::int AS n FROM refold.${table}`)).rows, [{ n: 0 }], table)
+    await t.rejects(api.query('SELECT 1 FROM refold.execution_heads'), { code: '42501' })
+    const client = await api.connect()
+    await client.query("BEGIN; SELECT set_config('refold.tenant', 'tenant-a', true)")
+    t.same((await client.query('SELECT count(*)::int AS n FROM refold.workflow_events')).rows, [{ n: 1 }])
+    await t.rejects(client.query('DELETE FROM refold.workflow_events'), { code: '42501' })
+    await client.query('ROLLBACK')
+    t.same(
+      (await client.query('SELECT count(*)::int AS n FROM refold.workflow_events')).rows,
+      [{ n: 0 }],
+      'a tenant ends with its transaction',
+    )
+    client.release()
+  })
+
+  t.test('the role of the service can only add to record tables', async (t) => {
+    const { database, post, record } = await recordedApi(t, databaseUrl)
+    await post('a', [{ event_name: 'x', execution_id: EXECUTION }])
+    await record()
+    for (const table of ['workflow_events', 'event_verdicts', 'schemas', 'logs']) {
+      await t.rejects(database.engine.query(`DELETE FROM refold.${table}`), { code: '42501' }, table)
+      await t.rejects(database.engine.query(`TRUNCATE refold.${table}`), { code: '42501' }, table)
+    }
+    await t.rejects(database.engine.query("UPDATE refold.workflow_events SET tenant = 'x'"), { code: '42501' })
+    await t.rejects(database.engine.query('DELETE FROM refold.execution_heads'), { code: '42501' })
+  })
+
+  t.test('a database that is away is said to be, and taken up again when it is back', async (t) => {
+    const { database, post, record, send } = await recordedApi(t, databaseUrl)
+    const outside = createPgPool(databaseUrl, { max: 1, name: 'test-outside' })
+    t.teardown(() => outside.end())
+    await post('a', [{ event_name: 'x', execution_id: EXECUTION }])
+    await record()
+    t.equal((await send('a', `/v1/executions/${EXECUTION}`)).statusCode, 200)
+    const name = new URL(database.url).pathname.slice(1)
+    await outside.query(`ALTER DATABASE ${name} ALLOW_CONNECTIONS false`)
+    await outside.query('SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1', [name])
+    const away = await send('a', `/v1/executions/${EXECUTION}`)
+    t.equal(away.statusCode, 503)
+    t.equal(away.headers['retry-after'], '5')
+    t.match(away.json(), { type: 'urn:refold:problem:database-unavailable' })
+    const sent = await post('a', [{ event_name: 'x', execution_id: EXECUTION }], { prefer: 'wait=5' })
+    t.match(sent.json(), { appended: 1, outcomes: [{ verdict: 'pending' }] })
+    await outside.query(`ALTER DATABASE ${name} ALLOW_CONNECTIONS true`)
+    t.equal((await send('a', `/v1/executions/${EXECUTION}`)).statusCode, 200)
+  })
+})
