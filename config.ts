@@ -91,6 +91,25 @@ export const SETTINGS = {
     'ms',
     'With lag and no progress for so long, a reader builds its client anew and readiness turns red.',
   ),
+  faults: setting(
+    'REFOLD_FAULTS',
+    z.string().optional(),
+    '<point>=kill|throw|wait<ms>@<n>|every,…',
+    'For tests: makes the process fail at named places (faults.ts).',
+  ),
+  faultLog: setting('REFOLD_FAULT_LOG', z.string().optional(), 'file', 'For tests: where each fault that acted is noted.'),
+  stateCacheSize: setting(
+    'REFOLD_STATE_CACHE',
+    whole(10_000, 0, 10_000_000),
+    'states',
+    'Folded states kept in memory, in the recorder and for replay. 0 keeps none.',
+  ),
+  stateCacheTtl: setting(
+    'REFOLD_STATE_CACHE_TTL',
+    whole(60_000, 1, 86_400_000),
+    'ms',
+    'How long a replayed state is kept; it can not be stale, so this bounds memory only.',
+  ),
   logLevel: setting(
     'REFOLD_LOG_LEVEL',
     z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'),

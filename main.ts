@@ -8,6 +8,7 @@ import type { Config } from './config.ts'
 import { createRecorder } from './consumers/recorder.ts'
 import { createWriterSchemas } from './consumers/writer-schemas.ts'
 import { RefoldError } from './errors.ts'
+import { readFaults } from './faults.ts'
 import { createKafkaLog } from './kafka/kafka-log.ts'
 import type { Log, LogReader } from './kafka/log.ts'
 import { EVENTS_SETTINGS } from './kafka/topics.ts'
@@ -101,6 +102,7 @@ async function startRecorder(
     createPgPool(addresses.databaseUrl, { max: config.databaseConnections, name: 'refold-recorder', role: 'refold_engine' }),
     (opened) => opened.end(),
   )
+  const faults = readFaults(config.faults, config.faultLog)
   await pinLog(pool, { topic, partitions, schemaId, schemaText: WORKFLOW_EVENT_SCHEMA })
   const schemas = createWriterSchemas(codec, createSchemaTexts(pool), registry, (id) =>
     watch.emit('recorder:schema:stored', { schemaId: id }),
@@ -108,7 +110,7 @@ async function startRecorder(
   const reader = log.reader({
     topic,
     group: `${config.topicPrefix}.recorder`,
-    handler: createRecorder({ store: createRecorderStore(pool), schemas, partitions, watch }),
+    handler: createRecorder({ store: createRecorderStore(pool, faults), schemas, partitions, watch, faults }),
     mirror: { reader: 'recorder', generation: 1 },
     maxRecords: config.recorderBatch,
   })

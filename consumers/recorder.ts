@@ -8,6 +8,7 @@
 // R3  A record is judged once: by what the log said before it, never by what other partitions or batches hold.
 // R4  A registry or a database that is down is not a verdict: the batch fails and is read again.
 
+import { type Faults, NO_FAULTS } from '../faults.ts'
 import type { Decoded } from '../schemas/decoded.ts'
 import type { WorkflowEvent } from '../schemas/generated.ts'
 import { accept, BLANK_HEAD, type Head, inspect, type Judged, type Quarantined } from '../workflow/accept.ts'
@@ -65,7 +66,7 @@ export type RecorderSchemas = {
   learn(schemaId: number): Promise<'learnt' | 'unknown'>
 }
 
-export type RecorderOptions = { store: RecorderStore; schemas: RecorderSchemas; partitions: number; watch: Watch }
+export type RecorderOptions = { store: RecorderStore; schemas: RecorderSchemas; partitions: number; watch: Watch; faults?: Faults }
 
 type Inspected = { record: LogRecord; event?: WorkflowEvent; result: Classified | Quarantined }
 
@@ -167,21 +168,24 @@ function foldBatch(inspected: readonly Inspected[], known: ReadonlyMap<string, K
 
 /** The handler that a group of readers on the events topic runs. */
 export function createRecorder(options: RecorderOptions): LogHandler {
-  const { store, watch } = options
+  const { store, watch, faults = NO_FAULTS } = options
 
   async function record(batch: LogBatch): Promise<number> {
     const began = performance.now()
     const { partition, from, next } = batch
+    await faults.at('recorder:batch:read')
     const inspected = await inspectAll(options, batch.records)
     const last = batch.records.at(-1)
     let counts = { accepted: 0, refused: 0 }
     const outcome = await store.transaction(last ? { partition, from, next, last } : { partition, from, next }, async (transaction) => {
       const needs = needsOf(inspected)
       const known = needs.length > 0 ? await transaction.read(needs) : new Map<string, Known>()
+      await faults.at('recorder:known:read')
       const result = foldBatch(inspected, known)
       counts = { accepted: result.audit.length, refused: result.verdicts.length }
       if (inspected.length > 0) await transaction.write(result)
     })
+    await faults.at('recorder:batch:committed')
     if (outcome === 'overtaken') {
       watch.emit('recorder:batch:overtaken', { partition, expected: from })
       return store.checkpoint(partition)

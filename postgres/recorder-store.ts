@@ -16,6 +16,7 @@ import type {
   SnapshotRow,
   VerdictRow,
 } from '../consumers/recorder.ts'
+import { type Faults, NO_FAULTS } from '../faults.ts'
 import { recordDigest } from './record-digest.ts'
 import type { Head } from '../workflow/accept.ts'
 import { executionKey, type ExecutionState, type ExecutionStatus, initial } from '../workflow/execution.ts'
@@ -232,15 +233,20 @@ function verdictRow({ verdict, record, event }: VerdictRow): CopyValue[] {
   ]
 }
 
-async function putFolded(client: PoolClient, folded: readonly Folded[]): Promise<void> {
+const identityColumns = (folded: readonly Folded[]) => [
+  folded.map((one) => one.tenant),
+  folded.map((one) => one.executionId),
+  folded.map((one) => one.partition),
+]
+
+async function putHeads(client: PoolClient, folded: readonly Folded[]): Promise<void> {
   if (folded.length === 0) return
   const column = <T>(pick: (one: Folded) => T) => folded.map(pick)
-  const identity = [column((one) => one.tenant), column((one) => one.executionId), column((one) => one.partition)]
   await client.query({
     name: 'recorder-put-heads',
     text: PUT_HEADS,
     values: [
-      ...identity,
+      ...identityColumns(folded),
       column(({ head }) => head.seq),
       column(({ head }) => head.phase),
       column(({ head }) => head.decision),
@@ -248,11 +254,16 @@ async function putFolded(client: PoolClient, folded: readonly Folded[]): Promise
       column(({ head }) => JSON.stringify(Object.fromEntries(head.openTimers))),
     ],
   })
+}
+
+async function putExecutions(client: PoolClient, folded: readonly Folded[]): Promise<void> {
+  if (folded.length === 0) return
+  const column = <T>(pick: (one: Folded) => T) => folded.map(pick)
   await client.query({
     name: 'recorder-put-executions',
     text: PUT_EXECUTIONS,
     values: [
-      ...identity,
+      ...identityColumns(folded),
       column(({ state }) => state.status),
       column(({ state }) => state.currentState),
       column(({ state }) => JSON.stringify(state.data)),
@@ -300,11 +311,17 @@ async function putSnapshots(client: PoolClient, rows: readonly SnapshotRow[]): P
   })
 }
 
-async function write(client: PoolClient, { audit, verdicts, executions, snapshots }: BatchResult): Promise<void> {
+async function write(client: PoolClient, { audit, verdicts, executions, snapshots }: BatchResult, faults: Faults): Promise<void> {
   await copyInto(client, 'refold.workflow_events', AUDIT_COLUMNS, audit.map(auditRow))
+  await faults.at('recorder:audit:written')
   await copyInto(client, 'refold.event_verdicts', VERDICT_COLUMNS, verdicts.map(verdictRow))
-  await putFolded(client, executions)
+  await faults.at('recorder:verdicts:written')
+  await putHeads(client, executions)
+  await faults.at('recorder:heads:written')
+  await putExecutions(client, executions)
+  await faults.at('recorder:executions:written')
   await putSnapshots(client, snapshots)
+  await faults.at('recorder:snapshots:written')
 }
 
 async function move(client: PoolClient, { partition, from, next, last }: CheckpointMove): Promise<boolean> {
@@ -317,7 +334,7 @@ async function move(client: PoolClient, { partition, from, next, last }: Checkpo
 }
 
 /** `pool` connects as refold_engine. */
-export function createRecorderStore(pool: Pool): RecorderStore {
+export function createRecorderStore(pool: Pool, faults: Faults = NO_FAULTS): RecorderStore {
   return {
     async checkpoint(partition) {
       const { rows } = await pool.query<{ next_offset: string }>(
@@ -330,7 +347,11 @@ export function createRecorderStore(pool: Pool): RecorderStore {
     transaction: (checkpointMove, work) =>
       inTransaction(pool, async (client) => {
         if (!(await move(client, checkpointMove))) return 'overtaken'
-        const transaction: RecorderTransaction = { read: (needs) => readKnown(client, needs), write: (result) => write(client, result) }
+        await faults.at('recorder:checkpoint:moved')
+        const transaction: RecorderTransaction = {
+          read: (needs) => readKnown(client, needs),
+          write: (result) => write(client, result, faults),
+        }
         await work(transaction)
         return 'stored'
       }),

@@ -65,7 +65,7 @@ function folderOf({ file, target }: Import): string {
 
 function isAllowed(one: Import): boolean {
   const to = folderOf(one)
-  if (to === one.from || to === 'errors.ts') return true
+  if (to === one.from || to === 'errors.ts' || to === 'faults.ts') return true
   const arrows = ARROWS[one.from] ?? []
   return arrows.includes(to) || (one.typeOnly && (to === 'schemas' || arrows.includes(`${to}:types`)))
 }
