@@ -44,7 +44,7 @@ function parseOrder(text: string): Order {
   return { ...when, act: 'wait', ms: Number(ms) }
 }
 
-function act(order: Order): Promise<void> | undefined {
+function carryOut(order: Order): Promise<void> | undefined {
   switch (order.act) {
     case 'kill':
       process.kill(process.pid, 'SIGKILL')
@@ -70,7 +70,7 @@ export function readFaults(orders: string | undefined, logFile: string | undefin
       const order = all.find((one) => one.point === point && (one.nth === 'every' || one.nth === count))
       if (!order) return undefined
       if (logFile) appendFileSync(logFile, `${point} ${order.act}\n`)
-      return act(order)
+      return carryOut(order)
     },
   }
 }

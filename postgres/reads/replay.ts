@@ -12,6 +12,7 @@ import { sql } from 'slonik'
 import { z } from 'zod'
 import { RefoldError } from '../../errors.ts'
 import { applyEvent, executionKey, type ExecutionState, initial, isComplete } from '../../workflow/execution.ts'
+import { eventIdOf } from '../../workflow/ids.ts'
 import { openSnapshot } from '../../workflow/snapshot.ts'
 import { checkpointsOf, type Checkpoints } from './checkpoints.ts'
 import type { ReadPool, Transaction } from './pool.ts'
@@ -219,4 +220,21 @@ export async function getByExecutionIdUntil(
   replayUntil: number | Date,
 ): Promise<readonly ReplayedEvent[]> {
   return (await replayEvents(pool, executionId, tenant, { useSnapshots: false, batchSize: 1000, replayUntil }))?.events ?? []
+}
+
+/** The accepted event that was sent under this idempotency key, as place `index` of its request; undefined if there is none. */
+export async function getByIdempotencyKey(
+  pool: ReadPool,
+  executionId: string,
+  tenant: string,
+  idempotencyKey: string,
+  index = 0,
+): Promise<ReplayedEvent | undefined> {
+  const eventId = eventIdOf(tenant, executionId, idempotencyKey, index)
+  const found = await pool.read(tenant, (transaction) =>
+    transaction.maybeOne(sql.type(eventRow)`
+      SELECT ${EVENT} FROM refold.workflow_events e
+      WHERE tenant = ${tenant} AND execution_id = ${executionId} AND event_id = ${eventId}`),
+  )
+  return found ?? undefined
 }

@@ -1,0 +1,22 @@
+// What an application imports.
+
+export { RefoldError, type ErrorCode } from './errors.ts'
+export type { WorkflowEvent } from './schemas/generated.ts'
+export type { EventDraft } from './producers/events.ts'
+export { openProducer, type OpenProducerOptions, type Producer, type Receipt } from './producers/open.ts'
+export { createReadPool as openReads, type ReadPool } from './postgres/reads/pool.ts'
+export {
+  createStateCache,
+  getByExecutionId,
+  getByExecutionIdUntil,
+  getByIdempotencyKey,
+  replayEvents,
+  type Replayed,
+  type ReplayedEvent,
+  type ReplayOptions,
+  type StateCache,
+} from './postgres/reads/replay.ts'
+export { accept, BLANK_HEAD, type Head, inspect, type Verdict } from './workflow/accept.ts'
+export { applyEvent, type ExecutionState, type ExecutionStatus, initial, isComplete } from './workflow/execution.ts'
+export { eventIdOf, executionIdOf, NAMESPACE } from './workflow/ids.ts'
+export { partitionOf } from './workflow/partition.ts'
