@@ -1,1 +1,35 @@
-export function register(): void {}
+// refold dev: what a developer and CI run. Hidden from --help; `npm test` and `npm run verify` come here.
+
+import type { Command } from 'commander'
+
+export function register(program: Command): void {
+  const dev = program.command('dev', { hidden: true }).description('commands for those who work on Refold itself')
+
+  dev
+    .command('test')
+    .description('run the tests on real servers: the stack is started if it must be, and ended again if it was started here')
+    .argument('[files...]', 'test files, and options of tap; all tests by default')
+    .option('--no-stack', 'start no servers; tests that need one are skipped')
+    .allowUnknownOption()
+    .helpOption('--help')
+    .action(async (args: string[], { stack }: { stack: boolean }) => {
+      const { test } = await import('./dev/test.ts')
+      process.exitCode = await test(args, stack)
+    })
+
+  dev
+    .command('verify')
+    .description('format, types, lint, generated files, unused code, tests: what CI runs')
+    .action(async () => {
+      const { verify } = await import('./dev/verify.ts')
+      process.exitCode = await verify()
+    })
+
+  dev
+    .command('generate')
+    .description('write the generated files anew')
+    .action(async () => {
+      const { generate } = await import('./dev/verify.ts')
+      process.exitCode = await generate()
+    })
+}

@@ -19,7 +19,7 @@ const VERSION = '4.3.1'
 const PART: Part = {
   name: 'kafka',
   version: VERSION,
-  megabytes: 70,
+  megabytes: 55,
   dependencies: [
     dependency({ group: 'org.apache.kafka', artifact: 'kafka_2.13', version: VERSION }),
     // kafka-consumer-groups and its like, with which an operator resets a projection's offsets.
@@ -28,6 +28,7 @@ const PART: Part = {
     dependency({ group: 'org.apache.logging.log4j', artifact: 'log4j-slf4j-impl', version: '2.25.4' }),
   ].join(''),
   as: 'jars',
+  fetched: ['org/apache/kafka', 'org/rocksdb', 'org/scala-lang', 'com/github/luben', 'org/xerial'],
 }
 
 const NAMES = ['kafka', 'kafka-2', 'kafka-3'] as const satisfies readonly ServerName[]
@@ -65,7 +66,7 @@ async function startBroker(name: ServerName, node: number, ports: readonly Ports
   writeFileSync(logging, LOGGING)
   const classpath = ['-cp', path.join(jars, '*'), `-Dlog4j2.configurationFile=${logging}`]
   if (!existsSync(path.join(data, 'log', 'meta.properties'))) format(java, classpath, properties, data, secrets.kafkaCluster)
-  const heap = ['-Xmx512m', '-Xms128m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', '-Xshare:auto']
+  const heap = ['-Xmx512m', '-Xms128m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1']
   const server = await launch({ command: java, args: [...heap, ...classpath, 'kafka.Kafka', properties], log, cwd: data })
   const address = `${HOST}:${ports[node - 1]!.broker}`
   await untilAnswers(name, server, log, () => answers(address))

@@ -19,7 +19,8 @@ export async function showLog(server: string, lines: number, follow: boolean): P
   if (!existsSync(file)) throw new RefoldError('stack-not-running', `${name} was never started here`)
   let from = statSync(file).size
   process.stdout.write(`${lastLines(file, lines)}\n`)
-  while (follow) {
+  if (!follow) return
+  for (;;) {
     const { size } = statSync(file)
     if (size > from) await pipeline(createReadStream(file, { start: from, end: size - 1 }), process.stdout, { end: false })
     from = size

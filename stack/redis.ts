@@ -21,10 +21,11 @@ const BINARY: Readonly<Record<string, string>> = {
 const PART: Part = {
   name: 'redis',
   version: '1.4.3',
-  megabytes: 20,
+  megabytes: 12,
   dependencies: dependency({ group: 'com.github.codemonstur', artifact: 'embedded-redis', version: '1.4.3', alone: true }),
   as: 'unpacked',
   includes: 'redis-server-*',
+  fetched: ['com/github/codemonstur'],
 }
 
 export const redis: Server = {

@@ -25,6 +25,7 @@ const PART: Part = {
     alone: true,
   }),
   as: 'unpacked',
+  fetched: ['io/apicurio'],
 }
 
 export const registry: Server = {
@@ -56,9 +57,12 @@ export const registry: Server = {
     const server = await launch({
       command: java,
       args: [
-        ...['-Xmx320m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', '-Xshare:auto'],
+        '-Xmx320m',
+        '-XX:+UseSerialGC',
+        '-XX:TieredStopAtLevel=1',
         ...Object.entries(settings).map(([name, value]) => `-D${name}=${value}`),
-        ...['-jar', path.join(app, 'quarkus-run.jar')],
+        '-jar',
+        path.join(app, 'quarkus-run.jar'),
       ],
       log,
       cwd: data,

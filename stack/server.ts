@@ -15,7 +15,7 @@ export type Start = {
   log: string
   say: Say
   /** A free port, the preferred one if possible. No two servers of one start get the same. */
-  port(preferred: number): Promise<number>
+  port: (preferred: number) => Promise<number>
 }
 
 export type Started = { pid: number; mark: ProcessMark; address: string }
@@ -27,11 +27,11 @@ export type Server = {
   /** Signal that ends it in order, and how long that may take, in milliseconds. */
   stop: { signal: NodeJS.Signals; patience: number }
   /** Fetches what is missing, starts it, waits until it answers. */
-  start(start: Start): Promise<Started>
+  start: (start: Start) => Promise<Started>
   /** True when it answers at this address. */
-  answers(address: string): Promise<boolean>
+  answers: (address: string) => Promise<boolean>
   /** Folders outside the stack's own that hold its data. */
-  elsewhere?(secrets: Secrets): string[]
+  elsewhere?: (secrets: Secrets) => string[]
 }
 
 /** Waits until a server answers; fails with the end of its log if it ends first or takes longer than `patience` milliseconds. */
