@@ -4,6 +4,7 @@
 // when it is imported again.
 
 import { hash } from 'node:crypto'
+import { parseJsonVerbatim } from '../../workflow/json.ts'
 import { type ImportMap, namedColumns, TEXT_FIELDS, type TextSource, type ValueSource } from './map.ts'
 import { readTime } from './time.ts'
 
@@ -53,20 +54,13 @@ function typed(cell: unknown, type: 'text' | 'number' | 'boolean' | 'json', name
       return text.toLowerCase() === 'true'
     case 'json':
       try {
-        return parseExact(text)
+        return parseJsonVerbatim(text)
       } catch {
         throw new RowFault(`column "${name}" is not JSON`)
       }
     default:
       return type satisfies never
   }
-}
-
-/** Parses JSON; every number comes back as the text it was. */
-export function parseExact(text: string): unknown {
-  return JSON.parse(text, (_key: string, value: unknown, context: { source?: string }) =>
-    typeof value === 'number' && context.source !== undefined ? JSON.rawJSON(context.source) : value,
-  )
 }
 
 /** A payload value; undefined where its cell is empty. */

@@ -9,7 +9,8 @@ import { pipeline } from 'node:stream/promises'
 import { createGunzip } from 'node:zlib'
 import { parse } from 'csv-parse'
 import { asError, RefoldError } from '../../errors.ts'
-import { type Cells, parseExact } from './item.ts'
+import { isJsonObject, parseJsonVerbatim } from '../../workflow/json.ts'
+import type { Cells } from './item.ts'
 import { checkColumns, type ImportMap, namedColumns } from './map.ts'
 import { named } from './near.ts'
 
@@ -101,9 +102,8 @@ async function* linesOf(bytes: Readable): AsyncGenerator<{ line: number; text: s
 
 function ndjsonRow(line: number, text: string): Row {
   try {
-    const value = parseExact(text)
-    if (typeof value === 'object' && value !== null && !Array.isArray(value) && !JSON.isRawJSON(value))
-      return { line, cells: value as Cells }
+    const value = parseJsonVerbatim(text)
+    if (isJsonObject(value)) return { line, cells: value }
     return { line, fault: 'not a JSON object', text: text.slice(0, SHOWN) }
   } catch (error) {
     return { line, fault: `not JSON: ${asError(error).message}`, text: text.slice(0, SHOWN) }

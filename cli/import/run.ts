@@ -4,7 +4,8 @@
 // that was cut off, or is run again, adds only what is missing.
 
 import { asError, RefoldError } from '../../errors.ts'
-import { createMapper, type Item, parseExact } from './item.ts'
+import { parseJsonVerbatim } from '../../workflow/json.ts'
+import { createMapper, type Item } from './item.ts'
 import { createLanes } from './lanes.ts'
 import type { ImportMap } from './map.ts'
 import type { Progress } from './progress.ts'
@@ -94,7 +95,8 @@ function createTally(refused: RefusedFile) {
   }
 
   const one = (outcome: Outcome, { line, item }: Entry, again: boolean) => {
-    const rejected = (kind: RefusedRow['outcome']) => reject({ line, outcome: kind, reason: reasonOf(outcome), row: parseExact(item.json) })
+    const rejected = (kind: RefusedRow['outcome']) =>
+      reject({ line, outcome: kind, reason: reasonOf(outcome), row: parseJsonVerbatim(item.json) })
     if (outcome.status !== 'appended') {
       counts.refused++
       rejected('refused')

@@ -8,7 +8,7 @@ import { z } from 'zod'
 import { asError, RefoldError } from '../../errors.ts'
 
 export type Target = {
-  /** Address of the API, without a path. */
+  /** Address of the API; a path in it comes before /v1. */
   url: string
   token: string
   /** Seconds the server waits for verdicts; 0 asks for none. */
@@ -67,7 +67,7 @@ function parseAnswer(body: string, count: number): Outcome[] | undefined {
 }
 
 async function attempt(items: readonly string[], { url, token, wait }: Target): Promise<Outcome[] | Failed> {
-  const response = await fetch(new URL('/v1/events', url), {
+  const response = await fetch(new URL('v1/events', url.endsWith('/') ? url : `${url}/`), {
     method: 'POST',
     headers: {
       authorization: `Bearer ${token}`,

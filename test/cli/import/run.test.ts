@@ -78,7 +78,7 @@ t.test('every row gets in once, in file order within its execution, a few reques
   t.ok(complete)
   t.equal(refusedPath, undefined)
   holdsFileOrder(t, api, 500, 20)
-  t.equal(api.mostOpen, 3)
+  t.ok(api.mostOpen >= 2 && api.mostOpen <= 3, `${api.mostOpen} requests at a time`)
 })
 
 t.test('run again, every row is a duplicate', async (t) => {
