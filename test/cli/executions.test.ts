@@ -1,0 +1,69 @@
+// The commands as a person runs them, against an HTTP server that answers as the API does.
+
+import { execFile } from 'node:child_process'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import path from 'node:path'
+import { promisify } from 'node:util'
+import t, { type Test } from 'tap'
+
+const MAIN = path.join(import.meta.dirname, '../../cli/main.ts')
+const run = promisify(execFile)
+
+type Answer = { status: number; body: string; type?: string }
+
+async function fakeApi(t: Test, answer: (url: string, token: string | undefined) => Answer): Promise<string> {
+  const server = createServer((request, response) => {
+    const { status, body, type = 'application/json' } = answer(request.url ?? '', request.headers.authorization)
+    response.writeHead(status, { 'content-type': type }).end(body)
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => new Promise((resolve) => server.close(resolve)))
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+}
+
+async function refold(url: string, ...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+  const env = { ...process.env, REFOLD_API_URL: url, REFOLD_API_TOKEN: 'secret' }
+  try {
+    return { code: 0, ...(await run(process.execPath, [MAIN, 'executions', ...args], { env })) }
+  } catch (error) {
+    return error as { code: number; stdout: string; stderr: string }
+  }
+}
+
+t.test('off a terminal the answer of the server is printed to the last digit', async (t) => {
+  const body = '{"data":{"big":9007199254740993},"fine":0.1234567890123456789}'
+  const asked: [string, string | undefined][] = []
+  const url = await fakeApi(t, (path_, token) => {
+    asked.push([path_, token])
+    return { status: 200, body }
+  })
+  t.match(await refold(url, 'show', '0b8f1c7e-5d1e-5c3a-9a44-2f1f6f0c9a01'), { code: 0, stdout: `${body}\n` })
+  await refold(url, 'list', '--key', 'a b', '--correlation', 'g', '--limit', '7')
+  await refold(url, 'events', '0b8f1c7e-5d1e-5c3a-9a44-2f1f6f0c9a01', '--after', '3')
+  t.strictSame(asked, [
+    ['/v1/executions/0b8f1c7e-5d1e-5c3a-9a44-2f1f6f0c9a01', 'Bearer secret'],
+    ['/v1/executions?limit=7&key=a+b&correlation_id=g', 'Bearer secret'],
+    ['/v1/executions/0b8f1c7e-5d1e-5c3a-9a44-2f1f6f0c9a01/events?after=3&limit=100', 'Bearer secret'],
+  ])
+})
+
+t.test('a problem of the server is told with what to do, and fails the command', async (t) => {
+  const problem = { type: 'urn:refold:problem:not-found', title: 'There is no such thing', status: 404, detail: 'no execution x' }
+  const url = await fakeApi(t, () => ({ status: 404, body: JSON.stringify(problem), type: 'application/problem+json' }))
+  const { code, stderr } = await refold(url, 'show', 'x')
+  t.equal(code, 1)
+  t.match(stderr, /^refold: There is no such thing: no execution x\. Check the id/)
+})
+
+t.test('an API that does not answer, or is none, is told', async (t) => {
+  const nowhere = await refold('http://127.0.0.1:9', 'list')
+  t.equal(nowhere.code, 1)
+  t.match(nowhere.stderr, /REST API does not answer: no answer from .*REFOLD_API_URL/)
+  const url = await fakeApi(t, () => ({ status: 502, body: '<html>Bad gateway</html>', type: 'text/html' }))
+  t.match((await refold(url, 'list')).stderr, /it answered 502: <html>Bad gateway/)
+})
+
+t.test('an option that is not understood is refused before anything is asked', async (t) => {
+  t.match(await refold('http://127.0.0.1:9', 'list', '--limit', 'many'), { code: 2, stderr: /whole number/ })
+})
