@@ -110,7 +110,14 @@ async function startRecorder(
   const reader = log.reader({
     topic,
     group: `${config.topicPrefix}.recorder`,
-    handler: createRecorder({ store: createRecorderStore(pool, faults), schemas, partitions, watch, faults }),
+    handler: createRecorder({
+      store: createRecorderStore(pool, faults),
+      schemas,
+      partitions,
+      watch,
+      faults,
+      rememberedExecutions: config.stateCacheSize,
+    }),
     mirror: { reader: 'recorder', generation: 1 },
     maxRecords: config.recorderBatch,
   })

@@ -17,9 +17,16 @@ import { applyEvent, computedStates, executionKey, type ExecutionState, initial 
 import { isSnapshotDue, type Snapshot, SNAPSHOTS_KEPT, takeSnapshot } from '../workflow/snapshot.ts'
 import type { LogBatch, LogHandler, LogRecord } from '../kafka/log.ts'
 import type { Watch } from '../watch.ts'
+import { createRecorderMemory } from './recorder-memory.ts'
 
 /** What is known of an execution before a batch: its head, its state, and the content of ids asked about. */
-export type Known = { head: Head; state: ExecutionState; contents: ReadonlyMap<string, string> }
+export type Known = {
+  head: Head
+  state: ExecutionState
+  contents: ReadonlyMap<string, string>
+  /** True when `contents` has every accepted event, not only those asked for. */
+  complete?: true
+}
 
 /** Which execution, and which event ids of it, a batch touches. */
 export type Need = { tenant: string; executionId: string; eventIds: string[] }
@@ -37,7 +44,16 @@ export type AuditRow = {
 
 export type VerdictRow = { verdict: Exclude<Judged, { verdict: 'accepted' }> | Quarantined; record: LogRecord; event?: WorkflowEvent }
 
-export type Folded = { tenant: string; executionId: string; partition: number; offset: number; head: Head; state: ExecutionState }
+export type Folded = {
+  tenant: string
+  executionId: string
+  partition: number
+  offset: number
+  head: Head
+  state: ExecutionState
+  /** Content by id of every event accepted; absent when older ones are only in the database. */
+  contents?: ReadonlyMap<string, string>
+}
 
 export type SnapshotRow = { snapshot: Snapshot; partition: number; recordedUntil: number; createdUntil: number }
 
@@ -66,7 +82,14 @@ export type RecorderSchemas = {
   learn(schemaId: number): Promise<'learnt' | 'unknown'>
 }
 
-export type RecorderOptions = { store: RecorderStore; schemas: RecorderSchemas; partitions: number; watch: Watch; faults?: Faults }
+export type RecorderOptions = {
+  store: RecorderStore
+  schemas: RecorderSchemas
+  partitions: number
+  watch: Watch
+  faults?: Faults
+  /** Executions kept in memory between batches (default none). */ rememberedExecutions?: number
+}
 
 type Inspected = { record: LogRecord; event?: WorkflowEvent; result: Classified | Quarantined }
 
@@ -106,6 +129,8 @@ function needsOf(inspected: readonly Inspected[]): Need[] {
 /** An execution while a batch is folded: what was known, and what the batch added. */
 class Execution {
   readonly #contents: Map<string, string>
+  /** Whether #contents holds every accepted id: what was read from the database holds only those asked for. */
+  readonly #complete: boolean
   head: Head
   state: ExecutionState
   offset = -1
@@ -113,9 +138,16 @@ class Execution {
   due: ExecutionState[] = []
 
   constructor(known: Known | undefined, tenant: string, executionId: string) {
+    this.#complete = known === undefined || known.complete === true
     this.head = known?.head ?? BLANK_HEAD
     this.state = known?.state ?? initial(tenant, executionId)
     this.#contents = new Map(known?.contents)
+  }
+
+  folded(partition: number): Folded {
+    const { head, state, offset } = this
+    const one = { tenant: state.tenant, executionId: state.executionId, partition, offset, head, state }
+    return this.#complete ? { ...one, contents: this.#contents } : one
   }
 
   /** Judges one record and, if it is accepted, folds it in. */
@@ -159,39 +191,48 @@ function foldBatch(inspected: readonly Inspected[], known: ReadonlyMap<string, K
     else audit.push(row)
   }
   const partition = inspected[0]?.record.partition ?? -1
-  const folded = [...executions.values()]
-    .filter((execution) => execution.offset >= 0)
-    .map(({ head, state, offset }) => ({ tenant: state.tenant, executionId: state.executionId, partition, offset, head, state }))
+  const folded = [...executions.values()].filter(({ offset }) => offset >= 0).map((execution) => execution.folded(partition))
   const snapshots = [...executions.values()].flatMap(({ due }) => due.map((state) => snapshotRow(state, partition)))
   return { audit, verdicts, executions: folded, snapshots }
 }
 
 /** The handler that a group of readers on the events topic runs. */
 export function createRecorder(options: RecorderOptions): LogHandler {
-  const { store, watch, faults = NO_FAULTS } = options
+  const { store, watch, faults = NO_FAULTS, rememberedExecutions = 0, partitions } = options
+  const memory = createRecorderMemory(Math.ceil(rememberedExecutions / partitions))
 
-  async function record(batch: LogBatch): Promise<number> {
-    const began = performance.now()
+  async function storeBatch(batch: LogBatch, inspected: readonly Inspected[]): Promise<BatchResult | 'overtaken'> {
     const { partition, from, next } = batch
-    await faults.at('recorder:batch:read')
-    const inspected = await inspectAll(options, batch.records)
     const last = batch.records.at(-1)
-    let counts = { accepted: 0, refused: 0 }
+    let result: BatchResult = { audit: [], verdicts: [], executions: [], snapshots: [] }
     const outcome = await store.transaction(last ? { partition, from, next, last } : { partition, from, next }, async (transaction) => {
-      const needs = needsOf(inspected)
-      const known = needs.length > 0 ? await transaction.read(needs) : new Map<string, Known>()
+      const { known, unknown } = memory.recall(partition, from, needsOf(inspected))
+      if (unknown.length > 0) for (const [key, read] of await transaction.read(unknown)) known.set(key, read)
       await faults.at('recorder:known:read')
-      const result = foldBatch(inspected, known)
-      counts = { accepted: result.audit.length, refused: result.verdicts.length }
+      result = foldBatch(inspected, known)
       if (inspected.length > 0) await transaction.write(result)
     })
     await faults.at('recorder:batch:committed')
-    if (outcome === 'overtaken') {
+    return outcome === 'overtaken' ? outcome : result
+  }
+
+  async function record(batch: LogBatch): Promise<number> {
+    const began = performance.now()
+    const { partition, next, from } = batch
+    await faults.at('recorder:batch:read')
+    const inspected = await inspectAll(options, batch.records)
+    const result = await storeBatch(batch, inspected).catch((error: unknown) => {
+      memory.drop(partition)
+      throw error
+    })
+    if (result === 'overtaken') {
+      memory.drop(partition)
       watch.emit('recorder:batch:overtaken', { partition, expected: from })
       return store.checkpoint(partition)
     }
-    const ms = performance.now() - began
-    watch.emit('recorder:batch:stored', { partition, next, highWatermark: batch.highWatermark, ...counts, ms })
+    memory.keep(partition, next, result.executions)
+    const counts = { accepted: result.audit.length, refused: result.verdicts.length }
+    watch.emit('recorder:batch:stored', { partition, next, highWatermark: batch.highWatermark, ...counts, ms: performance.now() - began })
     return next
   }
 

@@ -129,6 +129,24 @@ t.test('the recorder', async (t) => {
     t.match(rows, [{ data: { $actions: { reserve: 1 } }, last_seq: '3', workflow_name: 'order' }])
   })
 
+  t.test('M1: what a recorder remembers is dropped when another wrote in between', async (t) => {
+    const database = await useDatabase(t, databaseUrl)
+    const [one, other] = [recorderOn(database, undefined, 1000), recorderOn(database, undefined, 1000)]
+    await one.checkpoint(PARTITION)
+    const records = [1, 2, 3, 2, 4].map((n, offset) => recordOf(event({ event_id: id(n), payload: `{"k${n}":${n}}` }), offset))
+    const part = (i: number) => batchOf(records.slice(i, i + 1), i)
+    await one.batch(part(0))
+    await other.batch(part(1))
+    t.equal(await one.batch(part(1)), 2, 'overtaken')
+    await one.batch(part(2))
+    await other.batch(part(3))
+    await one.batch(part(4))
+    const { rows } = await database.admin.query('SELECT last_seq, data FROM refold.workflow_executions')
+    t.match(rows, [{ last_seq: '4', data: { k1: 1, k2: 2, k3: 3, k4: 4 } }])
+    const verdicts = await database.admin.query('SELECT log_offset, verdict FROM refold.event_verdicts')
+    t.match(verdicts.rows, [{ log_offset: '3', verdict: 'duplicate' }])
+  })
+
   t.test('however a log is cut into batches, the tables end the same', async (t) => {
     const database = await useDatabase(t, databaseUrl)
     const snapshot = async () => {
@@ -143,13 +161,15 @@ t.test('the recorder', async (t) => {
       const snapshots = await database.admin.query('SELECT seq, state, digest FROM refold.workflow_snapshots ORDER BY seq')
       return [audit.rows, verdicts.rows, executions.rows, heads.rows, snapshots.rows]
     }
-    const record = async (log: readonly Entry[], cuts: readonly number[]) => {
-      await recordLog(database, log, cuts)
+    const record = async (log: readonly Entry[], cuts: readonly number[], remembered = 0) => {
+      await recordLog(database, log, cuts, remembered)
       return snapshot()
     }
     await fc.assert(
       fc.asyncProperty(randomLog, fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 1, maxLength: 5 }), async (log, cuts) => {
-        t.strictSame(await record(log, cuts), await record(log, [log.length + 1]))
+        const whole = await record(log, [log.length + 1])
+        t.strictSame(await record(log, cuts), whole)
+        t.strictSame(await record(log, cuts, 1000), whole, 'with what it remembers')
       }),
       { numRuns: 30 },
     )

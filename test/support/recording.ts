@@ -32,16 +32,16 @@ export function batchOf(records: LogRecord[], from: number, next = from + record
 
 const nowhere: SchemaLookup = { lookup: async () => ({ state: 'unknown' }) }
 
-export function recorderOn({ engine }: TestDatabase, registry: SchemaLookup = nowhere): LogHandler {
+export function recorderOn({ engine }: TestDatabase, registry: SchemaLookup = nowhere, rememberedExecutions = 0): LogHandler {
   const schemas = createWriterSchemas(createEventCodec({ schemaId: SCHEMA_ID }), createSchemaTexts(engine), registry, () => undefined)
-  return createRecorder({ store: createRecorderStore(engine), schemas, partitions: PARTITIONS, watch: createWatch() })
+  return createRecorder({ store: createRecorderStore(engine), schemas, partitions: PARTITIONS, watch: createWatch(), rememberedExecutions })
 }
 
 /** Empties the tables, then records a log of EXECUTION cut into batches of these sizes, again and again. */
-export async function recordLog(database: TestDatabase, log: readonly Entry[], cuts: readonly number[]): Promise<void> {
+export async function recordLog(database: TestDatabase, log: readonly Entry[], cuts: readonly number[], remembered = 0): Promise<void> {
   await database.admin.query(`TRUNCATE refold.workflow_events, refold.event_verdicts, refold.execution_heads, refold.checkpoints,
     refold_derived_g1.workflow_executions, refold_derived_g1.workflow_snapshots`)
-  const recorder = recorderOn(database)
+  const recorder = recorderOn(database, nowhere, remembered)
   await recorder.checkpoint(PARTITION)
   const records = log.map((entry, offset) => recordOf(entry.event, offset, { appendedAt: entry.appendedAt }))
   for (let from = 0, i = 0; from < records.length; i++) {

@@ -1,0 +1,56 @@
+// What the recorder keeps of a partition between two batches, so that it needn't read back what it has just written.
+//
+// M1  It is used only when the next batch begins where the last one of this process was committed: whoever else writes a
+//     partition moves its checkpoint, and then the memory is dropped.
+// M2  A batch that failed, whose commit may or may not have happened, drops it too.
+// M3  Only executions are kept of which every accepted id is known; of others the database is asked.
+
+import { LRUCache } from 'lru-cache'
+import { executionKey } from '../workflow/execution.ts'
+import type { Folded, Known, Need } from './recorder.ts'
+
+/** An execution with more accepted events than this is read from the database each time. */
+const MOST_IDS = 256
+
+export type RecorderMemory = {
+  /** Splits what a batch needs into what is remembered and what must be read. */
+  recall(partition: number, from: number, needs: readonly Need[]): { known: Map<string, Known>; unknown: Need[] }
+  /** After a commit: what the batch left. */
+  keep(partition: number, next: number, folded: readonly Folded[]): void
+  drop(partition: number): void
+}
+
+/** Keeps at most `max` executions of each partition; 0 keeps none. */
+export function createRecorderMemory(max: number): RecorderMemory {
+  const partitions = new Map<number, { next: number; executions: LRUCache<string, Known> }>()
+  return {
+    recall(partition, from, needs) {
+      const known = new Map<string, Known>()
+      const memory = partitions.get(partition)
+      if (!memory || memory.next !== from) {
+        partitions.delete(partition)
+        return { known, unknown: [...needs] }
+      }
+      const unknown: Need[] = []
+      for (const need of needs) {
+        const key = executionKey(need.tenant, need.executionId)
+        const execution = memory.executions.get(key)
+        if (execution) known.set(key, execution)
+        else unknown.push(need)
+      }
+      return { known, unknown }
+    },
+    keep(partition, next, folded) {
+      if (max === 0) return
+      const memory = partitions.get(partition) ?? { next, executions: new LRUCache<string, Known>({ max }) }
+      memory.next = next
+      for (const { tenant, executionId, head, state, contents } of folded) {
+        const key = executionKey(tenant, executionId)
+        if (contents && contents.size <= MOST_IDS) memory.executions.set(key, { head, state, contents, complete: true })
+        else memory.executions.delete(key)
+      }
+      partitions.set(partition, memory)
+    },
+    drop: (partition) => void partitions.delete(partition),
+  }
+}
