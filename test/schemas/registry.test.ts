@@ -46,7 +46,7 @@ void t.test('S1: anything else that is no schema is registry-unavailable', async
     'a page': (_, response) => response.writeHead(404).end('<html>'),
     'an error': (_, response) => json(response, 500, NOT_FOUND),
     'a schema that is none': (_, response) => json(response, 200, { schema: 5 }),
-    'nothing': (_, response) => json(response, 200, null),
+    nothing: (_, response) => json(response, 200, null),
     'a cut connection': (request) => request.socket.destroy(),
     'no answer': () => {},
   }
