@@ -1,0 +1,327 @@
+// What every log must keep, run on Kafka and on the log in memory.
+
+import t from 'tap'
+import type { Test } from 'tap'
+import type { Log, LogAppend, LogReader } from '../../kafka/log.ts'
+import { until } from '../support/wait.ts'
+import { Follower } from './follower.ts'
+
+/** A log under test, and what a test needs beside its port. */
+export type Subject = {
+  log: Log
+  /** The same log as another process sees it. */
+  other: Log
+  /** Makes a topic with a name of its own. */
+  topic(partitions: number): Promise<string>
+  transaction(records: readonly LogAppend[], end: 'commit' | 'abort'): Promise<void>
+  cut(topic: string, partition: number, offset: number): Promise<void>
+  setGroupOffset(group: string, topic: string, partition: number, offset: number, metadata?: string): Promise<void>
+}
+
+const MIRROR = { reader: 'recorder', generation: 3 }
+
+const entry = (topic: string, partition: number, key: string, value = `value of ${key}`): LogAppend => ({
+  topic,
+  partition,
+  key,
+  value: Buffer.from(value),
+})
+
+const range = (from: number, to: number) => Array.from({ length: to - from }, (_, i) => from + i)
+
+export function logContract(name: string, subject: () => Subject): void {
+  /** A reader of the test's own topic and group, stopped at its end. */
+  function follow(t: Test, topic: string, follower: Follower, options: { log?: Log; group?: string; maxRecords?: number } = {}): LogReader {
+    const { log = subject().log, group = `${topic}.readers`, ...rest } = options
+    const reader = log.reader({ topic, group, handler: follower.handler, mirror: MIRROR, ...rest })
+    t.teardown(() => reader.stop())
+    return reader
+  }
+
+  const appendAll = (records: readonly LogAppend[]) => Promise.all(records.map((record) => subject().log.append(record)))
+
+  t.test(`${name}: appended records`, async (t) => {
+    t.test('get the next offsets of their partition, in the order of the calls', async (t) => {
+      const topic = await subject().topic(2)
+      const appended = await appendAll(range(0, 500).map((i) => entry(topic, i % 2, `k${i}`)))
+      for (const partition of [0, 1])
+        t.strictSame(
+          appended.filter((each) => each.partition === partition).map(({ offset }) => offset),
+          range(0, 250),
+        )
+      t.ok(appended.every(({ appendedAt }) => appendedAt > Date.UTC(2020, 0, 1)))
+    })
+
+    t.test('stand in the log in the order of the calls, whatever is appended meanwhile', async (t) => {
+      const topic = await subject().topic(3)
+      const line = async (writer: number) => {
+        for (const i of range(0, 20))
+          await Promise.all(range(0, 3).map((partition) => subject().log.append(entry(topic, partition, `${writer}-${i}`))))
+      }
+      await Promise.all(range(0, 8).map(line))
+      const follower = new Follower()
+      await follow(t, topic, follower).start()
+      await until(() => range(0, 3).every((partition) => follower.checkpoint(partition) >= 160))
+      for (const partition of range(0, 3))
+        for (const writer of range(0, 8)) {
+          const seen = follower.keys(partition).filter((key) => key.startsWith(`${writer}-`))
+          t.strictSame(
+            seen,
+            range(0, 20).map((i) => `${writer}-${i}`),
+          )
+        }
+    })
+
+    t.test('that are too large fail their caller only', async (t) => {
+      const topic = await subject().topic(2)
+      const large = subject().log.append(entry(topic, 0, 'large', 'x'.repeat(1_000_001)))
+      const others = appendAll(range(0, 10).map((i) => entry(topic, i % 2, `k${i}`)))
+      await t.rejects(large, { code: 'log-append-too-large' })
+      t.equal((await others).length, 10)
+      t.strictSame(
+        (await subject().log.bounds(topic)).map(({ high }) => high),
+        [5, 5],
+      )
+    })
+
+    t.test('for a topic or a partition that is not there are refused', async (t) => {
+      const topic = await subject().topic(1)
+      await t.rejects(subject().log.append(entry(`${topic}-missing`, 0, 'k')), { code: 'log-topic-missing' })
+      await t.rejects(subject().log.append(entry(topic, 1, 'k')), { code: 'log-topic-missing' })
+      t.match(await subject().log.append(entry(topic, 0, 'k')), { offset: 0 })
+    })
+  })
+
+  t.test(`${name}: topics`, async (t) => {
+    t.test('keep the partition count they were made with', async (t) => {
+      const topic = await subject().topic(3)
+      t.equal(await subject().log.ensureTopic({ name: topic, partitions: 5, replication: 1, settings: {} }), 3)
+    })
+
+    t.test('have bounds for each partition', async (t) => {
+      const topic = await subject().topic(2)
+      await appendAll(range(0, 4).map((i) => entry(topic, 1, `k${i}`)))
+      await subject().cut(topic, 1, 2)
+      t.strictSame(await subject().log.bounds(topic), [
+        { partition: 0, low: 0, high: 0 },
+        { partition: 1, low: 2, high: 4 },
+      ])
+      await t.rejects(subject().log.bounds(`${topic}-missing`), { code: 'log-topic-missing' })
+    })
+  })
+
+  t.test(`${name}: a reader`, async (t) => {
+    t.test('hands on what was appended, byte for byte, with its append time', async (t) => {
+      const topic = await subject().topic(1)
+      const value = Uint8Array.from(range(0, 256))
+      const appended = await subject().log.append({ topic, partition: 0, key: 'schlüssel', value, headers: { traceparent: '00-ab' } })
+      const follower = new Follower()
+      await follow(t, topic, follower).start()
+      await until(() => follower.checkpoint(0) === 1)
+      const [record] = follower.records.get(0) ?? []
+      t.equal(Buffer.from(record?.key ?? []).toString(), 'schlüssel')
+      t.strictSame([...(record?.value ?? [])], [...value])
+      t.equal(Buffer.from(record?.headers['traceparent'] ?? []).toString(), '00-ab')
+      t.match(record, { partition: 0, offset: 0, appendedAt: appended.appendedAt, transactional: false })
+    })
+
+    t.test("begins at the handler's checkpoint, in contiguous batches of at most maxRecords", async (t) => {
+      const topic = await subject().topic(2)
+      await appendAll(range(0, 100).map((i) => entry(topic, i % 2, `k${i}`)))
+      const follower = new Follower()
+      follower.checkpoints.set(0, 17)
+      await follow(t, topic, follower, { maxRecords: 7 }).start()
+      await until(() => follower.checkpoint(0) === 50 && follower.checkpoint(1) === 50)
+      await appendAll(range(0, 20).map((i) => entry(topic, 0, `later${i}`)))
+      await until(() => follower.checkpoint(0) === 70)
+      t.strictSame(follower.offsets(0), range(17, 70))
+      t.strictSame(follower.offsets(1), range(0, 50))
+      t.equal(follower.refused, 0, 'no batch began elsewhere than at the checkpoint')
+      t.ok(follower.batches.every(({ records }) => records.length <= 7))
+      t.ok(follower.batches.every(({ highWatermark, next }) => highWatermark >= next))
+    })
+
+    t.test("is not moved by the group's offset, which a person may set", async (t) => {
+      const topic = await subject().topic(1)
+      await appendAll(range(0, 10).map((i) => entry(topic, 0, `k${i}`)))
+      await subject().setGroupOffset(`${topic}.readers`, topic, 0, 8)
+      const follower = new Follower()
+      follower.checkpoints.set(0, 3)
+      await follow(t, topic, follower).start()
+      await until(() => follower.checkpoint(0) === 10)
+      t.strictSame(follower.offsets(0), range(3, 10))
+    })
+
+    t.test("mirrors its checkpoint in the group's offset, signed", async (t) => {
+      const topic = await subject().topic(2)
+      await appendAll(range(0, 10).map((i) => entry(topic, 0, `k${i}`)))
+      const reader = follow(t, topic, new Follower())
+      await reader.start()
+      const mirrored = await until(async () => {
+        const offsets = await subject().log.groupOffsets(`${topic}.readers`, topic)
+        return offsets[0]?.offset === 10 && offsets
+      })
+      t.strictSame(mirrored, [
+        { partition: 0, offset: 10, metadata: 'refold:recorder:g3:10' },
+        { partition: 1, offset: null, metadata: '' },
+      ])
+    })
+
+    t.test('asks for the checkpoint again after the handler failed, and hands the batch on again', async (t) => {
+      const topic = await subject().topic(2)
+      const follower = new Follower()
+      let failures = 0
+      follower.before = ({ partition }) => {
+        if (partition === 0 && ++failures <= 3) throw new Error('the database is away')
+      }
+      const reader = follow(t, topic, follower)
+      await reader.start()
+      await appendAll(range(0, 10).map((i) => entry(topic, i % 2, `k${i}`)))
+      await until(() => follower.checkpoint(0) === 5 && follower.checkpoint(1) === 5)
+      t.strictSame(follower.offsets(0), range(0, 5))
+      t.strictSame(follower.offsets(1), range(0, 5))
+      t.ok(failures > 3)
+      t.match(reader.health().lastError, /the database is away/)
+      t.equal(reader.health().state, 'running')
+    })
+
+    t.test('goes where the handler says that its checkpoint is', async (t) => {
+      const topic = await subject().topic(1)
+      await appendAll(range(0, 10).map((i) => entry(topic, 0, `k${i}`)))
+      const follower = new Follower()
+      let overtaken = false
+      follower.before = () => {
+        if (overtaken) return
+        overtaken = true
+        follower.checkpoints.set(0, 6) // another member has stored 0 to 5 meanwhile
+      }
+      await follow(t, topic, follower, { maxRecords: 4 }).start()
+      await until(() => follower.checkpoint(0) === 10)
+      t.strictSame(follower.offsets(0), range(6, 10))
+      t.equal(follower.refused, 1)
+    })
+
+    t.test('counts control records, and flags what was written inside a transaction, committed or not', async (t) => {
+      const topic = await subject().topic(2)
+      const follower = new Follower()
+      const reader = follow(t, topic, follower)
+      await reader.start()
+      await subject().log.append(entry(topic, 0, 'before'))
+      await subject().transaction([entry(topic, 0, 'committed'), entry(topic, 1, 'committed')], 'commit')
+      await subject().log.append(entry(topic, 0, 'between'))
+      await subject().transaction([entry(topic, 0, 'aborted')], 'abort')
+      await until(() => follower.checkpoint(0) === 6 && follower.checkpoint(1) === 2)
+      t.strictSame(
+        (follower.records.get(0) ?? []).map(({ key, offset, transactional }) => [Buffer.from(key ?? []).toString(), offset, transactional]),
+        [
+          ['before', 0, false],
+          ['committed', 1, true],
+          ['between', 3, false],
+          ['aborted', 4, true],
+        ],
+      )
+      const bounds = await subject().log.bounds(topic)
+      t.strictSame(
+        bounds.map(({ high }) => high),
+        [6, 2],
+      )
+      t.match(reader.health().partitions.get(0), { next: 6, highWatermark: 6 })
+    })
+
+    for (const [title, checkpoint] of [
+      ['above its end', 11],
+      ['below its first record', 2],
+    ] as const)
+      t.test(`refuses a log whose bounds leave the checkpoint ${title}`, async (t) => {
+        const topic = await subject().topic(2)
+        await appendAll(range(0, 20).map((i) => entry(topic, i % 2, `k${i}`)))
+        await subject().cut(topic, 0, 5)
+        const follower = new Follower()
+        follower.checkpoints.set(0, checkpoint)
+        const reader = follow(t, topic, follower)
+        await reader.start()
+        await until(() => reader.health().state === 'failed')
+        t.match(reader.health().lastError, /p0 goes from 5 to 10/)
+        await until(() => follower.checkpoint(1) === 10)
+        t.strictSame(follower.offsets(0), [], 'nothing of the partition was handed on')
+      })
+
+    t.test('never hands on what begins above the checkpoint, when the log was cut while it read', async (t) => {
+      const topic = await subject().topic(1)
+      await appendAll(range(0, 10).map((i) => entry(topic, 0, `k${i}`)))
+      const follower = new Follower()
+      let released = () => undefined as void
+      const held = new Promise<void>((resolve) => (released = resolve))
+      follower.before = ({ from }) => (from === 0 ? held : undefined)
+      const reader = follow(t, topic, follower, { maxRecords: 4 })
+      await reader.start()
+      // Made to fail once, so that the rest is fetched again, from a log that has lost it.
+      await subject().cut(topic, 0, 8)
+      follower.before = () => {
+        throw new Error('not now')
+      }
+      released()
+      await until(() => reader.health().state === 'failed')
+      follower.before = () => undefined
+      t.ok(
+        follower.offsets(0).every((offset) => offset < 4),
+        'nothing after the first part',
+      )
+      t.match(reader.health().lastError, /p0 goes from 8 to 10/)
+    })
+
+    t.test('shares the partitions with others of its group, and takes over from one that stops', async (t) => {
+      const topic = await subject().topic(4)
+      const follower = new Follower()
+      const first = follow(t, topic, follower)
+      const second = follow(t, topic, follower, { log: subject().other })
+      await first.start()
+      let written = 0
+      let writing = true
+      const writer = (async () => {
+        while (writing) {
+          await appendAll(range(0, 4).map((partition) => entry(topic, partition, `k${written}`)))
+          written++
+        }
+      })()
+      await second.start()
+      const own = (reader: LogReader) => [...reader.health().partitions.keys()].toSorted()
+      await until(() => own(first).length === 2 && own(second).length === 2)
+      t.strictSame([...own(first), ...own(second)].toSorted(), [0, 1, 2, 3])
+      const [taken] = own(first)
+      const before = follower.checkpoint(taken!)
+      await until(() => range(0, 4).every((partition) => follower.checkpoint(partition) > before + 5))
+      await first.stop()
+      await until(() => own(second).length === 4)
+      writing = false
+      await writer
+      await until(() => range(0, 4).every((partition) => follower.checkpoint(partition) === written))
+      for (const partition of range(0, 4)) t.strictSame(follower.offsets(partition), range(0, written))
+    })
+
+    t.test('waits, when stopped, for the batch in hand, and may be stopped twice', async (t) => {
+      const topic = await subject().topic(1)
+      const follower = new Follower()
+      const held = Promise.withResolvers<void>()
+      let handed = false
+      follower.before = () => {
+        handed = true
+        return held.promise
+      }
+      const reader = follow(t, topic, follower)
+      t.equal(reader.health().state, 'stopped')
+      await reader.start()
+      t.equal(reader.health().state, 'running')
+      await subject().log.append(entry(topic, 0, 'k'))
+      await until(() => handed)
+      let stopped = false
+      const stopping = Promise.all([reader.stop(), reader.stop()]).then(() => (stopped = true))
+      await subject().log.append(entry(topic, 0, 'not any more'))
+      t.notOk(stopped)
+      held.resolve()
+      await stopping
+      t.strictSame(follower.offsets(0), [0])
+      t.equal(reader.health().state, 'stopped')
+    })
+  })
+}
