@@ -9,7 +9,11 @@ import { appendRoutes } from './append.ts'
 import { authentication } from './authentication.ts'
 import { createByteBudget } from './budget.ts'
 import { executionRoutes } from './executions.ts'
+import { feedRoutes } from './feed.ts'
 import { healthRoutes } from './health.ts'
+import { receiptRoutes } from './receipts.ts'
+import { stateRoutes } from './state.ts'
+import { verdictRoutes } from './verdicts.ts'
 import type { ApiDeps } from './ports.ts'
 import { errorHandler, notFoundHandler } from './problem.ts'
 import { createWatermarks } from './watermarks.ts'
@@ -47,9 +51,10 @@ export function createApi(deps: ApiDeps, logger?: FastifyBaseLogger, limits: Api
     frameworkErrors: errorHandler,
   }
   const app: FastifyInstance = fastify(logger ? { ...options, loggerInstance: logger } : options)
-  const watermarks = createWatermarks({ checkpoints: deps.reads.checkpoints, logEnds: deps.logEnds })
+  const watermarks = createWatermarks({ checkpoints: () => deps.reads.checkpoints(), logEnds: deps.logEnds })
   const budget = createByteBudget(limits.heldBytes, limits.heldWait)
   app.decorateRequest('tenant', '')
+  app.decorateRequest('operator', false)
   app.setErrorHandler(errorHandler)
   app.setNotFoundHandler(notFoundHandler)
   app.addHook('preClose', async () => watermarks.close())
@@ -61,9 +66,10 @@ export function createApi(deps: ApiDeps, logger?: FastifyBaseLogger, limits: Api
     void open.register(healthRoutes, deps)
     open.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger())
     void open.register(async (guarded) => {
-      guarded.addHook('onRequest', authentication(deps.tokens))
+      guarded.addHook('onRequest', authentication(deps.tokens, deps.operators))
       void guarded.register(appendRoutes, { ...deps, watermarks, budget, bodyLimit: limits.bodyBytes })
-      void guarded.register(executionRoutes, { ...deps, watermarks })
+      for (const routes of [executionRoutes, stateRoutes, receiptRoutes, feedRoutes, verdictRoutes])
+        void guarded.register(routes, { ...deps, watermarks })
     })
   })
   return app

@@ -9,6 +9,7 @@ import { asError, RefoldError } from '../errors.ts'
 import type { WorkflowEvent } from '../schemas/generated.ts'
 import { formatPosition, formatPositions, type Position } from '../workflow/position.ts'
 import type { ByteBudget } from './budget.ts'
+import { refuseOtherContent } from './idempotency.ts'
 import { eventItemShape, type Item, readItems } from './items.ts'
 import type { ApiDeps } from './ports.ts'
 import { preferredWait } from './prefer.ts'
@@ -109,6 +110,9 @@ async function answer(items: readonly Item[], request: FastifyRequest, reply: Fa
   if (wait !== undefined) await judge(appended, request.tenant, wait * 1000, options)
   const position = formatPositions(highest(appended))
   void reply.code(202).type('application/json; charset=utf-8').header('refold-position', position)
+  const [only] = outcomes
+  if (outcomes.length === 1 && only?.status === 'appended')
+    void reply.header('location', `/v1/executions/${only.execution_id}/receipts/${only.event_id}?position=${position}`)
   if (wait !== undefined) void reply.header('preference-applied', `wait=${wait}`)
   const counts = { appended: count('appended'), refused: count('refused'), unknown: count('unknown') }
   void reply.send(JSON.stringify({ ...counts, position, outcomes }))
@@ -185,7 +189,7 @@ export async function appendRoutes(scope: FastifyInstance, options: AppendOption
     const sender = { tenant: request.tenant, now: Date.now(), idempotencyKey: typeof key === 'string' ? key : undefined }
     const all = await readItems(body.bytes, body.format, sender, executionId)
     if (all.length === 0) throw new RefoldError('request-invalid', 'the body has no events')
-    return all
+    return sender.idempotencyKey === undefined ? all : refuseOtherContent(all, request.tenant, options.reads)
   }
 
   routes.route({

@@ -3,31 +3,15 @@
 // Reads of executions. JSON columns are spliced into the answer as their text: parsed and written again, a number with
 // more digits than a double holds would change.
 
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyInstance } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import { z } from 'zod'
-import { RefoldError } from '../errors.ts'
-import type { Checkpoints } from '../postgres/reads/checkpoints.ts'
-import type { EventRow } from '../postgres/reads/events.ts'
 import type { ExecutionCursor, ExecutionRow } from '../postgres/reads/executions.ts'
 import { partitionOf } from '../workflow/partition.ts'
 import { formatPosition } from '../workflow/position.ts'
 import { openCursor, sealCursor } from './cursor.ts'
-import type { ApiDeps } from './ports.ts'
-import { preferredWait } from './prefer.ts'
-import { ProblemError } from './problem.ts'
+import { answers, eventJson, holdToPosition, missing, read, type ReadOptions, sendJson, spliced } from './reading.ts'
 import * as shapes from './shapes.ts'
-import type { Watermarks } from './watermarks.ts'
-
-export type ReadOptions = Pick<ApiDeps, 'reads' | 'partitions'> & { watermarks: Watermarks }
-
-const JSON_TYPE = 'application/json; charset=utf-8'
-
-/** An object's text without its closing brace, and raw members after it. */
-function spliced(known: object, raw: Readonly<Record<string, string | null>>): string {
-  const members = Object.entries(raw).map(([key, text]) => `,"${key}":${text ?? 'null'}`)
-  return `${JSON.stringify(known).slice(0, -1)}${members.join('')}}`
-}
 
 export function executionJson(row: ExecutionRow): string {
   return spliced(
@@ -48,36 +32,6 @@ export function executionJson(row: ExecutionRow): string {
     { data: row.data, result: row.result, error: row.error },
   )
 }
-
-export function eventJson({ payload, seq, partition, log_offset, ...row }: EventRow): string {
-  return spliced({ ...row, seq: Number(seq), position: formatPosition({ partition, offset: Number(log_offset) }) }, { payload })
-}
-
-/** Waits for `minPosition` as long as `Prefer: wait` says; RefoldError `position-not-reached` with the gap otherwise. */
-export async function holdToPosition(
-  request: FastifyRequest,
-  reply: FastifyReply,
-  { watermarks, partitions }: ReadOptions,
-  asked: Checkpoints | undefined,
-): Promise<void> {
-  if (!asked) return
-  const unknown = [...asked.keys()].find((partition) => partition >= partitions)
-  if (unknown !== undefined) throw new RefoldError('request-invalid', `minPosition: there is no partition ${unknown}`)
-  const wait = preferredWait(request.headers.prefer)
-  if (wait !== undefined) void reply.header('preference-applied', `wait=${wait}`)
-  const gap = await watermarks.wait(asked, (wait ?? 0) * 1000)
-  if (gap.length === 0) return
-  const detail = gap.map(({ partition, asked: to, behind }) => `p${partition}:${to} is ${behind} records ahead`).join('; ')
-  throw new ProblemError('position-not-reached', detail, { gap })
-}
-
-const missing = (id: string) => new RefoldError('not-found', `no execution ${id}`)
-
-const read = {
-  tags: ['executions'],
-  headers: shapes.readHeaders,
-}
-const answers = { ...shapes.problems.invalid, ...shapes.problems.auth, ...shapes.problems.behind, ...shapes.problems.away }
 
 const filter = z.strictObject({
   key: z.string().optional().describe('Business key.'),
@@ -102,6 +56,7 @@ export async function executionRoutes(scope: FastifyInstance, options: ReadOptio
     url: '/v1/executions/:executionId',
     schema: {
       ...read,
+      tags: ['executions'],
       summary: 'An execution as it stands.',
       params: z.object({ executionId: shapes.executionId }),
       querystring: z.strictObject({ minPosition: shapes.minPosition }),
@@ -113,7 +68,7 @@ export async function executionRoutes(scope: FastifyInstance, options: ReadOptio
       const { value, checkpoints } = await reads.execution(request.tenant, executionId, partitionOf(executionId, partitions))
       watermarks.mark(reply, checkpoints)
       if (!value) throw missing(executionId)
-      return reply.type(JSON_TYPE).send(executionJson(value) as never)
+      return sendJson(reply, executionJson(value))
     },
   })
 
@@ -122,6 +77,7 @@ export async function executionRoutes(scope: FastifyInstance, options: ReadOptio
     url: '/v1/executions/:executionId/events',
     schema: {
       ...read,
+      tags: ['executions'],
       summary: "An execution's history: accepted events in order of seq.",
       params: z.object({ executionId: shapes.executionId }),
       querystring: z.strictObject({
@@ -148,7 +104,7 @@ export async function executionRoutes(scope: FastifyInstance, options: ReadOptio
       if (!value) throw missing(executionId)
       const rows = value.slice(0, limit)
       const next = value.length > limit ? (rows.at(-1)?.seq ?? 'null') : 'null'
-      return reply.type(JSON_TYPE).send(`{"events":[${rows.map(eventJson).join(',')}],"next":${next}}` as never)
+      return sendJson(reply, `{"events":[${rows.map(eventJson).join(',')}],"next":${next}}`)
     },
   })
 
@@ -157,6 +113,7 @@ export async function executionRoutes(scope: FastifyInstance, options: ReadOptio
     url: '/v1/executions',
     schema: {
       ...read,
+      tags: ['executions'],
       summary: 'Executions, the newest first.',
       querystring: filter,
       response: { 200: z.object({ executions: z.array(shapes.execution), nextCursor: z.string().nullable() }), ...answers },
@@ -168,7 +125,7 @@ export async function executionRoutes(scope: FastifyInstance, options: ReadOptio
       const { value, checkpoints } = await reads.executions(request.tenant, { ...rest, correlationId, after })
       watermarks.mark(reply, checkpoints)
       const next = JSON.stringify(value.next ? sealCursor(value.next) : null)
-      return reply.type(JSON_TYPE).send(`{"executions":[${value.rows.map(executionJson).join(',')}],"nextCursor":${next}}` as never)
+      return sendJson(reply, `{"executions":[${value.rows.map(executionJson).join(',')}],"nextCursor":${next}}`)
     },
   })
 }

@@ -4,8 +4,10 @@ import type { WorkflowEvent } from '../schemas/generated.ts'
 import type { Position } from '../workflow/position.ts'
 import type { Checkpoints, Read } from '../postgres/reads/checkpoints.ts'
 import type { ExecutionFilter, ExecutionPage, ExecutionRow } from '../postgres/reads/executions.ts'
-import type { EventRow } from '../postgres/reads/events.ts'
-import type { FoundVerdict } from '../postgres/reads/verdicts.ts'
+import type { EventPage, EventRow } from '../postgres/reads/events.ts'
+import type { ReceiptRow, Sent } from '../postgres/reads/receipts.ts'
+import type { Replayed } from '../postgres/reads/replay.ts'
+import type { FoundVerdict, RefusalFilter, RefusalPage } from '../postgres/reads/verdicts.ts'
 
 /** Reads of one tenant. All reject with RefoldError `database-unavailable` while Postgres is away. */
 export type Reads = {
@@ -20,6 +22,20 @@ export type Reads = {
   ) => Promise<Read<EventRow[] | undefined>>
   /** The verdicts on the records at these positions; those not decided yet are left out. Keys as `p7:120345`. */
   verdicts: (tenant: string, positions: readonly Position[]) => Promise<Read<ReadonlyMap<string, FoundVerdict>>>
+  /** The state at a seq or a moment of the past; undefined when the tenant has no such execution. */
+  state: (
+    tenant: string,
+    executionId: string,
+    until: { replayUntil?: number | Date; recordedUntil?: Date },
+  ) => Promise<Omit<Replayed, 'debug' | 'events'> | undefined>
+  /** All judged records that carried an event id. */
+  receipt: (tenant: string, executionId: string, eventId: string, partition: number) => Promise<Read<readonly ReceiptRow[]>>
+  /** Content digests (hex) of what is accepted under these ids; keys as `<execution>/<event>`. */
+  contents: (tenant: string, sent: readonly Sent[]) => Promise<ReadonlyMap<string, string>>
+  /** A tenant's accepted events after these positions. */
+  eventsAfter: (tenant: string, page: { after: Checkpoints; limit: number }) => Promise<Read<EventPage>>
+  /** Records that were not accepted. */
+  refusals: (tenant: string, filter: RefusalFilter) => Promise<Read<RefusalPage>>
   /** The recorder's checkpoints now. */
   checkpoints: () => Promise<Checkpoints>
 }
@@ -35,6 +51,8 @@ export type Part = { name: string; ready: boolean; detail?: string }
 export type ApiDeps = {
   /** Token → tenant. */
   tokens: ReadonlyMap<string, string>
+  /** Those of the tokens that are operators': they also see records which belong to no tenant. */
+  operators?: ReadonlySet<string>
   appender: Appender
   reads: Reads
   /** The events topic's pinned partition count. */
@@ -42,4 +60,6 @@ export type ApiDeps = {
   /** Partition → one past the newest record of the log. */
   logEnds: () => Promise<ReadonlyMap<number, number>>
   readiness: () => Promise<readonly Part[]>
+  /** What /metrics shows; without it there is no such route. */
+  metrics?: { contentType: string; metrics: () => Promise<string> }
 }

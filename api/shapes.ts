@@ -8,14 +8,15 @@ export const executionId = z
   .transform((id) => id.toLowerCase())
   .describe('Id of the execution.')
 
-export const minPosition = z
-  .string()
-  .transform((text, context) => {
-    const positions = parsePositions(text)
-    if (positions) return positions
-    context.addIssue({ code: 'custom', message: 'is not a position like p7:120345, or several with commas' })
-    return z.NEVER
-  })
+/** `p7:120345`, or several with commas → partition → offset. */
+export const positions = z.string().transform((text, context) => {
+  const parsed = parsePositions(text)
+  if (parsed) return parsed
+  context.addIssue({ code: 'custom', message: 'is not a position like p7:120345, or several with commas' })
+  return z.NEVER
+})
+
+export const minPosition = positions
   .optional()
   .describe(
     'Answer only from a state that has recorded this position (p7:120345; several with commas), else 412. With `Prefer: wait=N`, wait.',
@@ -121,11 +122,56 @@ export const appendAnswer = z
   })
   .meta({ id: 'AppendAnswer' })
 
-const readiness = z.object({
-  status: z.enum(['ready', 'not-ready']),
-  parts: z.record(z.string(), z.object({ ready: z.boolean(), detail: z.string().optional() })),
-})
-export const readyAnswer = readiness.meta({ id: 'Readiness' })
+export const readyAnswer = z
+  .object({
+    status: z.enum(['ready', 'not-ready']),
+    parts: z.record(z.string(), z.object({ ready: z.boolean(), detail: z.string().optional() })),
+  })
+  .meta({ id: 'Readiness' })
+
+export const pastState = execution
+  .omit({ lastSeq: true, openedAt: true, changedAt: true, position: true })
+  .extend({ seq: z.int().describe('seq of the newest event in it; 0 before the first.'), isComplete: z.boolean() })
+  .meta({ id: 'PastState' })
+
+export const receipt = z
+  .object({
+    event_id: z.string(),
+    execution_id: z.string(),
+    verdict,
+    seq: z.int().optional(),
+    position: position.optional(),
+    reason: z.string().optional(),
+    detail: z.string().optional(),
+    records: z
+      .array(
+        z.object({
+          position,
+          verdict,
+          seq: z.int().optional(),
+          reason: z.string().optional(),
+          detail: z.string().optional(),
+          appended_at: z.string(),
+        }),
+      )
+      .describe('Every record that carried this id and is judged, in order of the log.'),
+  })
+  .meta({ id: 'Receipt' })
+
+export const refusal = z
+  .object({
+    position,
+    verdict,
+    reason: z.string(),
+    detail: z.string(),
+    tenant: z.string().nullable(),
+    execution_id: z.string().nullable(),
+    event_id: z.string().nullable(),
+    event_name: z.string().nullable(),
+    appended_at: z.string(),
+    decided_at: z.string(),
+  })
+  .meta({ id: 'Refusal' })
 
 /** An answer of type application/problem+json. */
 const problemAnswer = (description: string) => ({ description, content: { 'application/problem+json': { schema: problem } } })
@@ -135,6 +181,7 @@ export const problems = {
   auth: { 401: problemAnswer('No valid token.') },
   missing: { 404: problemAnswer('There is no such thing, or it is not yours.') },
   behind: { 412: problemAnswer('The reads have not come to minPosition; `gap` says how far they are behind.') },
+  conflict: { 422: problemAnswer('Something else is recorded under this Idempotency-Key.') },
   large: { 413: problemAnswer('The body is too large.') },
   away: { 503: problemAnswer('A server behind the API is away; Retry-After says when to ask again.') },
 }

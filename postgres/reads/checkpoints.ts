@@ -32,10 +32,10 @@ export function readWithCheckpoints<T>(
   pool: ReadPool,
   tenant: string,
   partition: number | 'all',
-  work: (transaction: Transaction) => Promise<T>,
+  work: (transaction: Transaction, checkpoints: Checkpoints) => Promise<T>,
 ): Promise<Read<T>> {
   return pool.read(tenant, async (transaction) => {
     const checkpoints = await checkpointsOf(transaction, partition === 'all' ? undefined : partition)
-    return { checkpoints, value: await work(transaction) }
+    return { checkpoints, value: await work(transaction, checkpoints) }
   })
 }

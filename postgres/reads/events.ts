@@ -2,8 +2,9 @@
 
 import { sql } from 'slonik'
 import { z } from 'zod'
-import { readWithCheckpoints, type Read } from './checkpoints.ts'
+import { type Checkpoints, readWithCheckpoints, type Read } from './checkpoints.ts'
 import type { ReadPool } from './pool.ts'
+import { timeText } from './time.ts'
 
 const row = z.object({
   event_id: z.string(),
@@ -30,9 +31,9 @@ export type EventRow = z.infer<typeof row>
 
 const COLUMNS = sql.fragment`
   event_id, tenant, execution_id, event_name, event_type, from_state, to_state, user_id, payload,
-  to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS created_at,
+  ${timeText('created_at')},
   causation_id, correlation_id, decision, seq::text AS seq, partition, log_offset::text AS log_offset,
-  to_char(appended_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS appended_at`
+  ${timeText('appended_at')}`
 
 const known = (tenant: string, executionId: string) => sql.type(z.object({ known: z.boolean() }))`
   SELECT EXISTS (SELECT FROM refold.workflow_events WHERE tenant = ${tenant} AND execution_id = ${executionId}) AS known`
@@ -53,4 +54,49 @@ export function readHistory(
     if (rows.length > 0) return [...rows]
     return (await transaction.one(known(tenant, executionId))).known ? [] : undefined
   })
+}
+
+/** A stretch of a tenant's accepted events, and the positions to go on after. */
+export type EventPage = { rows: readonly EventRow[]; next: ReadonlyMap<number, number>; more: boolean }
+
+/**
+ * A tenant's accepted events after the positions given (partition → offset; none = from the first), in the order of the
+ * log within each partition. Each partition gets the same share of `limit`, so none waits for another.
+ *
+ * `next` goes up to the checkpoint where a partition has nothing more: the events of other tenants are not looked at again.
+ */
+export function readEventsAfter(
+  pool: ReadPool,
+  tenant: string,
+  { after, limit }: { after: Checkpoints; limit: number },
+): Promise<Read<EventPage>> {
+  return readWithCheckpoints(pool, tenant, 'all', async (transaction, checkpoints) => {
+    const partitions = [...checkpoints.keys()]
+    const share = Math.max(1, Math.floor(limit / Math.max(1, partitions.length)))
+    const wanted = sql.unnest(
+      partitions.map((partition) => [partition, after.get(partition) ?? -1]),
+      ['int4', 'int8'],
+    )
+    const rows = await transaction.any(sql.type(row)`
+      SELECT ${COLUMNS} FROM ${wanted} AS w (wanted_partition, after_offset) CROSS JOIN LATERAL (
+        SELECT * FROM refold.workflow_events a
+        WHERE a.partition = w.wanted_partition AND a.log_offset > w.after_offset AND a.tenant = ${tenant}
+        ORDER BY a.log_offset LIMIT ${share}) e
+      ORDER BY e.partition, e.log_offset`)
+    return pageOf(rows, share, after, checkpoints)
+  })
+}
+
+function pageOf(rows: readonly EventRow[], share: number, after: Checkpoints, checkpoints: Checkpoints): EventPage {
+  const next = new Map(after)
+  let more = false
+  for (const [partition, checkpoint] of checkpoints) {
+    const own = rows.filter((event) => event.partition === partition)
+    const last = own.at(-1)
+    const full = own.length === share
+    more ||= full
+    const reached = full && last ? Number(last.log_offset) : Math.max(checkpoint - 1, Number(last?.log_offset ?? -1))
+    if (reached > (after.get(partition) ?? -1)) next.set(partition, reached)
+  }
+  return { rows, next, more }
 }

@@ -5,6 +5,7 @@ import { sql } from 'slonik'
 import { z } from 'zod'
 import { readWithCheckpoints, type Read } from './checkpoints.ts'
 import type { ReadPool } from './pool.ts'
+import { timeText } from './time.ts'
 
 const row = z.object({
   execution_id: z.string(),
@@ -50,8 +51,7 @@ const COLUMNS = sql.fragment`
   execution_id, tenant, partition, status, current_state, data::text AS data, last_seq::text AS last_seq,
   last_offset::text AS last_offset, workflow_name, workflow_version, business_key, correlation_id,
   result::text AS result, error::text AS error,
-  to_char(opened_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS opened_at,
-  to_char(changed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS changed_at`
+  ${timeText('opened_at')}, ${timeText('changed_at')}`
 
 export function readExecution(
   pool: ReadPool,

@@ -1,15 +1,23 @@
 // All reads over one pool: what REST is given as its port.
 
 import { checkpointsNow } from './checkpoints.ts'
-import { readHistory } from './events.ts'
+import { readEventsAfter, readHistory } from './events.ts'
 import { readExecution, readExecutions } from './executions.ts'
 import type { ReadPool } from './pool.ts'
-import { readVerdicts } from './verdicts.ts'
+import { readContents, readReceipt } from './receipts.ts'
+import { replayEvents, type ReplayOptions, type StateCache } from './replay.ts'
+import { readRefusals, readVerdicts } from './verdicts.ts'
 
-export const createReads = (pool: ReadPool) => ({
+export const createReads = (pool: ReadPool, cache?: StateCache) => ({
   checkpoints: checkpointsNow.bind(undefined, pool),
+  contents: readContents.bind(undefined, pool),
+  eventsAfter: readEventsAfter.bind(undefined, pool),
   execution: readExecution.bind(undefined, pool),
   executions: readExecutions.bind(undefined, pool),
   history: readHistory.bind(undefined, pool),
+  receipt: readReceipt.bind(undefined, pool),
+  refusals: readRefusals.bind(undefined, pool),
+  state: (tenant: string, executionId: string, until: Pick<ReplayOptions, 'replayUntil' | 'recordedUntil'>) =>
+    replayEvents(pool, executionId, tenant, until, cache),
   verdicts: readVerdicts.bind(undefined, pool),
 })

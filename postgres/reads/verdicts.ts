@@ -5,6 +5,7 @@ import { z } from 'zod'
 import { formatPosition, type Position } from '../../workflow/position.ts'
 import { readWithCheckpoints, type Read } from './checkpoints.ts'
 import type { ReadPool } from './pool.ts'
+import { timeText } from './time.ts'
 
 const row = z.object({
   partition: z.number(),
@@ -43,3 +44,60 @@ export function readVerdicts(
     )
   })
 }
+
+const refusal = z.object({
+  partition: z.number(),
+  log_offset: z.string(),
+  verdict: z.string(),
+  reason: z.string(),
+  detail: z.string(),
+  tenant: z.string().nullable(),
+  execution_id: z.string().nullable(),
+  event_id: z.string().nullable(),
+  event_name: z.string().nullable(),
+  appended_at: z.string(),
+  decided_at: z.string(),
+})
+
+/** A record that was not accepted. */
+export type RefusalRow = z.infer<typeof refusal>
+
+export type RefusalFilter = {
+  verdict?: string | undefined
+  reason?: string | undefined
+  executionId?: string | undefined
+  limit: number
+  /** Only those decided before this one. */
+  before?: Position | undefined
+  /** Records whose tenant could not be read too: for operators. */
+  nobodys: boolean
+}
+
+/** Newest positions first, partition by partition; `next` is where the following page begins. */
+export type RefusalPage = { rows: readonly RefusalRow[]; next?: Position }
+
+function refusalConditions(tenant: string, { verdict, reason, executionId, before, nobodys }: RefusalFilter) {
+  const all = [nobodys ? sql.fragment`(tenant = ${tenant} OR tenant IS NULL)` : sql.fragment`tenant = ${tenant}`]
+  if (verdict !== undefined) all.push(sql.fragment`verdict = ${verdict}`)
+  if (reason !== undefined) all.push(sql.fragment`reason = ${reason}`)
+  if (executionId !== undefined) all.push(sql.fragment`execution_id = ${executionId}`)
+  if (before !== undefined) all.push(sql.fragment`(partition, log_offset) < (${before.partition}, ${before.offset})`)
+  return sql.join(all, sql.fragment` AND `)
+}
+
+export function readRefusals(pool: ReadPool, tenant: string, filter: RefusalFilter): Promise<Read<RefusalPage>> {
+  return readWithCheckpoints(pool, tenant, 'all', async (transaction) => {
+    if (filter.nobodys) await transaction.query(asOperator)
+    const found = await transaction.any(sql.type(refusal)`
+      SELECT partition, log_offset::text AS log_offset, verdict, reason, detail, tenant, execution_id, event_id, event_name,
+        ${timeText('appended_at')}, ${timeText('decided_at')}
+      FROM refold.event_verdicts v WHERE ${refusalConditions(tenant, filter)}
+      ORDER BY v.partition DESC, v.log_offset DESC LIMIT ${filter.limit + 1}`)
+    const rows = found.slice(0, filter.limit)
+    const last = rows.at(-1)
+    if (found.length === rows.length || !last) return { rows }
+    return { rows, next: { partition: last.partition, offset: Number(last.log_offset) } }
+  })
+}
+
+const asOperator = sql.type(z.object({ on: z.string() }))`SELECT set_config('refold.operator', 'on', true) AS on`

@@ -231,9 +231,21 @@ t.test('closing the API ends the waits', async (t) => {
 t.test('while the database is away reads say so', async (t) => {
   const api = await fakeApi(t)
   const away = async () => Promise.reject(new RefoldError('database-unavailable', 'connect ECONNREFUSED'))
-  api.reads = { checkpoints: away, execution: away, executions: away, history: away, verdicts: away }
-  for (const url of ['', `/${EXECUTION}`, `/${EXECUTION}/events`, '?minPosition=p1:1']) {
-    const answer = await api.send(`/v1/executions${url}`)
+  api.reads = {
+    ...api.reads,
+    checkpoints: away,
+    execution: away,
+    executions: away,
+    history: away,
+    state: away,
+    receipt: away,
+    eventsAfter: away,
+    refusals: away,
+  }
+  const one = `/v1/executions/${EXECUTION}`
+  const urls = [one, `${one}/events`, `${one}/state`, `${one}/receipts/${EXECUTION}`, '/v1/executions', '/v1/events', '/v1/verdicts']
+  for (const url of [...urls, '/v1/executions?minPosition=p1:1']) {
+    const answer = await api.send(url)
     t.equal(answer.statusCode, 503, url)
     t.equal(answer.headers['retry-after'], '5')
     t.match(answer.json(), { type: 'urn:refold:problem:database-unavailable' })
@@ -292,6 +304,9 @@ t.test('/openapi.json describes every route in OpenAPI 3.1', async (t) => {
     '/v1/executions',
     '/v1/executions/{executionId}',
     '/v1/executions/{executionId}/events',
+    '/v1/executions/{executionId}/receipts/{eventId}',
+    '/v1/executions/{executionId}/state',
+    '/v1/verdicts',
   ])
   t.ok(components.schemas.Problem)
   const append = paths['/v1/events'].post

@@ -199,4 +199,140 @@ t.test('REST reads', async (t) => {
     await outside.query(`ALTER DATABASE ${name} ALLOW_CONNECTIONS true`)
     t.equal((await send('a', `/v1/executions/${EXECUTION}`)).statusCode, 200)
   })
+
+  t.test('the state at every seq and time of the past is answered, to the last digit', async (t) => {
+    const { post, record, send } = await recordedApi(t, databaseUrl)
+    const base = { execution_id: EXECUTION, event_name: 'x' }
+    await post('a', [
+      `{"event_name":"x","execution_id":"${EXECUTION}","to_state":"one","created_at":"2024-01-01T00:00:00Z","payload":${BIG}}`,
+      { ...base, to_state: 'two', created_at: '2024-01-03T00:00:00Z', payload: { n: 2 } },
+      { ...base, to_state: 'completed', created_at: '2024-01-02T00:00:00Z' },
+    ])
+    await record()
+    const state = async (query: string) => (await send('a', `/v1/executions/${EXECUTION}/state?${query}`)).json<{ seq: number }>()
+    t.match(await state('seq=0'), { seq: 0, currentState: 'initial', isComplete: false })
+    t.match(await state('seq=1'), { seq: 1, currentState: 'one', isComplete: false })
+    t.match(await state('seq=2'), { seq: 2, currentState: 'two', data: { n: 2 } })
+    t.match(await state(''), { seq: 3, status: 'completed', isComplete: true })
+    t.match((await send('a', `/v1/executions/${EXECUTION}/state?seq=1`)).body, `"data":${BIG}`)
+    t.match(await state('at=2023-12-31T23:59:59Z'), { seq: 0 })
+    t.match(await state('at=2024-01-02T12:00:00Z'), { seq: 1 }, 'the longest prefix: the third happened before, but comes after')
+    t.match(await state('at=2024-01-03T01:00:00%2B01:00'), { seq: 3 })
+    t.match(await state('recordedAt=2024-01-03T01:00:00Z'), { seq: 0 })
+    t.equal((await send('a', `/v1/executions/${EXECUTION}/state?seq=4`)).statusCode, 404)
+    t.equal((await send('b', `/v1/executions/${EXECUTION}/state`)).statusCode, 404)
+    t.match((await send('a', `/v1/executions/${EXECUTION}/state?seq=1&at=2024-01-03T00:00:00Z`)).json(), { status: 400, detail: /one of/ })
+  })
+
+  t.test('a receipt is pending, then tells what became of the event and of its repeats', async (t) => {
+    const { post, record, send } = await recordedApi(t, databaseUrl)
+    const event = { execution_id: EXECUTION, event_name: 'x', event_id: '33333333-3333-4333-8333-333333333333' }
+    const sent = await post('a', [event])
+    const location = String(sent.headers['location'])
+    const position = String(sent.headers['refold-position'])
+    t.match((await send('a', location)).json(), { verdict: 'pending', position, records: [] })
+    await record()
+    t.match((await send('a', location)).json(), { verdict: 'accepted', seq: 1, position, records: [{ position, seq: 1 }] })
+    const repeat = await post('a', [event])
+    await post('a', [{ ...event, to_state: 'other' }])
+    await record()
+    const repeated = String(repeat.headers['location'])
+    t.match((await send('a', repeated)).json(), {
+      verdict: 'duplicate',
+      reason: 'same-content',
+      records: [{ verdict: 'accepted' }, { verdict: 'duplicate' }, { verdict: 'conflict' }],
+    })
+    const bare = location.split('?')[0] ?? ''
+    t.match((await send('a', bare)).json(), { verdict: 'accepted', seq: 1 })
+    t.equal((await send('b', bare)).statusCode, 404)
+    t.equal((await send('b', location)).statusCode, 404)
+  })
+
+  t.test('other content under an Idempotency-Key is refused once the first is recorded', async (t) => {
+    const { post, record, send } = await recordedApi(t, databaseUrl)
+    const key = { 'idempotency-key': 'k1' }
+    const event = { execution_id: EXECUTION, event_name: 'x', payload: { n: 1 } }
+    const first = await post('a', [event], key)
+    const early = await post('a', [{ ...event, payload: { n: 2 } }], key)
+    t.equal(early.statusCode, 202, 'the first is not recorded yet')
+    await record()
+    t.match((await send('a', String(early.headers['location']))).json(), { verdict: 'conflict', reason: 'other-content' })
+    const again = await post('a', [event], key)
+    t.equal(again.statusCode, 202)
+    t.same(again.json().outcomes[0].event_id, first.json().outcomes[0].event_id)
+    const other = await post('a', [{ ...event, payload: { n: 2 } }], key)
+    t.equal(other.statusCode, 422)
+    t.match(other.json(), { type: 'urn:refold:problem:idempotency-conflict' })
+    t.equal((await post('b', [{ ...event, payload: { n: 2 } }], key)).statusCode, 202, 'keys belong to a tenant')
+  })
+
+  t.test('events are read on from any position, none twice, none left out', async (t) => {
+    const { post, record, send } = await recordedApi(t, databaseUrl)
+    const made = (n: number) => ({ event_name: 'x', workflow_name: 'w', business_key: `k${n % 9}`, payload: n })
+    type Page = { events: { payload: number; position: string }[]; next: string; more: boolean }
+    const seen: Page['events'] = []
+    let after = ''
+    const follow = async () => {
+      for (let more = true; more;) {
+        const page = (await send('a', `/v1/events?limit=8${after === '' ? '' : `&after=${after}`}`)).json<Page>()
+        seen.push(...page.events)
+        after = page.next
+        more = page.more
+      }
+    }
+    await follow()
+    t.same(seen, [])
+    const numbers = (from: number, count: number) => Array.from({ length: count }, (_, n) => from + n)
+    await post('a', numbers(0, 40).map(made))
+    await post('b', numbers(500, 20).map(made))
+    await record()
+    await follow()
+    await post('b', numbers(520, 20).map(made))
+    await post('a', numbers(40, 30).map(made))
+    await record()
+    await follow()
+    t.same(
+      seen.map(({ payload }) => payload).toSorted((a, b) => a - b),
+      numbers(0, 70),
+    )
+    const perPartition = Map.groupBy(seen, ({ position }) => position.split(':')[0])
+    for (const events of perPartition.values()) {
+      const offsets = events.map(({ position }) => Number(position.split(':')[1]))
+      t.same(
+        offsets,
+        offsets.toSorted((a, b) => a - b),
+      )
+    }
+    const before = seen.length
+    await follow()
+    t.equal(seen.length, before)
+  })
+
+  t.test('records that were not accepted are listed: a tenant its own, an operator those of nobody too', async (t) => {
+    const { post, record, send, foreign } = await recordedApi(t, databaseUrl)
+    const event = { execution_id: EXECUTION, event_name: 'x', event_id: '33333333-3333-4333-8333-333333333333' }
+    await post('a', [event, event, event, { ...event, to_state: 'other' }])
+    await post('b', [event, event])
+    const garbage = foreign({ partition: 0, key: EXECUTION, value: new Uint8Array([1, 2, 3]) })
+    await record()
+    type Page = { verdicts: { verdict: string; position: string; tenant: string | null; reason: string }[]; nextCursor: string | null }
+    const list = async (as: 'a' | 'b', query = '') => (await send(as, `/v1/verdicts?${query}`)).json<Page>()
+    t.same(
+      (await list('b')).verdicts.map(({ verdict }) => verdict),
+      ['duplicate'],
+    )
+    const all = (await list('a')).verdicts
+    t.same(all.map(({ verdict }) => verdict).toSorted(), ['conflict', 'duplicate', 'duplicate', 'quarantined'])
+    t.match(
+      all.find(({ verdict }) => verdict === 'quarantined'),
+      { position: garbage, tenant: null, reason: 'undecodable' },
+    )
+    t.equal((await list('a', 'verdict=duplicate')).verdicts.length, 2)
+    t.equal((await list('a', 'reason=other-content')).verdicts.length, 1)
+    t.equal((await list('a', `execution_id=${EXECUTION}`)).verdicts.length, 3)
+    const first = await list('a', 'limit=3')
+    const second = await list('a', `limit=3&cursor=${first.nextCursor}`)
+    t.same([...first.verdicts, ...second.verdicts], all)
+    t.equal(second.nextCursor, null)
+  })
 })

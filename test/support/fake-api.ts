@@ -34,9 +34,14 @@ const nothing = (checkpoints: ReadonlyMap<number, number>): Reads => ({
   executions: async () => ({ value: { rows: [] }, checkpoints }),
   history: async () => ({ value: undefined, checkpoints }),
   verdicts: async () => ({ value: new Map(), checkpoints }),
+  state: async () => undefined,
+  receipt: async () => ({ value: [], checkpoints }),
+  contents: async () => new Map(),
+  eventsAfter: async () => ({ value: { rows: [], next: new Map(), more: false }, checkpoints }),
+  refusals: async () => ({ value: { rows: [] }, checkpoints }),
 })
 
-export async function fakeApi(t: Test, { limits, logEnds }: { limits?: ApiLimits; logEnds?: ApiDeps['logEnds'] } = {}): Promise<FakeApi> {
+export async function fakeApi(t: Test, { limits, ...more }: { limits?: ApiLimits } & Partial<ApiDeps> = {}): Promise<FakeApi> {
   const offsets = new Map<number, number>()
   const checkpoints = new Map<number, number>(Array.from({ length: PARTITIONS }, (_, partition) => [partition, 0]))
   const fake: Omit<FakeApi, 'app' | 'send'> = {
@@ -62,15 +67,11 @@ export async function fakeApi(t: Test, { limits, logEnds }: { limits?: ApiLimits
         return { partition, offset }
       },
     },
-    reads: {
-      checkpoints: () => fake.reads.checkpoints(),
-      execution: (...asked) => fake.reads.execution(...asked),
-      executions: (...asked) => fake.reads.executions(...asked),
-      history: (...asked) => fake.reads.history(...asked),
-      verdicts: (...asked) => fake.reads.verdicts(...asked),
-    },
-    logEnds: logEnds ?? (async () => offsets),
+    // Looked up at each call, so that a test may replace single reads.
+    reads: new Proxy({} as Reads, { get: (_, name: keyof Reads) => fake.reads[name] }),
+    logEnds: async () => offsets,
     readiness: async () => fake.parts,
+    ...more,
   }
   const app = createApi(deps, undefined, limits)
   await app.ready()

@@ -21,7 +21,7 @@ type Name = keyof typeof TENANTS
 export type RecordedApi = {
   app: FastifyInstance
   database: TestDatabase
-  /** Sends a request with the token of tenant a or b. */
+  /** Sends a request with the token of tenant a, an operator's, or b. */
   send: (as: Name, request: string | InjectOptions) => Promise<LightMyRequestResponse>
   /** Posts events as NDJSON. */
   post: (as: Name, events: readonly (object | string)[], headers?: Record<string, string>) => Promise<LightMyRequestResponse>
@@ -62,6 +62,7 @@ export async function recordedApi(t: Test, databaseUrl: string): Promise<Recorde
   const pool = createReadPool(database.url, { max: 4, name: 'test-reads' })
   const app = createApi({
     tokens: new Map(Object.entries(TENANTS).map(([name, tenant]) => [`token-${name}`, tenant])),
+    operators: new Set(['token-a']),
     appender: createEventProducer({
       log: { append: async (one) => put(one) },
       topic: 'events',
