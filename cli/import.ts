@@ -98,7 +98,7 @@ export function register(program: Command): void {
     .argument('<file>', 'the file')
     .requiredOption('--map <map.json>', 'which column becomes which field; see examples/permit-log/map.json')
     .option('--parallel <count>', 'requests at a time; rows of one execution always go one after the other', whole(1, 64), 4)
-    .option('--batch <rows>', 'rows in a request', whole(1, 10_000), 500)
+    .option('--batch <rows>', 'rows in a request', whole(1, 10_000), 1000)
     .option('--wait <seconds>', 'how long the server may wait for verdicts; 0 asks for none', whole(0, 60), 60)
     .option('--patience <seconds>', 'without any answer for so long, the import stops', whole(1, 86_400), 300)
     .option('--refused <path>', 'where rows that do not get in are written (default: <file>.refused.ndjson)')

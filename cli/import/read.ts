@@ -128,7 +128,8 @@ async function* ndjsonRows(bytes: Readable, columns: string[], unseen: Set<strin
   }
 }
 
-async function open(path: string): Promise<{ file: ReturnType<typeof createReadStream>; bytes: Readable; total: number }> {
+/** `consumed` counts bytes of the file behind what came out of `bytes`; a file stream's own count runs a buffer ahead. */
+async function open(path: string): Promise<{ consumed: () => number; bytes: Readable; total: number }> {
   const total = await stat(path).then(
     (found) => found.size,
     (cause: unknown) => {
@@ -136,21 +137,22 @@ async function open(path: string): Promise<{ file: ReturnType<typeof createReadS
     },
   )
   const file = createReadStream(path)
-  const bytes = path.endsWith('.gz') ? createGunzip() : new PassThrough()
+  const gunzip = path.endsWith('.gz') ? createGunzip() : undefined
+  const bytes = gunzip ?? new PassThrough()
   // Errors of the file or of gzip come out where `bytes` is read.
   void pipeline(file, bytes).catch((error: unknown) => bytes.destroy(asError(error)))
-  return { file, bytes, total }
+  return { consumed: () => gunzip?.bytesWritten ?? file.bytesRead - bytes.readableLength, bytes, total }
 }
 
 /** Opens a file; its header, if it has one, is checked against the map when the first row is asked for. */
 export async function openSource(path: string, map: ImportMap): Promise<Source> {
-  const { file, bytes, total } = await open(path)
+  const { consumed, bytes, total } = await open(path)
   const unseen = new Set(namedColumns(map).flatMap((place) => place.columns))
   const columns: string[] = []
   const csv = formatOf(path, map) === 'csv'
   return {
     rows: csv ? csvRows(bytes, map) : ndjsonRows(bytes, columns, unseen),
-    bytes: () => ({ read: file.bytesRead, total }),
+    bytes: () => ({ read: consumed(), total }),
     unseen: () => (csv ? [] : [...unseen].map((name) => named(name, columns))),
   }
 }

@@ -1,5 +1,6 @@
 // Which permit log there is: the real one where REFOLD_DATA names it, else one that is generated.
 
+import { randomUUID } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { mkdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -20,8 +21,8 @@ export async function dataFile(env: Readonly<Record<string, string | undefined>>
   const path = join(folder, `permit-events-${DEFAULT_SEED}.csv.gz`)
   if (existsSync(path)) return { path, generated: true }
   await mkdir(folder, { recursive: true })
-  // Several processes may come here at once: each writes its own file, and the whole file takes the name.
-  const own = `${path}.${process.pid}.new`
+  // Several may come here at once: each writes its own file, and a whole one takes the name.
+  const own = `${path}.${randomUUID()}`
   try {
     await generateFile(own)
     await rename(own, path)

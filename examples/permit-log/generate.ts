@@ -145,13 +145,13 @@ function* rowsOfCase(caseId: number, firstEvent: number, length: number, random:
   }
 }
 
-/** The file's lines, header first. Rows of a case stand together, in order of time. */
+/** The file's lines, header first, ended as those of the real log are. Rows of a case stand together, in order of time. */
 export function* generate(options: { seed?: number; cases?: number } = {}): Generator<string> {
   const random = createRandom(options.seed ?? DEFAULT_SEED)
-  yield `${COLUMNS.join(',')}\n`
+  yield `${COLUMNS.join(',')}\r\n`
   let event = 40_000
   for (const [i, length] of lengthsOf(options.cases, random).entries()) {
-    for (const cells of rowsOfCase(10_000 + i, event, length, random)) yield `${cells.join(',')}\n`
+    for (const cells of rowsOfCase(10_000 + i, event, length, random)) yield `${cells.join(',')}\r\n`
     event += length
   }
 }

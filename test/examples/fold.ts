@@ -23,7 +23,7 @@ export type ExpectedCase = { key: string; currentState: string; data: Payload; e
 export function foldPermitLog(path: string): Map<string, ExpectedCase> {
   const text = gunzipSync(readFileSync(path)).toString('utf8')
   if (text.includes('"')) throw new Error(`${path} has quotes; this reader knows none`)
-  const lines = text.split('\n').filter((line) => line !== '')
+  const lines = text.split(/\r?\n/).filter((line) => line !== '')
   const cases = new Map<string, ExpectedCase>()
   for (const line of lines.slice(1)) {
     const [case_id, event_id, activity, timestamp, resource, org_group, channel, department, deadline] = line.split(',') as [

@@ -1,0 +1,123 @@
+// Refold as users run it: processes of its own, made and killed by a test.
+
+import { type ChildProcess, spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { createInterface } from 'node:readline'
+import path from 'node:path'
+import { Kafka, logLevel } from 'kafkajs'
+import type { Test } from 'tap'
+import type { Addresses } from '../../stack/addresses.ts'
+import { type TestDatabase, useDatabase } from './database.ts'
+import { until } from './wait.ts'
+
+const ROOT = path.dirname(path.dirname(import.meta.dirname))
+
+export type Installation = {
+  database: TestDatabase
+  /** Environment of every process of this installation. */
+  env: NodeJS.ProcessEnv
+}
+
+/**
+ * An installation of its own on the shared servers: a database, a topic prefix, API tokens; all of it is gone at the end.
+ * `tokens` is `token=tenant,…`.
+ */
+export async function useInstallation(t: Test, addresses: Addresses, tokens: string): Promise<Installation> {
+  const prefix = `test-${randomBytes(6).toString('hex')}`
+  t.teardown(() => dropTopics(addresses.kafkaBrokers, prefix))
+  const database = await useDatabase(t, addresses.databaseUrl, { migrated: false })
+  return {
+    database,
+    env: {
+      ...process.env,
+      // A folder without a stack: what these processes leave there (api.json) must not be found by anybody else.
+      REFOLD_STACK: t.testdir(),
+      KAFKA_BROKERS: addresses.kafkaBrokers.join(','),
+      SCHEMA_REGISTRY_URL: addresses.registryUrl,
+      DATABASE_URL: database.url,
+      REDIS_URL: addresses.redisUrl,
+      REFOLD_API_TOKENS: tokens,
+      REFOLD_TOPIC_PREFIX: prefix,
+      REFOLD_PORT: '0',
+    },
+  }
+}
+
+async function dropTopics(brokers: string[], prefix: string): Promise<void> {
+  const admin = new Kafka({ brokers, clientId: prefix, logLevel: logLevel.NOTHING }).admin()
+  await admin.connect()
+  try {
+    const topics = (await admin.listTopics()).filter((topic) => topic.startsWith(`${prefix}.`))
+    if (topics.length > 0) await admin.deleteTopics({ topics })
+    const { groups } = await admin.listGroups()
+    const ours = groups.map(({ groupId }) => groupId).filter((group) => group.startsWith(`${prefix}.`))
+    if (ours.length > 0) await admin.deleteGroups(ours)
+  } finally {
+    await admin.disconnect()
+  }
+}
+
+export type RefoldProcess = {
+  child: ChildProcess
+  /** Of the API; '' without that role. */
+  url: string
+  /** Ends it as an operator would; resolves with its exit code. */
+  stop: () => Promise<number | null>
+  /** kill -9. */
+  kill: () => Promise<void>
+}
+
+type Finished = { code: number | null; stdout: string; stderr: string }
+
+const cli = (args: readonly string[], env: NodeJS.ProcessEnv) =>
+  spawn(process.execPath, ['--disable-warning=TimeoutNegativeWarning', path.join(ROOT, 'cli', 'main.ts'), ...args], {
+    cwd: ROOT,
+    env,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+
+const closed = (child: ChildProcess): Promise<number | null> =>
+  new Promise((resolve) => {
+    child.once('close', resolve)
+  })
+
+/** `refold start --roles …`, once it runs. It is ended with the test. */
+export async function startRefold(t: Test, { env }: Installation, roles: string): Promise<RefoldProcess> {
+  const child = cli(['start', '--roles', roles], env)
+  const ended = closed(child)
+  const stop = () => {
+    child.kill('SIGTERM')
+    return ended
+  }
+  t.teardown(stop)
+  const lines: string[] = []
+  let running: { url?: string } | undefined
+  const hear = (line: string) => {
+    lines.push(line)
+    if (line.includes('"running;')) running = JSON.parse(line) as { url?: string }
+  }
+  createInterface({ input: child.stdout }).on('line', hear)
+  createInterface({ input: child.stderr }).on('line', hear)
+  let code: number | null | undefined
+  void ended.then((with_) => (code = with_))
+  await until(() => running !== undefined || code !== undefined, { within: 60_000, what: () => `refold start: ${lines.join('\n')}` })
+  if (running === undefined) throw new Error(`refold start ended with ${code}: ${lines.join('\n')}`)
+  return {
+    child,
+    url: running.url ?? '',
+    stop,
+    async kill() {
+      child.kill('SIGKILL')
+      await ended
+    },
+  }
+}
+
+/** Any command of the CLI, to its end. */
+export async function runRefold(args: readonly string[], env: NodeJS.ProcessEnv): Promise<Finished> {
+  const child = cli(args, env)
+  let [stdout, stderr] = ['', '']
+  child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text))
+  child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text))
+  return { code: await closed(child), stdout, stderr }
+}
