@@ -13,17 +13,20 @@ let newest: Java | null | undefined
 
 /** The newest Java of this machine, or null. Looked for once. */
 export function newestJava(): Java | null {
-  newest ??=
-    candidates()
-      .map(versionOf)
-      .filter((java) => java !== null)
-      .toSorted((a, b) => b.version - a.version)[0] ?? null
+  if (newest === undefined) newest = findNewest(process.env, FOLDERS)
   return newest
 }
 
+/** The newest Java in `JAVA_HOME`, on `PATH` and in the folders of `folders`. */
+export function findNewest(env: Readonly<Record<string, string | undefined>>, folders: readonly string[]): Java | null {
+  const found = candidates(env, folders)
+    .map(versionOf)
+    .filter((java) => java !== null)
+  return found.toSorted((a, b) => b.version - a.version)[0] ?? null
+}
+
 /** A Java of at least `version`; the refusal says what to type. */
-export function requireJava(version: number, what: string): string {
-  const java = newestJava()
+export function requireJava(version: number, what: string, java: Java | null = newestJava()): string {
   if (java && java.version >= version) return java.path
   const found = java ? `the newest found is ${java.version} (${java.path})` : 'none was found'
   throw new RefoldError(
@@ -32,11 +35,11 @@ export function requireJava(version: number, what: string): string {
   )
 }
 
-function candidates(): string[] {
-  const homes = [process.env['JAVA_HOME'] ?? '', ...FOLDERS.flatMap(subFolders)].filter((home) => home !== '')
+function candidates(env: Readonly<Record<string, string | undefined>>, folders: readonly string[]): string[] {
+  const homes = [env['JAVA_HOME'] ?? '', ...folders.flatMap(subFolders)].filter((home) => home !== '')
   const files = [
     ...homes.flatMap((home) => [path.join(home, 'bin', 'java'), path.join(home, 'Contents', 'Home', 'bin', 'java')]),
-    ...(process.env['PATH'] ?? '').split(path.delimiter).map((folder) => path.join(folder, 'java')),
+    ...(env['PATH'] ?? '').split(path.delimiter).map((folder) => path.join(folder, 'java')),
   ]
   return [...new Set(files.filter((file) => existsSync(file)).map((file) => realpathSync(file)))]
 }
