@@ -34,6 +34,13 @@ export const SETTINGS = {
     "API tokens and the tenant each stands for; without it, the local stack's development token.",
     true,
   ),
+  operatorTokens: setting(
+    'REFOLD_OPERATOR_TOKENS',
+    z.string().optional(),
+    'token,…',
+    "Which of the API tokens are operators': they also see records that belong to no tenant. Without REFOLD_API_TOKENS, the development token is one.",
+    true,
+  ),
   topicPrefix: setting(
     'REFOLD_TOPIC_PREFIX',
     text('refold'),

@@ -14,10 +14,12 @@ import type { Log, LogReader } from './kafka/log.ts'
 import { EVENTS_SETTINGS } from './kafka/topics.ts'
 import { createLifetime, type Lifetime } from './lifetime.ts'
 import { pinLog } from './postgres/log-pin.ts'
+import { createMetrics, type Metrics } from './metrics.ts'
 import { migrate } from './postgres/migrate.ts'
 import { createPgPool } from './postgres/pool.ts'
 import { createReadPool } from './postgres/reads/pool.ts'
 import { createReads } from './postgres/reads/reads.ts'
+import { createStateCache, type StateCache } from './postgres/reads/replay.ts'
 import { createRecorderStore } from './postgres/recorder-store.ts'
 import { createSchemaTexts } from './postgres/schema-texts.ts'
 import { createEventProducer } from './producers/events.ts'
@@ -138,21 +140,37 @@ async function part(name: string, look: () => Promise<unknown>): Promise<Part> {
   )
 }
 
+/** What is counted while the roles run; listening before the first of them starts, so that nothing is missed. */
+type Watched = { watch: Watch; cache: StateCache; metrics: Metrics }
+
+function watched({ stateCacheSize, stateCacheTtl }: Config, watch: Watch): Watched {
+  const cache = createStateCache({ max: Math.max(1, stateCacheSize), ttl: stateCacheTtl })
+  return { watch, cache, metrics: createMetrics(watch, cache) }
+}
+
+/** Tokens that see records of no tenant: those named, or the development token where no tokens are set. */
+function operatorsOf(config: Config, { apiTokens }: ServerAddresses): ReadonlySet<string> {
+  if (config.operatorTokens) return new Set(config.operatorTokens.split(',').map((token) => token.trim()))
+  return new Set(config.apiTokens ? [] : apiTokens.keys())
+}
+
 async function startApi(
   { config, addresses, logger }: StartOptions,
   base: Base,
   readers: readonly [string, LogReader][],
+  { watch, cache, metrics }: Watched,
   lifetime: Lifetime,
 ): Promise<string> {
   const { log, topic, partitions, codec } = base
   const pool = lifetime.owns(createReadPool(addresses.databaseUrl, { max: config.databaseConnections, name: 'refold-api' }), (opened) =>
     opened.close(),
   )
-  const reads = createReads(pool)
+  const reads = createReads(pool, config.stateCacheSize > 0 ? cache : undefined)
   const logEnds = async () => new Map((await log.bounds(topic)).map(({ partition, high }) => [partition, high]))
   const api = createApi(
     {
       tokens: addresses.apiTokens,
+      operators: operatorsOf(config, addresses),
       appender: createEventProducer({ log, topic, partitions, encode: (event) => codec.encode(event) }),
       reads,
       partitions,
@@ -161,6 +179,9 @@ async function startApi(
         ...(await Promise.all([part('kafka', logEnds), part('postgres', reads.checkpoints)])),
         ...readers.map(([name, reader]) => readerPart(name, reader)),
       ],
+      answered: (facts) => watch.emit('api:request:answered', facts),
+      taken: (facts) => watch.emit('api:events:taken', facts),
+      metrics,
     },
     logger,
   )
@@ -185,12 +206,13 @@ export async function start(options: StartOptions): Promise<Running> {
   const { addresses, roles, logger, watch = createWatch() } = options
   const lifetime = createLifetime()
   logHappenings(watch, logger)
+  const counted = watched(options.config, watch)
   try {
     const base = await openBase(options, lifetime)
     await untilUp(logger, 'database', () => migrateDatabase(addresses.databaseUrl, logger))
     const readers: [string, LogReader][] = []
     if (roles.includes('recorder')) readers.push(['recorder', await startRecorder(options, base, watch, lifetime)])
-    const url = roles.includes('api') ? await startApi(options, base, readers, lifetime) : undefined
+    const url = roles.includes('api') ? await startApi(options, base, readers, counted, lifetime) : undefined
     return { ...(url === undefined ? {} : { url }), watch, stop: () => lifetime.close() }
   } catch (error) {
     await lifetime.close()

@@ -5,6 +5,8 @@ export type Happenings = {
   'recorder:batch:stored': { partition: number; next: number; highWatermark: number; accepted: number; refused: number; ms: number }
   'recorder:batch:overtaken': { partition: number; expected: number }
   'recorder:schema:stored': { schemaId: number }
+  'api:request:answered': { method: string; route: string; status: number; ms: number }
+  'api:events:taken': { appended: number; refused: number; unknown: number }
   'watch:listener:failed': { happening: string; error: unknown }
 }
 

@@ -57,6 +57,10 @@ export function createApi(deps: ApiDeps, logger?: FastifyBaseLogger, limits: Api
   app.decorateRequest('operator', false)
   app.setErrorHandler(errorHandler)
   app.setNotFoundHandler(notFoundHandler)
+  app.addHook('onResponse', async (request, reply) => {
+    const { url: route = 'none' } = request.routeOptions
+    deps.answered?.({ method: request.method, route, status: reply.statusCode, ms: reply.elapsedTime })
+  })
   app.addHook('preClose', async () => watermarks.close())
   void app.register(swagger, { openapi: DESCRIPTION, transform: jsonSchemaTransform, transformObject: jsonSchemaTransformObject })
   // The compilers of zod only for routes of ours: plugins bring schemas in plain JSON.
@@ -64,6 +68,11 @@ export function createApi(deps: ApiDeps, logger?: FastifyBaseLogger, limits: Api
     open.setValidatorCompiler(validatorCompiler)
     open.setSerializerCompiler(serializerCompiler)
     void open.register(healthRoutes, deps)
+    const { metrics } = deps
+    if (metrics)
+      open.get('/metrics', { schema: { hide: true } }, async (_request, reply) =>
+        reply.type(metrics.contentType).send(await metrics.metrics()),
+      )
     open.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger())
     void open.register(async (guarded) => {
       guarded.addHook('onRequest', authentication(deps.tokens, deps.operators))

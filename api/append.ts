@@ -26,7 +26,7 @@ type Outcome =
 
 type Appended = { outcome: Outcome; position?: Position }
 
-export type AppendOptions = Pick<ApiDeps, 'appender' | 'reads'> & {
+export type AppendOptions = Pick<ApiDeps, 'appender' | 'reads' | 'taken'> & {
   watermarks: Watermarks
   budget: ByteBudget
   /** Largest body, bytes. */
@@ -106,7 +106,9 @@ async function answer(items: readonly Item[], request: FastifyRequest, reply: Fa
   request.giveBack()
   const outcomes = appended.map(({ outcome }) => outcome)
   const count = (status: Outcome['status']) => outcomes.filter((outcome) => outcome.status === status).length
-  if (count('appended') === 0) nothingAppended(outcomes)
+  const counts = { appended: count('appended'), refused: count('refused'), unknown: count('unknown') }
+  options.taken?.(counts)
+  if (counts.appended === 0) nothingAppended(outcomes)
   if (wait !== undefined) await judge(appended, request.tenant, wait * 1000, options)
   const position = formatPositions(highest(appended))
   void reply.code(202).type('application/json; charset=utf-8').header('refold-position', position)
@@ -114,7 +116,6 @@ async function answer(items: readonly Item[], request: FastifyRequest, reply: Fa
   if (outcomes.length === 1 && only?.status === 'appended')
     void reply.header('location', `/v1/executions/${only.execution_id}/receipts/${only.event_id}?position=${position}`)
   if (wait !== undefined) void reply.header('preference-applied', `wait=${wait}`)
-  const counts = { appended: count('appended'), refused: count('refused'), unknown: count('unknown') }
   void reply.send(JSON.stringify({ ...counts, position, outcomes }))
 }
 

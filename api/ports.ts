@@ -60,6 +60,10 @@ export type ApiDeps = {
   /** Partition → one past the newest record of the log. */
   logEnds: () => Promise<ReadonlyMap<number, number>>
   readiness: () => Promise<readonly Part[]>
+  /** Told of each answered request; `route` is its pattern, ms the time until the answer was sent. */
+  answered?: (facts: { method: string; route: string; status: number; ms: number }) => void
+  /** Told of what became of each POST of events. */
+  taken?: (facts: { appended: number; refused: number; unknown: number }) => void
   /** What /metrics shows; without it there is no such route. */
   metrics?: { contentType: string; metrics: () => Promise<string> }
 }

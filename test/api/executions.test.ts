@@ -314,3 +314,17 @@ t.test('/openapi.json describes every route in OpenAPI 3.1', async (t) => {
   t.ok(append.responses['400'].content['application/problem+json'])
   t.strictSame(paths['/livez'].get.security, [])
 })
+
+t.test('/metrics is what the owner of the process gives, and requests are told to it by route', async (t) => {
+  const told: object[] = []
+  const metrics = { contentType: 'text/plain; version=0.0.4', metrics: async () => 'refold_x 1\n' }
+  const api = await fakeApi(t, { metrics, answered: (facts) => told.push(facts) })
+  await api.send(`/v1/executions/${EXECUTION}`)
+  const answer = await api.app.inject('/metrics')
+  t.equal(answer.body, 'refold_x 1\n')
+  t.match(answer.headers['content-type'], /^text\/plain; version=0\.0\.4/)
+  await until(() => told.length === 2)
+  t.match(told[0], { method: 'GET', route: '/v1/executions/:executionId', status: 404, ms: Number })
+  const without = await fakeApi(t)
+  t.equal((await without.app.inject('/metrics')).statusCode, 404)
+})

@@ -1,0 +1,67 @@
+// What happens, as numbers for Prometheus: listens to the watch, holds nothing else.
+
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
+import type { Watch } from './watch.ts'
+
+export type Metrics = { contentType: string; metrics(): Promise<string> }
+
+/** Replayed states found in memory and not, since the process began. */
+type CacheCounts = { readonly hits: number; readonly misses: number }
+
+const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60]
+
+function recorderMetrics(watch: Watch, registers: Registry[]): void {
+  const events = new Counter({ name: 'refold_recorder_records_total', help: 'Records judged', labelNames: ['verdict'], registers })
+  const overtaken = new Counter({ name: 'refold_recorder_overtaken_total', help: 'Batches another recorder had stored', registers })
+  const batches = new Histogram({ name: 'refold_recorder_batch_seconds', help: 'One batch, stored', buckets: SECONDS, registers })
+  const checkpoint = new Gauge({ name: 'refold_recorder_checkpoint', help: 'Next offset', labelNames: ['partition'], registers })
+  const lag = new Gauge({ name: 'refold_recorder_lag', help: 'Records in the log, not yet judged', labelNames: ['partition'], registers })
+  watch.on('recorder:batch:stored', ({ partition, next, highWatermark, accepted, refused, ms }) => {
+    events.inc({ verdict: 'accepted' }, accepted)
+    events.inc({ verdict: 'other' }, refused)
+    batches.observe(ms / 1000)
+    checkpoint.set({ partition }, next)
+    lag.set({ partition }, Math.max(0, highWatermark - next))
+  })
+  watch.on('recorder:batch:overtaken', () => overtaken.inc())
+}
+
+function apiMetrics(watch: Watch, registers: Registry[]): void {
+  const events = new Counter({ name: 'refold_api_events_total', help: 'Events sent to REST', labelNames: ['outcome'], registers })
+  const requests = new Histogram({
+    name: 'refold_api_request_seconds',
+    help: 'Requests answered, waits included',
+    labelNames: ['method', 'route', 'status'],
+    buckets: SECONDS,
+    registers,
+  })
+  watch.on('api:request:answered', ({ method, route, status, ms }) => requests.observe({ method, route, status }, ms / 1000))
+  watch.on('api:events:taken', ({ appended, refused, unknown }) => {
+    events.inc({ outcome: 'appended' }, appended)
+    events.inc({ outcome: 'refused' }, refused)
+    events.inc({ outcome: 'unknown' }, unknown)
+  })
+}
+
+function cacheMetrics(cache: CacheCounts, registers: Registry[]): void {
+  const asked = new Gauge({
+    name: 'refold_state_cache_lookups',
+    help: 'States asked of the cache',
+    labelNames: ['found'],
+    registers,
+    collect: () => {
+      asked.set({ found: 'yes' }, cache.hits)
+      asked.set({ found: 'no' }, cache.misses)
+    },
+  })
+}
+
+/** All metrics of this process. `cache` is the one replays use. */
+export function createMetrics(watch: Watch, cache: CacheCounts): Metrics {
+  const registry = new Registry()
+  collectDefaultMetrics({ register: registry, prefix: 'refold_' })
+  recorderMetrics(watch, [registry])
+  apiMetrics(watch, [registry])
+  cacheMetrics(cache, [registry])
+  return { contentType: registry.contentType, metrics: () => registry.metrics() }
+}
