@@ -4,7 +4,7 @@ import { runTool } from './run.ts'
 import { test } from './test.ts'
 
 /** Scripts that write files from others; each takes --check. */
-const GENERATORS = ['schemas/generate.ts']
+const GENERATORS = ['schemas/generate.ts', 'docs/generate.ts']
 
 const STEPS: readonly { name: string; run: () => Promise<number> }[] = [
   { name: 'format', run: () => runTool('oxfmt', ['--check', '.']) },
