@@ -2,6 +2,7 @@
 
 import { Command, CommanderError } from 'commander'
 import { asError, RefoldError } from '../errors.ts'
+import * as demo from './demo.ts'
 import * as dev from './dev.ts'
 import * as executions from './executions.ts'
 import * as importing from './import.ts'
@@ -9,7 +10,7 @@ import * as stack from './stack.ts'
 import * as start from './start.ts'
 
 /** Each adds its commands; what they need is imported when one of them runs, so that `--help` is quick. */
-const MODULES: readonly { register: (program: Command) => void }[] = [stack, start, importing, executions, dev]
+const MODULES: readonly { register: (program: Command) => void }[] = [demo, stack, start, importing, executions, dev]
 
 const program = new Command('refold')
   .description('Workflow event sourcing on Kafka: one durable log, folded into Postgres, replayed into workflows.')

@@ -1,0 +1,129 @@
+// `refold demo`: servers → all roles in this process → the permit log imported → a tour over REST.
+
+import path from 'node:path'
+import type { Command } from 'commander'
+import type { Running } from '../main.ts'
+import type { Addresses } from '../stack/addresses.ts'
+import type { ApiAddress } from './client.ts'
+import { announceApi } from './start.ts'
+
+const say = (line = '') => process.stdout.write(`${line}\n`)
+const seconds = (since: number) => `${((performance.now() - since) / 1000).toFixed(1)} s`
+
+type Demo = { lifetime: { owns<T>(opened: T, close: (opened: T) => unknown): T }; folder: string; stop: AbortSignal }
+
+/** Starts what is missing of the servers; only that is ended again. */
+async function servers({ lifetime, folder }: Demo): Promise<void> {
+  const { up, down, KINDS } = await import('../stack/stack.ts')
+  const tell = (line: string) => say(`  ${line}`)
+  say('Servers: Kafka, schema registry, Postgres, Redis')
+  const started = await up({ folder, say: tell, env: process.env })
+  if (started.length === 0) say('  all up already; they stay up afterwards')
+  else lifetime.owns(started, () => down(folder, tell, { kinds: KINDS.filter((kind) => started.includes(kind)) }))
+}
+
+async function refold({ lifetime, folder }: Demo): Promise<Running & { url: string; addresses: Addresses }> {
+  const [{ readConfig, SETTINGS }, { resolveAddresses }, { ROLES, start }, { freePort }, { pino }] = await Promise.all([
+    import('../config.ts'),
+    import('../stack/addresses.ts'),
+    import('../main.ts'),
+    import('../stack/ports.ts'),
+    import('pino'),
+  ])
+  const given = readConfig(process.env)
+  const port = process.env[SETTINGS.port.env] ? given.port : await freePort(given.port, new Set())
+  const config = readConfig(process.env, { port })
+  const addresses = resolveAddresses(config)
+  const log = path.join(folder, 'logs', 'refold.log')
+  const logger = pino({ level: config.logLevel }, pino.destination({ dest: log, mkdir: true, sync: true }))
+  const running = await start({ config, addresses, roles: ROLES, logger })
+  lifetime.owns(running, (opened) => opened.stop())
+  if (running.url === undefined) throw new Error('the API did not say where it listens')
+  lifetime.owns(announceApi(folder, running.url), (forget) => forget())
+  say(`Refold: ${ROLES.join(', ')} in one process, at ${running.url} (its log: ${path.relative(process.cwd(), log)})`)
+  return { ...running, url: running.url, addresses }
+}
+
+/** True when every row is in. */
+async function importPermits({ folder, stop }: Demo, api: ApiAddress): Promise<boolean> {
+  const [{ dataFile, MAP_FILE }, { readFile }, { parseMap }, { runImport }, { showProgress }, { allIn, reportOf }] = await Promise.all([
+    import('../examples/permit-log/data.ts'),
+    import('node:fs/promises'),
+    import('./import/map.ts'),
+    import('./import/run.ts'),
+    import('./import/progress.ts'),
+    import('./import/report.ts'),
+  ])
+  const { path: file, generated } = await dataFile(process.env, folder)
+  say(generated ? 'Permit log: generated, shaped like the real one (REFOLD_DATA would name that)' : `Permit log: ${file}`)
+  let view: { stop(): void } | undefined
+  try {
+    const summary = await runImport({
+      file,
+      map: parseMap(await readFile(MAP_FILE, 'utf8')),
+      target: { ...api, wait: 60, patience: 120_000 },
+      parallel: 4,
+      batch: 1000,
+      refusedPath: path.join(folder, 'permit-events.refused.ndjson'),
+      stop,
+      onStart: (now) => {
+        view = showProgress(now, process.stderr)
+      },
+    })
+    view?.stop()
+    say(reportOf(path.basename(file), summary))
+    const { accepted, duplicates, rows } = summary.counts
+    if (accepted === 0 && duplicates === rows) say('Imported before: this time every row was found to be in, and nothing changed.')
+    return allIn(summary, true)
+  } finally {
+    view?.stop()
+  }
+}
+
+async function show(demo: Demo): Promise<boolean> {
+  const begun = performance.now()
+  await servers(demo)
+  if (demo.stop.aborted) return false
+  const { url, addresses } = await refold(demo)
+  const [token = ''] = addresses.apiTokens.keys()
+  say(`Up after ${seconds(begun)}.`)
+  say()
+  const complete = !demo.stop.aborted && (await importPermits(demo, { url, token }))
+  if (demo.stop.aborted) return false
+  say()
+  const { tour } = await import('./demo/tour.ts')
+  say(await tour({ url, token }))
+  say()
+  return complete
+}
+
+async function run({ once = false }: { once?: boolean }): Promise<void> {
+  const [{ createLifetime }, { firstSignal }, { stackFolder }] = await Promise.all([
+    import('../lifetime.ts'),
+    import('./signals.ts'),
+    import('../stack/state.ts'),
+  ])
+  const lifetime = createLifetime()
+  const stop = new AbortController()
+  const stopped = firstSignal().then(() => stop.abort())
+  try {
+    const good = await show({ lifetime, folder: stackFolder(), stop: stop.signal })
+    if (once) process.exitCode = good ? 0 : 1
+    else if (!stop.signal.aborted) {
+      say('It stays up until Ctrl-C.')
+      await stopped
+    }
+  } finally {
+    say('Ending what was started here.')
+    await lifetime.close()
+  }
+}
+
+export function register(program: Command): void {
+  program
+    .command('demo')
+    .description('everything at once: servers, Refold, the permit log imported, a tour; stays up until Ctrl-C')
+    .option('--once', 'end after the tour, with exit code 0 if all went well')
+    .addHelpText('after', '\nREFOLD_DATA names the real permit log where there is one; without it, one is generated.')
+    .action(run)
+}
