@@ -88,6 +88,27 @@ void t.test('spoiled records of any other schema get an answer', async (t) => {
   t.strictSame([...seen].toSorted(), ['event', 'unreadable'], 'both kinds were seen')
 })
 
+void t.test('any text as a schema gets an answer, for any bytes', async (t) => {
+  const bytes = framed(OTHER, eventBody())
+  const answer = (text: string) => {
+    const codec = createEventCodec({ schemaId: OURS })
+    codec.addSchema(OTHER, text)
+    return codec.decode(bytes)
+  }
+  fc.assert(fc.property(fc.oneof(fc.string(), fc.json()), (text) => answer(text).state === 'unreadable'))
+  const ours = schemaText()
+  const seen = new Set<string>()
+  fc.assert(
+    fc.property(fc.nat({ max: ours.length - 1 }), fc.nat({ max: 8 }), fc.string({ maxLength: 3 }), (at, cut, put) => {
+      const decoded = answer(ours.slice(0, at) + put + ours.slice(at + cut))
+      seen.add(decoded.state)
+      return isAnswer(decoded)
+    }),
+    { numRuns: 1000 },
+  )
+  t.strictSame([...seen].toSorted(), ['event', 'unreadable'], 'both kinds were seen')
+})
+
 /** Decodes, and fails if that took more than a moment: avsc alone would be gone for minutes, or out of memory. */
 function refusedAtOnce(t: Tap, codec: ReturnType<typeof codecWith>['codec'], bytes: Uint8Array, what: string): void {
   const before = performance.now()
