@@ -3,12 +3,12 @@
 // POST /v1/events: many events at a time, each with its own outcome; nothing of a request depends on another item of it.
 
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod'
+import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 import { asError, RefoldError } from '../errors.ts'
 import type { WorkflowEvent } from '../schemas/generated.ts'
 import { formatPosition, formatPositions, type Position } from '../workflow/position.ts'
-import type { ByteBudget } from './budget.ts'
+import { type Body, type BodyLimits, holdToBudget, keepBodiesRaw } from './bodies.ts'
 import { refuseOtherContent } from './idempotency.ts'
 import { eventItemShape, type Item, readItems } from './items.ts'
 import type { ApiDeps } from './ports.ts'
@@ -26,12 +26,7 @@ type Outcome =
 
 type Appended = { outcome: Outcome; position?: Position }
 
-export type AppendOptions = Pick<ApiDeps, 'appender' | 'reads' | 'taken'> & {
-  watermarks: Watermarks
-  budget: ByteBudget
-  /** Largest body, bytes. */
-  bodyLimit: number
-}
+export type AppendOptions = Pick<ApiDeps, 'appender' | 'reads' | 'taken'> & BodyLimits & { watermarks: Watermarks }
 
 /** W3C trace context, handed on in the record's headers. */
 function traceOf(request: FastifyRequest): Record<string, string> | undefined {
@@ -119,41 +114,6 @@ async function answer(items: readonly Item[], request: FastifyRequest, reply: Fa
   void reply.send(JSON.stringify({ ...counts, position, outcomes }))
 }
 
-type Body = { bytes: Uint8Array; format: 'array' | 'lines' }
-
-declare module 'fastify' {
-  interface FastifyRequest {
-    /** Gives the bytes of this request's body back to the budget. */
-    giveBack: () => void
-  }
-}
-
-/** Bodies stay bytes; the routes cut them. The shapes of bodies are for /openapi.json only. */
-function keepBodiesRaw(scope: FastifyInstance, bodyLimit: number): void {
-  const raw =
-    (format: Body['format']) =>
-    async (_request: FastifyRequest, bytes: Buffer): Promise<Body> => ({ bytes, format })
-  scope.removeAllContentTypeParsers()
-  scope.addContentTypeParser('application/json', { parseAs: 'buffer', bodyLimit }, raw('array'))
-  scope.addContentTypeParser(['application/x-ndjson', 'application/jsonl'], { parseAs: 'buffer', bodyLimit }, raw('lines'))
-  scope.setValidatorCompiler((route) =>
-    route.httpPart === 'body' ? (value) => ({ value }) : validatorCompiler({ ...route, schema: route.schema as z.ZodType }),
-  )
-}
-
-/** A body is read only when the budget has room for it; a body of unknown length counts as the largest. */
-function holdToBudget(scope: FastifyInstance, { budget, bodyLimit }: AppendOptions): void {
-  scope.decorateRequest('giveBack', () => undefined)
-  scope.addHook('onRequest', async (request, reply) => {
-    const length = Number(request.headers['content-length'] ?? bodyLimit)
-    if (length > bodyLimit) return
-    request.giveBack = await budget.take(length)
-    // Of the answer, not of the request: that one closes as soon as its body is read.
-    reply.raw.once('close', () => request.giveBack())
-    if (reply.raw.destroyed) request.giveBack()
-  })
-}
-
 const appendHeaders = z.object({
   prefer: z.string().optional().describe('`wait=N`: wait up to N seconds (at most 60) for the verdicts.'),
   'idempotency-key': z
@@ -173,6 +133,7 @@ const describeAppend = {
     202: shapes.appendAnswer,
     ...shapes.problems.invalid,
     ...shapes.problems.auth,
+    ...shapes.problems.conflict,
     ...shapes.problems.large,
     ...shapes.problems.away,
   },
@@ -193,14 +154,21 @@ export async function appendRoutes(scope: FastifyInstance, options: AppendOption
     return sender.idempotencyKey === undefined ? all : refuseOtherContent(all, request.tenant, options.reads)
   }
 
+  async function take(request: FastifyRequest, reply: FastifyReply, executionId?: string): Promise<never> {
+    request.handled = true
+    try {
+      await answer(await items(request, executionId), request, reply, options)
+      return reply as never
+    } finally {
+      request.giveBack()
+    }
+  }
+
   routes.route({
     method: 'POST',
     url: '/v1/events',
     schema: { ...describeAppend, summary: 'Append events, of any executions; an outcome for each.' },
-    handler: async (request, reply) => {
-      await answer(await items(request), request, reply, options)
-      return reply
-    },
+    handler: (request, reply) => take(request, reply),
   })
 
   routes.route({
@@ -211,9 +179,6 @@ export async function appendRoutes(scope: FastifyInstance, options: AppendOption
       summary: 'Append events to one execution; an outcome for each.',
       params: z.object({ executionId: shapes.executionId }),
     },
-    handler: async (request, reply) => {
-      await answer(await items(request, request.params.executionId), request, reply, options)
-      return reply
-    },
+    handler: (request, reply) => take(request, reply, request.params.executionId),
   })
 }

@@ -1,3 +1,4 @@
+import { connect } from 'node:net'
 import t from 'tap'
 import type { Reads } from '../../api/ports.ts'
 import { RefoldError } from '../../errors.ts'
@@ -323,4 +324,24 @@ t.test('a request that waits too long for the budget is told to come back', asyn
   t.match(refused.json(), { type: 'urn:refold:problem:overloaded' })
   gate.resolve()
   t.equal((await slow).statusCode, 202)
+})
+
+t.test('a sender who goes away in the middle gives its share of the budget back', async (t) => {
+  const api = await fakeApi(t, { limits: { bodyBytes: 1000, heldBytes: 1000, heldWait: 60_000 } })
+  await api.app.listen({ host: '127.0.0.1', port: 0 })
+  const address = api.app.server.address()
+  if (address === null || typeof address === 'string') throw new Error('it does not listen')
+  const socket = connect(address.port, '127.0.0.1')
+  const head = `POST /v1/events HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${TOKEN}\r\ncontent-type: application/json\r\n`
+  socket.write(`${head}content-length: 900\r\n\r\n[{"event_name"`)
+  await until(() => api.requests === 1)
+  let answered = false
+  const next = api.send(post([item({ payload: 'x'.repeat(600) })])).then((answer) => {
+    answered = true
+    return answer
+  })
+  t.equal((await api.send('/livez')).statusCode, 200)
+  t.notOk(answered)
+  socket.destroy()
+  t.equal((await next).statusCode, 202)
 })

@@ -22,6 +22,8 @@ export type FakeApi = {
   /** May be replaced while the API runs. */
   reads: Reads
   parts: Part[]
+  /** Requests that have come in over the network. */
+  requests: number
   /** Called before each append; may throw or wait. */
   onAppend: (event: WorkflowEvent) => void | Promise<void>
   /** Sends a request as tenant A. */
@@ -49,6 +51,7 @@ export async function fakeApi(t: Test, { limits, ...more }: { limits?: ApiLimits
     checkpoints,
     reads: nothing(checkpoints),
     parts: [{ name: 'log', ready: true }],
+    requests: 0,
     onAppend: () => undefined,
   }
   const deps: ApiDeps = {
@@ -81,5 +84,6 @@ export async function fakeApi(t: Test, { limits, ...more }: { limits?: ApiLimits
     const asked = typeof request === 'string' ? { url: request } : request
     return app.inject({ ...asked, headers: { authorization: `Bearer ${TOKEN}`, ...asked.headers } })
   }
+  app.server.on('request', () => fake.requests++)
   return Object.assign(fake, { app, send })
 }
