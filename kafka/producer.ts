@@ -26,7 +26,7 @@ export type Send = { leader: number; parts: readonly { queue: SendQueue; batch: 
 /** Where a test can break a send: a throw in `before` is a send never made, one in `after` an answer lost. */
 export type SendFaults = {
   before?(send: Send): void | Promise<void>
-  after?(send: Send, results: readonly RecordMetadata[]): void | Promise<void>
+  after?(send: Send, results: RecordMetadata[]): void | Promise<void>
 }
 
 export type AppenderOptions = {

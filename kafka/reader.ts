@@ -108,25 +108,36 @@ export function createReader(options: ReaderOptions, settings: ReaderSettings, p
     if (!current || !assigned || assigned.size === 0) return
     const bounds = await admin.bounds(topic)
     if (current !== member) return
+    let standing = false
+    const before = stuck.size
     for (const { partition, high } of bounds) {
       const each = assigned.get(partition)
-      if (each && !each.closed) judge(each, high)
+      if (each && !each.closed) standing = judge(each, high) || standing
       else stuck.delete(partition)
     }
-    if (stuck.size === 0) return
+    if (!standing) return
     const idle = [...assigned.values()].every(({ busy, phase }) => !busy && phase.name === 'reading')
-    logger.warn({ topic, group, partitions: [...stuck], rebuild: idle }, `no progress for ${settings.stuckAfter} ms, with records waiting`)
+    if (idle || stuck.size > before)
+      logger.warn(
+        { topic, group, partitions: [...stuck], rebuild: idle },
+        `no progress for ${settings.stuckAfter} ms, with records waiting`,
+      )
     if (idle) current.end(new RefoldError('log-unavailable', `the client stood still for ${settings.stuckAfter} ms`))
   }
 
-  function judge(each: Assigned, high: number): void {
+  // Answers whether this membership let the partition stand still. It stays stuck, across memberships, until it moves.
+  function judge(each: Assigned, high: number): boolean {
     const { partition, next } = each
     each.highWatermark = Math.max(each.highWatermark, high)
     const before = progress.get(partition)
     if (!before || before.next !== next || next >= high) {
       progress.set(partition, { next, since: performance.now() })
-      if (before) stuck.delete(partition)
-    } else if (performance.now() - before.since >= settings.stuckAfter) stuck.add(partition)
+      if (before || next >= high) stuck.delete(partition)
+      return false
+    }
+    if (performance.now() - before.since < settings.stuckAfter) return false
+    stuck.add(partition)
+    return true
   }
 
   function state(): ReaderHealth['state'] {

@@ -20,6 +20,10 @@ export const EVENTS_SETTINGS = {
   'compression.type': 'uncompressed',
 } as const
 
+/** The same, and with three replicas or more an append needs two of them: a broker may die and nothing acknowledged is lost. */
+export const eventsSettings = (replication: number): Readonly<Record<string, string>> =>
+  replication >= 3 ? { ...EVENTS_SETTINGS, 'min.insync.replicas': '2' } : EVENTS_SETTINGS
+
 /** Settings of an actions topic: its requests can be made again from the events. */
 export const ACTIONS_SETTINGS = { ...EVENTS_SETTINGS, 'retention.ms': String(7 * 24 * 3600 * 1000) } as const
 
