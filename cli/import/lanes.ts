@@ -4,7 +4,7 @@
 //
 // L1  Rows of one execution go through one lane; a lane has one request in flight and sends in order.
 // L2  Memory is bounded: a lane holds one batch in flight and one being filled; then `put` waits.
-// L3  After a failure nothing more is sent; `put` and `finish` reject with the first failure.
+// L3  After a failure nothing more is sent; `put` and `finish` reject with the first failure. After `stop` neither, silently.
 
 import { hash } from 'node:crypto'
 
@@ -14,6 +14,8 @@ export type LaneOptions<T> = {
   entries: number
   bytes: number
   send: (this: void, batch: T[]) => Promise<void>
+  /** Once it fires, nothing more is sent. */
+  stop: AbortSignal
 }
 
 export type Lanes<T> = {
@@ -29,7 +31,7 @@ type Lane<T> = { batch: T[]; bytes: number; inFlight: Promise<void> }
 
 const laneOf = (execution: string, lanes: number) => Number.parseInt(hash('md5', execution, 'hex').slice(0, 8), 16) % lanes
 
-export function createLanes<T>({ lanes: count, entries, bytes, send }: LaneOptions<T>): Lanes<T> {
+export function createLanes<T>({ lanes: count, entries, bytes, send, stop }: LaneOptions<T>): Lanes<T> {
   const lanes: Lane<T>[] = Array.from({ length: count }, () => ({ batch: [], bytes: 0, inFlight: Promise.resolve() }))
   let failure: { error: unknown } | undefined
 
@@ -42,7 +44,7 @@ export function createLanes<T>({ lanes: count, entries, bytes, send }: LaneOptio
     await lane.inFlight
     check()
     const { batch } = lane
-    if (batch.length === 0) return
+    if (batch.length === 0 || stop.aborted) return
     lane.batch = []
     lane.bytes = 0
     lane.inFlight = send(batch).catch((error: unknown) => {

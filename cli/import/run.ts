@@ -159,6 +159,7 @@ export async function runImport(options: ImportOptions): Promise<Summary> {
     lanes: parallel,
     entries: batch,
     bytes: BATCH_BYTES,
+    stop,
     async send(entries) {
       const items = entries.map((entry) => entry.item.json)
       tally.answered(entries, await send(items, target, stop))

@@ -47,6 +47,10 @@ const LENGTHS: readonly (readonly [number, number])[] = [
   [25, 1],
 ]
 
+/** Above all numbers of the real log: both may be imported into one installation. */
+const FIRST_CASE = 100_001
+const FIRST_EVENT = 1_000_001
+
 type Activity = { name: string; group: string; next: Readonly<Record<string, number>> }
 
 /** Each activity: who does it mostly, and how often which one follows. */
@@ -149,9 +153,9 @@ function* rowsOfCase(caseId: number, firstEvent: number, length: number, random:
 export function* generate(options: { seed?: number; cases?: number } = {}): Generator<string> {
   const random = createRandom(options.seed ?? DEFAULT_SEED)
   yield `${COLUMNS.join(',')}\r\n`
-  let event = 40_000
+  let event = FIRST_EVENT
   for (const [i, length] of lengthsOf(options.cases, random).entries()) {
-    for (const cells of rowsOfCase(10_000 + i, event, length, random)) yield `${cells.join(',')}\r\n`
+    for (const cells of rowsOfCase(FIRST_CASE + i, event, length, random)) yield `${cells.join(',')}\r\n`
     event += length
   }
 }

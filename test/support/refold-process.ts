@@ -113,11 +113,17 @@ export async function startRefold(t: Test, { env }: Installation, roles: string)
   }
 }
 
-/** Any command of the CLI, to its end. */
-export async function runRefold(args: readonly string[], env: NodeJS.ProcessEnv): Promise<Finished> {
+/** Any command of the CLI; `finished` resolves when it has ended. */
+export function startCommand(args: readonly string[], env: NodeJS.ProcessEnv) {
   const child = cli(args, env)
-  let [stdout, stderr] = ['', '']
-  child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text))
-  child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text))
-  return { code: await closed(child), stdout, stderr }
+  const end = async (): Promise<Finished> => {
+    let [stdout, stderr] = ['', '']
+    child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text))
+    child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text))
+    return { code: await closed(child), stdout, stderr }
+  }
+  return { child, finished: end() }
 }
+
+/** Any command of the CLI, to its end. */
+export const runRefold = (args: readonly string[], env: NodeJS.ProcessEnv): Promise<Finished> => startCommand(args, env).finished

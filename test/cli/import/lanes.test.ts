@@ -2,6 +2,8 @@ import t from 'tap'
 import { createLanes } from '../../../cli/import/lanes.ts'
 import { until } from '../../support/wait.ts'
 
+const { signal: stop } = new AbortController()
+
 /** Sends that stay open until they are let go. */
 function heldSends() {
   const open: { batch: string[]; letGo: () => void; fail: (error: Error) => void }[] = []
@@ -16,6 +18,7 @@ t.test('L1 rows of one execution are sent in order, never two requests of them a
     lanes: 4,
     entries: 3,
     bytes: 1000,
+    stop,
     async send(batch) {
       const executions = new Set(batch.map((entry) => entry.split(':')[0]!))
       for (const execution of executions) t.notOk(inFlight.has(execution), `${execution} is in flight once`)
@@ -39,7 +42,7 @@ t.test('L1 rows of one execution are sent in order, never two requests of them a
 
 t.test('L2 put waits while a batch is in flight and the next is full', async (t) => {
   const { open, send } = heldSends()
-  const lanes = createLanes({ lanes: 1, entries: 2, bytes: 1000, send })
+  const lanes = createLanes({ lanes: 1, entries: 2, bytes: 1000, send, stop })
   for (const entry of ['a', 'b', 'c']) await lanes.put('e', entry, 1)
   t.same(
     open.map(({ batch }) => batch),
@@ -58,7 +61,7 @@ t.test('L2 put waits while a batch is in flight and the next is full', async (t)
 
 t.test('L2 a batch is cut by bytes too', async (t) => {
   const batches: string[][] = []
-  const lanes = createLanes<string>({ lanes: 1, entries: 100, bytes: 10, send: async (batch) => void batches.push(batch) })
+  const lanes = createLanes<string>({ lanes: 1, entries: 100, bytes: 10, stop, send: async (batch) => void batches.push(batch) })
   for (const [entry, size] of [
     ['a', 6],
     ['b', 6],
@@ -72,7 +75,7 @@ t.test('L2 a batch is cut by bytes too', async (t) => {
 
 t.test('L3 after a failure nothing more is sent, and the failure is told', async (t) => {
   const { open, send } = heldSends()
-  const lanes = createLanes({ lanes: 1, entries: 1, bytes: 1000, send })
+  const lanes = createLanes({ lanes: 1, entries: 1, bytes: 1000, send, stop })
   await lanes.put('e', 'a', 1)
   open[0]!.fail(new Error('no'))
   await t.rejects(
@@ -85,7 +88,7 @@ t.test('L3 after a failure nothing more is sent, and the failure is told', async
 
 t.test('drain waits for what is in flight and sends nothing else', async (t) => {
   const { open, send } = heldSends()
-  const lanes = createLanes({ lanes: 1, entries: 2, bytes: 1000, send })
+  const lanes = createLanes({ lanes: 1, entries: 2, bytes: 1000, send, stop })
   for (const entry of ['a', 'b', 'c']) await lanes.put('e', entry, 1)
   let drained = false
   const draining = lanes.drain().then(() => (drained = true))
