@@ -11,7 +11,7 @@ import { RefoldError } from './errors.ts'
 import { readFaults } from './faults.ts'
 import { createKafkaLog } from './kafka/kafka-log.ts'
 import type { Log, LogReader } from './kafka/log.ts'
-import { EVENTS_SETTINGS } from './kafka/topics.ts'
+import { eventsSettings } from './kafka/topics.ts'
 import { createLifetime, type Lifetime } from './lifetime.ts'
 import { pinLog } from './postgres/log-pin.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
@@ -84,7 +84,7 @@ async function openBase({ config, addresses, logger }: StartOptions, lifetime: L
     (opened) => opened.close(),
   )
   const topic = `${config.topicPrefix}.events`
-  const spec = { name: topic, partitions: config.partitions, replication: config.replication, settings: EVENTS_SETTINGS }
+  const spec = { name: topic, partitions: config.partitions, replication: config.replication, settings: eventsSettings(config.replication) }
   const partitions = await untilUp(logger, 'events topic', () =>
     config.createTopics ? log.ensureTopic(spec) : log.bounds(topic).then((all) => all.length),
   )

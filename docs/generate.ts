@@ -31,7 +31,7 @@ function errorsPage(): string {
 
 function fallbackOf(parse: { safeParse(value: undefined): { success: boolean; data?: unknown } }): string {
   const { data } = parse.safeParse(undefined)
-  return data === undefined ? '–' : `\`${String(data)}\``
+  return data === undefined ? '–' : `\`${typeof data === 'string' ? data : JSON.stringify(data)}\``
 }
 
 function settingsPage(): string {

@@ -1,0 +1,67 @@
+// A stack of its own for tests that kill servers, beside the one the other tests share.
+
+import path from 'node:path'
+import type { Test } from 'tap'
+import { down, type Kind, up } from '../../stack/stack.ts'
+import { readState, type ServerName } from '../../stack/state.ts'
+import { until } from './wait.ts'
+
+export type OwnStack = {
+  folder: string
+  brokers: string[]
+  registryUrl: string
+  databaseUrl: string
+  redisUrl: string
+  /** kill -9 of one server; resolves when it is gone. */
+  kill(name: ServerName): Promise<void>
+  /** Starts again what was killed, on its old port. */
+  restore(kind: Kind): Promise<void>
+}
+
+/** Up when this resolves; down, with its data gone, when the test ends. */
+export async function ownStack(t: Test, { brokers = 1 }: { brokers?: 1 | 3 } = {}): Promise<OwnStack> {
+  const folder = path.join(t.testdir(), 'stack')
+  const quiet = () => undefined
+  t.teardown(() => down(folder, quiet, { erase: true }))
+  await up({ folder, say: (line) => t.comment(line), env: {}, brokers })
+  const servers = () => readState(folder)?.servers ?? {}
+  const address = (name: ServerName): string => servers()[name]?.address ?? ''
+  const names: ServerName[] = brokers === 3 ? ['kafka', 'kafka-2', 'kafka-3'] : ['kafka']
+  return {
+    folder,
+    brokers: names.map(address),
+    registryUrl: address('registry'),
+    databaseUrl: address('postgres'),
+    redisUrl: address('redis'),
+    async kill(name) {
+      const pid = servers()[name]?.pid
+      if (pid === undefined) throw new Error(`${name} does not run`)
+      process.kill(pid, 'SIGKILL')
+      await until(() => !isRunning(pid), { what: `${name} to be gone` })
+    },
+    async restore(kind) {
+      await until(
+        () =>
+          up({ folder, say: quiet, env: {}, kinds: [kind], brokers }).then(
+            () => true,
+            () => false,
+          ),
+        {
+          within: 90_000,
+          every: 500,
+          what: `${kind} to be up again`,
+        },
+      )
+    },
+  }
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ESRCH') return false
+    throw error
+  }
+}
