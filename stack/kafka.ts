@@ -1,6 +1,6 @@
 // Kafka in KRaft mode: one broker, or three that are broker and controller each, so that any one may be killed.
 
-import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { spawnSync } from 'node:child_process'
 import path from 'node:path'
 import { RefoldError } from '../errors.ts'
@@ -9,8 +9,7 @@ import { dependency, fetchPart } from './parts.ts'
 import type { Part } from './parts.ts'
 import { HOST } from './ports.ts'
 import { ask } from './probe.ts'
-import { launch } from './process.ts'
-import { untilAnswers } from './server.ts'
+import { PortTaken, untilAnswers } from './server.ts'
 import type { Server, Start } from './server.ts'
 import type { ServerName } from './state.ts'
 
@@ -37,28 +36,48 @@ type Ports = { broker: number; controller: number }
 
 /** The brokers of a stack, one or three. They choose their ports together, since each must know all controllers. */
 export function kafka(count: 1 | 3): Server[] {
-  let ports: Promise<Ports[]> | undefined
-  const choose = async (start: Start) => {
-    const chosen: Ports[] = []
-    for (let node = 0; node < count; node++)
-      chosen.push({ broker: await start.port(9092 + 2 * node), controller: await start.port(9093 + 2 * node) })
-    return chosen
-  }
+  let chosen: Promise<readonly Ports[]> | undefined
   return NAMES.slice(0, count).map((name, index) => ({
     name,
     env: 'KAFKA_BROKERS',
     stop: { signal: 'SIGTERM', patience: 15_000 },
-    start: async (start) => startBroker(name, index + 1, await (ports ??= choose(start)), start),
+    start: async (start) => {
+      refuseOtherCount(start.folder, count)
+      const ports = await (chosen ??= choosePorts(count, start))
+      try {
+        return await startBroker(name, index + 1, ports, start)
+      } catch (error) {
+        if (!(error instanceof PortTaken)) throw error
+        // Alone it may try others; of three the other two have been told these.
+        if (count > 1)
+          throw new RefoldError('stack-failed', `another process took ${name}'s port ${error.message} meanwhile; stop both and start again`)
+        chosen = undefined
+        throw error
+      }
+    },
     answers,
   }))
 }
 
-async function startBroker(name: ServerName, node: number, ports: readonly Ports[], { folder, secrets, log, say }: Start) {
+async function choosePorts(count: number, { folder, port, last, runs }: Start): Promise<readonly Ports[]> {
+  const file = path.join(folder, 'data', 'kafka', 'ports.json')
+  const saved = existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as Ports[]) : []
+  if (NAMES.some(runs) && saved.length === count) return saved
+  const chosen: Ports[] = []
+  for (const [index, name] of NAMES.slice(0, count).entries()) {
+    const before = last(name) ? saved[index] : undefined
+    const broker = await port(before?.broker ?? 9092 + 2 * index)
+    chosen.push({ broker, controller: await port(before?.controller ?? 9093 + 2 * index) })
+  }
+  mkdirSync(path.dirname(file), { recursive: true })
+  writeFileSync(file, JSON.stringify(chosen))
+  return chosen
+}
+
+async function startBroker(name: ServerName, node: number, ports: readonly Ports[], { folder, secrets, say, launch }: Start) {
   const java = requireJava(17, 'Kafka')
   const jars = await fetchPart(PART, say)
-  const all = path.join(folder, 'data', 'kafka')
-  refuseOtherCount(all, ports.length)
-  const data = path.join(all, `node-${node}-of-${ports.length}`)
+  const data = path.join(folder, 'data', 'kafka', `node-${node}-of-${ports.length}`)
   mkdirSync(data, { recursive: true })
   const properties = path.join(data, 'server.properties')
   writeFileSync(properties, propertiesOf(node, ports, path.join(data, 'log')))
@@ -67,10 +86,10 @@ async function startBroker(name: ServerName, node: number, ports: readonly Ports
   const classpath = ['-cp', path.join(jars, '*'), `-Dlog4j2.configurationFile=${logging}`]
   if (!existsSync(path.join(data, 'log', 'meta.properties'))) format(java, classpath, properties, data, secrets.kafkaCluster)
   const heap = ['-Xmx512m', '-Xms128m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1']
-  const server = await launch({ command: java, args: [...heap, ...classpath, 'kafka.Kafka', properties], log, cwd: data })
-  const address = `${HOST}:${ports[node - 1]!.broker}`
-  await untilAnswers(name, server, log, () => answers(address))
-  return { ...server, address }
+  const own = ports[node - 1]!
+  const address = `${HOST}:${own.broker}`
+  const server = await launch(address, { command: java, args: [...heap, ...classpath, 'kafka.Kafka', properties], cwd: data })
+  await untilAnswers({ name, process: server, ports: [own.broker, own.controller], answers: () => answers(address) })
 }
 
 function propertiesOf(node: number, ports: readonly Ports[], data: string): string {
@@ -141,13 +160,19 @@ function format(java: string, classpath: readonly string[], properties: string, 
 }
 
 /** The number of voters is written into a cluster's own state; changing it would need a new cluster. */
-function refuseOtherCount(all: string, count: number): void {
-  const other = existsSync(all) ? readdirSync(all).find((name) => !name.endsWith(`-of-${count}`)) : undefined
-  if (other)
+function refuseOtherCount(folder: string, count: number): void {
+  const made = brokersOf(folder)
+  if (made !== undefined && made !== count)
     throw new RefoldError(
       'stack-failed',
-      `this stack's log was made with ${other.split('-').at(-1)} brokers, not ${count}. To begin anew, and lose it: npm run refold -- stack down --erase`,
+      `this stack's log was made with --brokers ${made}. To begin anew, and lose it: npm run refold -- stack down --erase`,
     )
+}
+
+/** How many brokers the log of this stack was made with. */
+export function brokersOf(folder: string): 1 | 3 | undefined {
+  const made = ([1, 3] as const).filter((count) => existsSync(path.join(folder, 'data', 'kafka', `node-1-of-${count}`)))
+  return made[0]
 }
 
 /** ApiVersions, version 0: the broker answers it once it serves clients. */

@@ -13,12 +13,13 @@ import { alone } from './lock.ts'
 import { cacheFolder, ownFolder, persistentTmp } from './parts.ts'
 import type { Say } from './parts.ts'
 import { HOST } from './ports.ts'
-import { launch } from './process.ts'
 import { untilAnswers } from './server.ts'
 import type { Server } from './server.ts'
 import type { Secrets } from './state.ts'
 
 const isRoot = process.getuid?.() === 0
+
+const DATABASE = 'refold'
 
 const SETTINGS = {
   max_connections: 200,
@@ -35,24 +36,17 @@ export const postgres: Server = {
   env: 'DATABASE_URL',
   // Fast shutdown: ends connections, writes a checkpoint. SIGTERM would wait for the clients.
   stop: { signal: 'SIGINT', patience: 20_000 },
-  async start({ folder, secrets, log, say, port }) {
+  async start({ folder, secrets, say, port, last, launch }) {
     const user = isRoot ? idOf('nobody') : undefined
     const binaries = await copyBinaries(say)
     const data = path.join(isRoot ? outside(secrets) : path.join(folder, 'data'), 'postgres')
     if (!existsSync(path.join(data, 'PG_VERSION'))) initialise(binaries, data, secrets, user)
-    const chosen = await port(5432)
+    const chosen = await port(last('postgres') ?? 5432)
     const settings = Object.entries({ ...SETTINGS, port: chosen }).flatMap(([key, value]) => ['-c', `${key}=${value}`])
-    const server = await launch({
-      command: path.join(binaries, 'bin', 'postgres'),
-      args: ['-D', data, ...settings],
-      log,
-      cwd: data,
-      ...(user && { user }),
-    })
-    const root = `postgres://refold:${secrets.databasePassword}@${HOST}:${chosen}`
-    await untilAnswers('postgres', server, log, () => postgres.answers(`${root}/postgres`))
-    await createDatabase(`${root}/postgres`, 'refold')
-    return { ...server, address: `${root}/refold` }
+    const address = `postgres://refold:${secrets.databasePassword}@${HOST}:${chosen}/${DATABASE}`
+    const command = path.join(binaries, 'bin', 'postgres')
+    const server = await launch(address, { command, args: ['-D', data, ...settings], cwd: data, ...(user && { user }) })
+    await untilAnswers({ name: 'postgres', process: server, ports: [chosen], answers: () => postgres.answers(address) })
   },
   async answers(address) {
     const client = new Client({ connectionString: address, connectionTimeoutMillis: 3000 })
@@ -72,7 +66,7 @@ export const postgres: Server = {
 
 const outside = (secrets: Secrets) => path.join(persistentTmp(), `refold-${secrets.id}`)
 
-/** initdb under another name first, so that a cluster is either whole or not there. */
+/** Made under another name first, so that a cluster is either whole or not there. */
 function initialise(binaries: string, data: string, secrets: Secrets, user: { uid: number; gid: number } | undefined): void {
   const parent = path.dirname(data)
   if (user) ownFolder(parent, 0o711)
@@ -97,18 +91,13 @@ function initialise(binaries: string, data: string, secrets: Secrets, user: { ui
   ]
   must('initdb', path.join(binaries, 'bin', 'initdb'), args, { cwd: work, ...user })
   rmSync(passwordFile)
+  const single = ['--single', '-D', work, 'postgres']
+  must('making the database', path.join(binaries, 'bin', 'postgres'), single, {
+    cwd: work,
+    ...user,
+    input: `CREATE DATABASE ${DATABASE}\n`,
+  })
   renameSync(work, data)
-}
-
-async function createDatabase(url: string, name: string): Promise<void> {
-  const client = new Client({ connectionString: url })
-  await client.connect()
-  try {
-    const { rowCount } = await client.query('SELECT 1 FROM pg_database WHERE datname = $1', [name])
-    if (rowCount === 0) await client.query(`CREATE DATABASE ${client.escapeIdentifier(name)}`)
-  } finally {
-    await client.end()
-  }
 }
 
 /** The installed package with this platform's binaries. */
@@ -147,7 +136,12 @@ async function copyBinaries(say: Say): Promise<string> {
 }
 
 /** Runs a step to its end. */
-function must(step: string, command: string, args: readonly string[], options: { cwd?: string; uid?: number; gid?: number }): string {
+function must(
+  step: string,
+  command: string,
+  args: readonly string[],
+  options: { cwd?: string; uid?: number; gid?: number; input?: string },
+): string {
   const { status, stdout, stderr, error } = spawnSync(command, args, { ...options, encoding: 'utf8' })
   if (status !== 0) throw new RefoldError('stack-failed', `postgres, ${step}: ${(stderr || error?.message) ?? 'failed'}`, { cause: error })
   return stdout

@@ -19,8 +19,10 @@ export type Launch = {
   user?: { uid: number; gid: number }
 }
 
+export type Launched = { pid: number; mark: ProcessMark; log: string }
+
 /** Starts a process in a session of its own, so that neither Ctrl-C nor a closed terminal ends it. */
-export async function launch({ command, args, log, cwd, env, user }: Launch): Promise<{ pid: number; mark: ProcessMark }> {
+export async function launch({ command, args, log, cwd, env, user }: Launch): Promise<Launched> {
   mkdirSync(path.dirname(log), { recursive: true })
   const out = openSync(log, 'a')
   try {
@@ -38,7 +40,7 @@ export async function launch({ command, args, log, cwd, env, user }: Launch): Pr
     child.unref()
     const mark = markOf(pid)
     if (mark === null) throw new Error(`${command} ended at once`)
-    return { pid, mark }
+    return { pid, mark, log }
   } catch (cause) {
     throw new RefoldError('stack-failed', `${path.basename(command)} could not be run`, { cause })
   } finally {

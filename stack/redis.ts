@@ -7,7 +7,6 @@ import { dependency, fetchPart } from './parts.ts'
 import type { Part, Say } from './parts.ts'
 import { HOST } from './ports.ts'
 import { ask } from './probe.ts'
-import { launch } from './process.ts'
 import { untilAnswers } from './server.ts'
 import type { Server } from './server.ts'
 
@@ -32,18 +31,17 @@ export const redis: Server = {
   name: 'redis',
   env: 'REDIS_URL',
   stop: { signal: 'SIGTERM', patience: 5000 },
-  async start({ folder, log, say, port }) {
+  async start({ folder, say, port, last, launch }) {
     const command = await findBinary(say)
-    const chosen = await port(6379)
+    const chosen = await port(last('redis') ?? 6379)
     const data = path.join(folder, 'data', 'redis')
     mkdirSync(data, { recursive: true })
     // Redis holds nothing that must survive (design 8): no file, and no key thrown out silently either.
     const settings = { port: chosen, bind: HOST, dir: data, save: '', appendonly: 'no', 'maxmemory-policy': 'noeviction', daemonize: 'no' }
     const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, String(value)])
-    const server = await launch({ command, args, log, cwd: data })
     const address = `redis://${HOST}:${chosen}`
-    await untilAnswers('redis', server, log, () => redis.answers(address))
-    return { ...server, address }
+    const server = await launch(address, { command, args, cwd: data })
+    await untilAnswers({ name: 'redis', process: server, ports: [chosen], answers: () => redis.answers(address) })
   },
   async answers(address) {
     const { hostname, port } = new URL(address)

@@ -6,7 +6,6 @@ import { requireJava } from './java.ts'
 import { dependency, fetchPart } from './parts.ts'
 import type { Part } from './parts.ts'
 import { HOST } from './ports.ts'
-import { launch } from './process.ts'
 import { untilAnswers } from './server.ts'
 import type { Server } from './server.ts'
 
@@ -32,17 +31,18 @@ export const registry: Server = {
   name: 'registry',
   env: 'SCHEMA_REGISTRY_URL',
   stop: { signal: 'SIGTERM', patience: 10_000 },
-  async start({ folder, log, say, port }) {
+  async start({ folder, say, port, last, launch }) {
     const java = requireJava(21, 'The schema registry')
     const app = await fetchPart(PART, say)
-    const chosen = await port(8081)
+    const chosen = await port(last('registry') ?? 8081)
+    const management = await port(chosen + 1000)
     const data = path.join(folder, 'data', 'registry')
     mkdirSync(data, { recursive: true })
     const settings = {
       'quarkus.http.host': HOST,
       'quarkus.http.port': chosen,
       'quarkus.management.host': HOST,
-      'quarkus.management.port': await port(chosen + 1000),
+      'quarkus.management.port': management,
       'quarkus.http.access-log.enabled': false,
       // A file of its own and not our Postgres: it starts beside it, and a Postgres that is stopped for a test stops nothing here.
       // Written through at once, since an id handed out is in the log for ever.
@@ -54,7 +54,8 @@ export const registry: Server = {
       'apicurio.ccompat.max-subjects': 100_000,
       'java.io.tmpdir': data,
     }
-    const server = await launch({
+    const address = `http://${HOST}:${chosen}/apis/ccompat/v7`
+    const server = await launch(address, {
       command: java,
       args: [
         '-Xmx320m',
@@ -64,12 +65,9 @@ export const registry: Server = {
         '-jar',
         path.join(app, 'quarkus-run.jar'),
       ],
-      log,
       cwd: data,
     })
-    const address = `http://${HOST}:${chosen}/apis/ccompat/v7`
-    await untilAnswers('registry', server, log, () => registry.answers(address))
-    return { ...server, address }
+    await untilAnswers({ name: 'registry', process: server, ports: [chosen, management], answers: () => registry.answers(address) })
   },
   async answers(address) {
     try {

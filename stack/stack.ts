@@ -4,25 +4,28 @@
 // S1  Only processes started here are ended: pid and start time must both be the recorded ones.
 // S2  A server whose URL is in the environment is neither started nor ended.
 // S3  A server that runs is left as it is, so `up` may be called at any time.
-// S4  stack.json is written after each server, so one that started is never forgotten, whatever fails beside it.
+// S4  stack.json names a server as soon as its process runs, so none is forgotten, whatever fails or is interrupted.
 
 import { existsSync, rmSync } from 'node:fs'
 import path from 'node:path'
 import { asError, RefoldError } from '../errors.ts'
-import { kafka } from './kafka.ts'
+import { brokersOf, kafka } from './kafka.ts'
 import { alone } from './lock.ts'
 import type { Say } from './parts.ts'
 import { freePort } from './ports.ts'
 import { postgres } from './postgres.ts'
-import { end, runs } from './process.ts'
+import { end, launch, runs } from './process.ts'
 import { redis } from './redis.ts'
 import { registry } from './registry.ts'
-import type { Server } from './server.ts'
+import { PortTaken, untilAnswers } from './server.ts'
+import type { Server, Start } from './server.ts'
 import { readSecrets, readState, removeState, writeState } from './state.ts'
 import type { ServerName, ServerState, StackState } from './state.ts'
 
 export type Kind = 'kafka' | 'registry' | 'postgres' | 'redis'
 export const KINDS: readonly Kind[] = ['kafka', 'registry', 'postgres', 'redis']
+
+type Servers = Partial<Record<ServerName, ServerState>>
 
 export type UpOptions = {
   folder: string
@@ -33,36 +36,71 @@ export type UpOptions = {
   brokers?: 1 | 3
 }
 
-/** Starts what doesn't run yet and waits until it answers. Gives the names of those it started. */
+/** Starts what doesn't run yet and waits until all answer. Gives the names of those it started. */
 export async function up({ folder, say, env, kinds = KINDS, brokers }: UpOptions): Promise<ServerName[]> {
   return exclusive(folder, say, async () => {
-    const secrets = readSecrets(folder)
-    const state: StackState = { servers: running(folder), developmentToken: secrets.developmentToken }
-    const count = brokers ?? (state.servers['kafka-2'] ? 3 : 1)
-    const taken = new Set<number>()
-    const missing = serversOf(count).filter(
-      ({ name, env: variable }) => kinds.includes(kindOf(name)) && !env[variable] && !state.servers[name],
+    const wanted = serversOf(brokers ?? brokersOf(folder) ?? 1).filter(
+      ({ name, env: variable }) => kinds.includes(kindOf(name)) && !env[variable],
     )
+    const before = running(folder)
+    const context = contextOf(folder, say, before)
     const results = await Promise.allSettled(
-      missing.map(async (server) => {
+      wanted.map(async (server) => {
         const begun = performance.now()
-        const { address, pid, mark } = await server.start({
-          folder,
-          secrets,
-          log: logOf(folder, server.name),
-          say,
-          port: (preferred) => freePort(preferred, taken),
-        })
-        state.servers[server.name] = { address, pid, startedAt: new Date().toISOString(), mark }
-        writeState(folder, state)
-        say(`${server.name} is up at ${withoutPassword(address)} (${((performance.now() - begun) / 1000).toFixed(1)} s)`)
+        const known = before[server.name]
+        // It may have been left by an `up` that was interrupted, still on its way.
+        if (known)
+          return untilAnswers({
+            name: server.name,
+            process: { ...known, log: logOf(folder, server.name) },
+            ports: [portOf(known.address)!],
+            answers: () => server.answers(known.address),
+          })
+        await start(server, context(server.name))
+        say(
+          `${server.name} is up at ${withoutPassword(running(folder)[server.name]?.address ?? '')} (${((performance.now() - begun) / 1000).toFixed(1)} s)`,
+        )
       }),
     )
-    writeState(folder, state)
     const failures = results.filter((result) => result.status === 'rejected').map(({ reason }) => asError(reason))
     for (const failure of failures.slice(1)) say(failure.message)
     if (failures[0]) throw failures[0]
-    return missing.map(({ name }) => name)
+    return wanted.map(({ name }) => name).filter((name) => !before[name])
+  })
+}
+
+/** Starts a server; once more, on another port, if its port was taken between choosing and listening. */
+async function start(server: Server, context: Start): Promise<void> {
+  try {
+    await server.start(context)
+  } catch (error) {
+    if (!(error instanceof PortTaken)) throw error
+    context.say(`${server.name}: somebody else took port ${error.message} just now; trying another`)
+    await server.start(context)
+  }
+}
+
+/** What servers are given to start with; each is written into stack.json as soon as its process runs (S4). */
+function contextOf(folder: string, say: Say, before: Servers): (name: ServerName) => Start {
+  const secrets = readSecrets(folder)
+  const state: StackState = { servers: { ...before }, developmentToken: secrets.developmentToken }
+  const recorded = readState(folder)?.servers ?? {}
+  const taken = new Set<number>()
+  writeState(folder, state)
+  return (name) => ({
+    folder,
+    secrets,
+    say,
+    port: (preferred) => freePort(preferred, taken),
+    last: (other) => portOf(recorded[other]?.address),
+    runs: (other) => other in before,
+    launch: async (address, what) => {
+      const launched = await launch({ ...what, log: logOf(folder, name) })
+      const { pid, mark } = launched
+      state.servers[name] = { address, pid, startedAt: new Date().toISOString(), mark }
+      writeState(folder, state)
+      return launched
+    },
   })
 }
 
@@ -114,7 +152,7 @@ export async function status(folder: string, env: Readonly<Record<string, string
 export const logOf = (folder: string, name: ServerName) => path.join(folder, 'logs', `${name}.log`)
 
 /** Of the recorded servers those whose process still runs (S1). */
-export function running(folder: string): Partial<Record<ServerName, ServerState>> {
+export function running(folder: string): Servers {
   const entries = Object.entries(readState(folder)?.servers ?? {}) as [ServerName, ServerState][]
   return Object.fromEntries(entries.filter(([, server]) => runs(server)))
 }
@@ -125,6 +163,12 @@ function serversOf(brokers: 1 | 3): Server[] {
 
 function kindOf(name: ServerName): Kind {
   return name === 'kafka-2' || name === 'kafka-3' ? 'kafka' : name
+}
+
+/** The port of an address: a URL, or `host:port`. */
+function portOf(address: string | undefined): number | undefined {
+  const digits = address && /:(\d+)(?:\/|$)/.exec(address)?.[1]
+  return digits ? Number(digits) : undefined
 }
 
 /** Removes the data of a stack that is down. */

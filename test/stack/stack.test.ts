@@ -71,13 +71,13 @@ t.test('a stack with all usual ports taken', async (t) => {
     t.same(readState(folder), first)
   })
 
-  t.test('a server that was killed is started again, with its data; the other goes on', async (t) => {
+  t.test('a server that was killed is started again at its address, with its data; the other goes on', async (t) => {
     const { postgres, redis } = first!.servers
     await query(postgres!.address, 'CREATE TABLE kept AS SELECT 1 AS one')
     await end(postgres!, 'SIGKILL', 5000)
     t.same(await up({ folder, say: quiet, env: {}, kinds: ['postgres', 'redis'] }), ['postgres'])
     t.same(readState(folder)!.servers.redis, redis)
-    t.same(await query(readState(folder)!.servers.postgres!.address, 'SELECT one FROM kept'), [{ one: 1 }])
+    t.same(await query(postgres!.address, 'SELECT one FROM kept'), [{ one: 1 }])
   })
 
   t.test('down ends its servers and keeps their data, --erase does not', async (t) => {
@@ -88,6 +88,17 @@ t.test('a stack with all usual ports taken', async (t) => {
     t.same(await down(folder, quiet, { erase: true }), [])
     t.notOk(existsSync(path.join(folder, 'secrets.json')))
   })
+})
+
+t.test('two stacks that start at once take no port from each other and no server for their own', async (t) => {
+  const folders = [useFolder(t), useFolder(t)]
+  await Promise.all(folders.map((folder) => up({ folder, say: quiet, env: {}, kinds: ['postgres', 'redis'] })))
+  const states = folders.map((folder) => readState(folder)!.servers)
+  t.equal(new Set(states.flatMap(({ postgres, redis }) => [postgres?.address, redis?.address])).size, 4)
+  for (const { postgres, redis } of states) {
+    t.ok(runs(postgres!) && runs(redis!))
+    t.same(await query(postgres!.address, 'SELECT 1 AS one'), [{ one: 1 }])
+  }
 })
 
 t.test('S1: down does not end a process that was not started here, though its pid is recorded', async (t) => {
