@@ -43,7 +43,7 @@ export function createClient({ brokers, clientId, logger, requestTimeout = 15_00
 // What kafkajs calls an error is, for us, mostly one step of a retry that succeeds; whoever called it reports a failure
 // that stays. Lines that come with every rebalance or restart, or that the reader says itself, are for debugging.
 const ORDINARY =
-  /^Response |^The group is rebalancing|^The coordinator is not aware|^Offset out of range|^Crash: |^Failed to send messages|^The producer is disconnect|^The request timed out|^This server |^The request included a message larger/
+  /^Response |^The group is rebalancing|^The coordinator is not aware|^Offset out of range|^Crash: |^Connection (error|timeout)|^Failed to connect|^Failed to send messages|^The producer is disconnect|^The request timed out|^This server |^The request included a message larger/
 const REPEATED_AFTER = 10_000
 
 function lineWriter(logger: LineLogger): (entry: LogEntry) => void {

@@ -158,6 +158,7 @@ export function createAppender({ kafka, admin, logger, deadline, ackTimeout = 10
     for (let send = next(leader); send && !closing.signal.aborted; send = next(leader)) {
       const failed = await attempt(send)
       if (!failed) {
+        if (failures > 0) logger.info({ leader, failures }, 'appends go on')
         failures = 0
         continue
       }

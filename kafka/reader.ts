@@ -22,7 +22,7 @@ export type ReaderSettings = GroupSettings & { stuckAfter: number }
 
 export type ReaderPorts = { kafka(): Kafka; admin: Admin; logger: LineLogger }
 
-const BACK_OFF = { first: 500, most: 10_000 }
+const BACK_OFF = { first: 250, most: 2000 }
 
 export function createReader(options: ReaderOptions, settings: ReaderSettings, ports: ReaderPorts): LogReader {
   const { topic, group } = options
@@ -61,7 +61,8 @@ export function createReader(options: ReaderOptions, settings: ReaderSettings, p
       noteError(error)
       fatal = error.code === 'log-topic-missing'
       if (fatal) joined.reject(error) // no effect once it has joined: then it goes on trying
-      logger.warn({ topic, group, tries, error: error.message }, 'the reader lost its group; it joins again')
+      const facts = { topic, group, tries, error: error.message }
+      logger[tries === 0 ? 'warn' : 'debug'](facts, 'the reader lost its group; it joins again')
       await pause(Math.min(BACK_OFF.most, BACK_OFF.first * 2 ** tries), undefined, { signal: stopping.signal }).catch(() => undefined)
     }
     clearInterval(watchdog)

@@ -104,8 +104,8 @@ export function createMemoryLog({ now: begin = YEAR_2026, rest = 5 }: MemoryLogO
     return group
   }
 
-  function write(append: LogAppend, transactional: boolean): Appended {
-    const { topic, partition, key, value, headers = {} } = append
+  function write(record: LogAppend, transactional: boolean): Appended {
+    const { topic, partition, key, value, headers = {} } = record
     const bytes = Buffer.byteLength(key) + value.byteLength
     if (bytes > RECORD_BYTES) throw new RefoldError('log-append-too-large', `${bytes} bytes for ${topic} p${partition}, key ${key}`)
     const to = partitionOf(topic, partition)
@@ -220,7 +220,7 @@ function createMemoryReader({ topic, handler, maxRecords = MAX_RECORDS }: Reader
       for (const { stop, done } of places.values()) {
         stop.abort()
         leaving.add(done)
-        void done.then(() => leaving.delete(done))
+        void done.finally(() => leaving.delete(done))
       }
       places = new Map(partitions.map((partition) => [partition, follow(partition)]))
     },

@@ -11,7 +11,7 @@ if (kafka) {
     log,
     other,
     topic: (partitions) => kafka.topic(partitions),
-    transaction: kafka.transaction,
+    transaction: (records, end) => kafka.transaction(records, end),
     async cut(topic, partition, offset) {
       await kafka.admin.fetchTopicMetadata({ topics: [topic] })
       await kafka.admin.deleteTopicRecords({ topic, partitions: [{ partition, offset: String(offset) }] })

@@ -277,23 +277,26 @@ export function logContract(name: string, subject: () => Subject): void {
       const second = follow(t, topic, follower, { log: subject().other })
       await first.start()
       let written = 0
-      let writing = true
+      const writing = new AbortController()
       const writer = (async () => {
-        while (writing) {
+        while (!writing.signal.aborted) {
           await appendAll(range(0, 4).map((partition) => entry(topic, partition, `k${written}`)))
           written++
         }
       })()
       await second.start()
-      const own = (reader: LogReader) => [...reader.health().partitions.keys()].toSorted()
+      const own = (reader: LogReader) => [...reader.health().partitions.keys()].toSorted((a, b) => a - b)
       await until(() => own(first).length === 2 && own(second).length === 2)
-      t.strictSame([...own(first), ...own(second)].toSorted(), [0, 1, 2, 3])
+      t.strictSame(
+        [...own(first), ...own(second)].toSorted((a, b) => a - b),
+        [0, 1, 2, 3],
+      )
       const [taken] = own(first)
       const before = follower.checkpoint(taken!)
       await until(() => range(0, 4).every((partition) => follower.checkpoint(partition) > before + 5))
       await first.stop()
       await until(() => own(second).length === 4)
-      writing = false
+      writing.abort()
       await writer
       await until(() => range(0, 4).every((partition) => follower.checkpoint(partition) === written))
       for (const partition of range(0, 4)) t.strictSame(follower.offsets(partition), range(0, written))
