@@ -145,7 +145,7 @@ const shownRow = (row: Row) => ('cells' in row ? { row: row.cells } : row.text =
 
 /**
  * Imports a file. Rejects with `map-invalid` or `import-unreadable` for the file, `import-failed` when the API does not
- * answer, `unauthenticated` or `request-invalid` when it refuses the whole; rows sent before are in.
+ * answer, `unauthenticated` or `request-invalid` when it refuses the whole; rows sent before are in. Stopped, it resolves.
  */
 export async function runImport(options: ImportOptions): Promise<Summary> {
   const { file, map, target, parallel, batch, stop } = options
@@ -193,7 +193,8 @@ export async function runImport(options: ImportOptions): Promise<Summary> {
   // What is in flight is answered before anybody reads the counts, also after a failure; the first failure is the one told.
   await lanes.drain().catch((error: unknown) => (failure ??= asError(error)))
   const refusedPath = await refused.close()
-  if (failure) throw tellProgress(failure, counts)
+  // Whoever stopped it knows; a request given up because of that is no news.
+  if (failure && !stop.aborted) throw tellProgress(failure, counts)
   return {
     counts,
     elapsedMs: performance.now() - began,

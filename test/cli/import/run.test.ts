@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { parseMap } from '../../../cli/import/map.ts'
@@ -175,6 +175,29 @@ t.test('stopped, it finishes the requests in flight and sends nothing else', asy
   t.ok(counts.accepted < 1000)
   const again = await run(file, api)
   t.equal(again.counts.accepted + counts.accepted, 1000)
+})
+
+t.test('stopped while the API is away, it gives up the requests it was sending again', async (t) => {
+  const stop = new AbortController()
+  const api = await intake(t, {
+    mood: (request) => {
+      if (request === 4) stop.abort()
+      return 'unavailable'
+    },
+  })
+  const file = join(t.testdir({ 'a.csv': fileOf(1000, 3) }), 'a.csv')
+  const { counts, complete } = await run(file, api, { stop: stop.signal, patience: 600_000 })
+  t.notOk(complete)
+  t.equal(counts.appended, 0)
+  t.ok(api.requests <= 4 + 3, `${api.requests} requests`)
+})
+
+t.test('what an earlier import could not bring in is forgotten by the next', async (t) => {
+  const api = await intake(t)
+  const folder = t.testdir({ 'a.csv': fileOf(20, 2), 'a.csv.refused.ndjson': 'old' })
+  const { refusedPath } = await run(join(folder, 'a.csv'), api)
+  t.equal(refusedPath, undefined)
+  t.notOk(existsSync(join(folder, 'a.csv.refused.ndjson')))
 })
 
 t.test('memory: reading never runs ahead of sending by more than two batches a lane', async (t) => {
