@@ -101,8 +101,14 @@ export const SETTINGS = {
   faults: setting(
     'REFOLD_FAULTS',
     z.string().optional(),
-    '<point>=kill|throw|wait<ms>@<n>|every,…',
+    '<point>=kill|throw|wait<ms>|wait<ms>-<ms>@<n>|every,…',
     'For tests: makes the process fail at named places (faults.ts).',
+  ),
+  faultSeed: setting(
+    'REFOLD_FAULT_SEED',
+    whole(0, 0, 4_294_967_295),
+    'number',
+    'For tests: chooses among the waits that REFOLD_FAULTS allows.',
   ),
   faultLog: setting('REFOLD_FAULT_LOG', z.string().optional(), 'file', 'For tests: where each fault that acted is noted.'),
   stateCacheSize: setting(

@@ -1,6 +1,7 @@
 // Named places before, between and after the steps of a write, where a test can make the process exit, throw, wait, or
 // lose an answer. Off unless REFOLD_FAULTS names them; then each hit is a line of REFOLD_FAULT_LOG, written before it acts.
 
+import { createHash } from 'node:crypto'
 import { appendFileSync } from 'node:fs'
 import { setTimeout as pause } from 'node:timers/promises'
 import { RefoldError } from './errors.ts'
@@ -20,8 +21,8 @@ export const FAULT_POINTS = [
 ] as const
 export type FaultPoint = (typeof FAULT_POINTS)[number]
 
-/** What happens at a point: the process dies by SIGKILL, the step throws, or it waits so many ms. */
-type Act = { act: 'kill' } | { act: 'throw' } | { act: 'wait'; ms: number }
+/** What happens at a point: the process dies by SIGKILL, the step throws, or it waits between so many ms and so many. */
+type Act = { act: 'kill' } | { act: 'throw' } | { act: 'wait'; least: number; most: number }
 
 /** One order: the n-th time the point is reached in this process (`every`: each time). */
 type Order = Act & { point: FaultPoint; nth: number | 'every' }
@@ -33,18 +34,19 @@ export type Faults = {
 
 export const NO_FAULTS: Faults = { at: () => undefined }
 
-const ORDER = /^([a-z:]+)=(kill|throw|wait(\d+))@(\d+|every)$/
+const ORDER = /^([a-z:]+)=(?:(kill|throw)|wait(\d+)(?:-(\d+))?)@(\d+|every)$/
 
 function parseOrder(text: string): Order {
-  const [, name, act, ms, nth] = ORDER.exec(text) ?? []
+  const [, name, act, least, most = least, nth] = ORDER.exec(text) ?? []
   const point = FAULT_POINTS.find((one) => one === name)
-  if (!point || !act || !nth) throw new RefoldError('config-invalid', `REFOLD_FAULTS: ${text} is not <point>=kill|throw|wait<ms>@<n>|every`)
+  if (!point || !nth || Number(least) > Number(most))
+    throw new RefoldError('config-invalid', `REFOLD_FAULTS: ${text} is not <point>=kill|throw|wait<ms>|wait<ms>-<ms>@<n>|every`)
   const when = { point, nth: nth === 'every' ? nth : Number(nth) } as const
   if (act === 'kill' || act === 'throw') return { ...when, act }
-  return { ...when, act: 'wait', ms: Number(ms) }
+  return { ...when, act: 'wait', least: Number(least), most: Number(most) }
 }
 
-function carryOut(order: Order): Promise<void> | undefined {
+function carryOut(order: Order, random: () => number): Promise<void> | undefined {
   switch (order.act) {
     case 'kill':
       process.kill(process.pid, 'SIGKILL')
@@ -52,15 +54,22 @@ function carryOut(order: Order): Promise<void> | undefined {
     case 'throw':
       throw new Error(`fault at ${order.point}`)
     case 'wait':
-      return pause(order.ms)
+      return pause(order.least + Math.floor(random() * (order.most - order.least + 1)))
     default:
       return order satisfies never
   }
 }
 
-/** Faults as ordered: `recorder:audit:written=kill@2,recorder:known:read=wait500@every`. */
-export function readFaults(orders: string | undefined, logFile: string | undefined): Faults {
+/** Numbers in [0, 1), the same for the same seed: a digest of the seed and a counter. */
+function randomOf(seed: number): () => number {
+  let count = 0
+  return () => createHash('sha256').update(`${seed}:${count++}`).digest().readUInt32BE() / 2 ** 32
+}
+
+/** Faults as ordered: `recorder:audit:written=kill@2,recorder:known:read=wait0-500@every`; `seed` chooses the waits. */
+export function readFaults(orders: string | undefined, logFile: string | undefined, seed = 0): Faults {
   if (!orders) return NO_FAULTS
+  const random = randomOf(seed)
   const all = orders.split(',').map(parseOrder)
   const reached = new Map<FaultPoint, number>()
   return {
@@ -70,7 +79,7 @@ export function readFaults(orders: string | undefined, logFile: string | undefin
       const order = all.find((one) => one.point === point && (one.nth === 'every' || one.nth === count))
       if (!order) return undefined
       if (logFile) appendFileSync(logFile, `${point} ${order.act}\n`)
-      return carryOut(order)
+      return carryOut(order, random)
     },
   }
 }

@@ -8,7 +8,7 @@ import type { Config } from './config.ts'
 import { createRecorder } from './consumers/recorder.ts'
 import { createWriterSchemas } from './consumers/writer-schemas.ts'
 import { RefoldError } from './errors.ts'
-import { readFaults } from './faults.ts'
+import { type Faults, readFaults } from './faults.ts'
 import { createKafkaLog } from './kafka/kafka-log.ts'
 import type { Log, LogReader } from './kafka/log.ts'
 import { eventsSettings } from './kafka/topics.ts'
@@ -68,7 +68,7 @@ async function untilUp<T>(logger: Logger, doing: string, action: () => Promise<T
 }
 
 /** What all roles share: the log, our topic and schema in it, and the codec. */
-type Base = { log: Log; topic: string; partitions: number; schemaId: number; codec: EventCodec; registry: Registry }
+type Base = { log: Log; topic: string; partitions: number; schemaId: number; codec: EventCodec; registry: Registry; faults: Faults }
 
 async function openBase({ config, addresses, logger }: StartOptions, lifetime: Lifetime): Promise<Base> {
   const log = lifetime.owns(
@@ -90,7 +90,8 @@ async function openBase({ config, addresses, logger }: StartOptions, lifetime: L
   )
   const registry = createRegistry({ url: addresses.registryUrl })
   const schemaId = await untilUp(logger, 'schema registry', () => registry.register(`${topic}-value`, WORKFLOW_EVENT_SCHEMA))
-  return { log, topic, partitions, schemaId, codec: createEventCodec({ schemaId }), registry }
+  const faults = readFaults(config.faults, config.faultLog, config.faultSeed)
+  return { log, topic, partitions, schemaId, codec: createEventCodec({ schemaId }), registry, faults }
 }
 
 async function startRecorder(
@@ -99,12 +100,11 @@ async function startRecorder(
   watch: Watch,
   lifetime: Lifetime,
 ): Promise<LogReader> {
-  const { log, topic, partitions, schemaId, codec, registry } = base
+  const { log, topic, partitions, schemaId, codec, registry, faults } = base
   const pool = lifetime.owns(
     createPgPool(addresses.databaseUrl, { max: config.databaseConnections, name: 'refold-recorder', role: 'refold_engine' }),
     (opened) => opened.end(),
   )
-  const faults = readFaults(config.faults, config.faultLog)
   await pinLog(pool, { topic, partitions, schemaId, schemaText: WORKFLOW_EVENT_SCHEMA })
   const schemas = createWriterSchemas(codec, createSchemaTexts(pool), registry, (id) =>
     watch.emit('recorder:schema:stored', { schemaId: id }),
@@ -161,7 +161,7 @@ async function startApi(
   { watch, cache, metrics }: Watched,
   lifetime: Lifetime,
 ): Promise<string> {
-  const { log, topic, partitions, codec } = base
+  const { log, topic, partitions, codec, faults } = base
   const pool = lifetime.owns(createReadPool(addresses.databaseUrl, { max: config.databaseConnections, name: 'refold-api' }), (opened) =>
     opened.close(),
   )
@@ -171,7 +171,7 @@ async function startApi(
     {
       tokens: addresses.apiTokens,
       operators: operatorsOf(config, addresses),
-      appender: createEventProducer({ log, topic, partitions, encode: (event) => codec.encode(event) }),
+      appender: createEventProducer({ log, topic, partitions, encode: (event) => codec.encode(event), faults }),
       reads,
       partitions,
       logEnds,

@@ -3,6 +3,7 @@
 // What an outside sender says of an event, made into the record that the log keeps. Used by REST and by the import.
 // The same key, index and execution give the same event id, on any machine and after any crash.
 
+import { type Faults, NO_FAULTS } from '../faults.ts'
 import type { Appended, Log } from '../kafka/log.ts'
 import type { WorkflowEvent } from '../schemas/generated.ts'
 import { eventIdOf, executionIdOf, isOwnId, newId } from '../workflow/ids.ts'
@@ -99,15 +100,21 @@ export type EventProducerOptions = {
   /** The topic's pinned partition count. */
   partitions: number
   encode: (event: WorkflowEvent) => Uint8Array
+  faults?: Faults
 }
 
 /** Appends events to the log, each in the partition of its execution. */
-export function createEventProducer({ log, topic, partitions, encode }: EventProducerOptions): EventProducer {
+export function createEventProducer({ log, topic, partitions, encode, faults = NO_FAULTS }: EventProducerOptions): EventProducer {
   return {
     async append(event, headers) {
       const key = event.execution_id
       const record = { topic, partition: partitionOf(key, partitions), key, value: encode(event) }
-      return log.append(headers ? { ...record, headers } : record)
+      // Only a fault's promise is waited for: a pause here would let later events of the execution go first.
+      const appending = faults.at('api:event:appending')
+      if (appending) await appending
+      const appended = await log.append(headers ? { ...record, headers } : record)
+      await faults.at('api:event:appended')
+      return appended
     },
   }
 }
