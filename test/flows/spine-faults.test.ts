@@ -1,10 +1,9 @@
 // A seeded slice of the soak (npm run soak), on a stack of its own, since Postgres is stopped hard.
 
-import path from 'node:path'
 import t from 'tap'
 import { FAULT_POINTS } from '../../faults.ts'
-import { down } from '../../stack/stack.ts'
 import { runSpine } from '../soak/spine.ts'
+import { ownFolder } from '../support/own-stack.ts'
 import { useStack } from '../support/stack.ts'
 
 t.test(
@@ -13,8 +12,7 @@ t.test(
   async (t) => {
     const stack = useStack(t, ['kafka', 'registry', 'postgres', 'redis'])
     if (!stack.databaseUrl) return
-    const folder = path.join(t.testdir(), 'stack')
-    t.teardown(() => down(folder, () => undefined, { erase: true }))
+    const folder = ownFolder(t)
     const report = await runSpine({
       folder,
       seed: 20_261_122,

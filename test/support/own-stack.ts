@@ -1,5 +1,6 @@
 // A stack of its own for tests that kill servers, beside the one the other tests share.
 
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import path from 'node:path'
 import type { Test } from 'tap'
 import { down, type Kind, up } from '../../stack/stack.ts'
@@ -18,11 +19,23 @@ export type OwnStack = {
   restore(kind: Kind): Promise<void>
 }
 
+const ROOT = path.join(import.meta.dirname, '..', '..')
+
+/** A folder for a stack of one test; at its end the servers in it are ended and it is removed. Not a fixture of tap: those go first. */
+export function ownFolder(t: Test): string {
+  mkdirSync(path.join(ROOT, '.refold'), { recursive: true })
+  const folder = mkdtempSync(path.join(ROOT, '.refold', 'own-'))
+  t.teardown(async () => {
+    await down(folder, () => undefined, { erase: true })
+    rmSync(folder, { recursive: true, force: true })
+  })
+  return folder
+}
+
 /** Up when this resolves; down, with its data gone, when the test ends. */
 export async function ownStack(t: Test, { brokers = 1 }: { brokers?: 1 | 3 } = {}): Promise<OwnStack> {
-  const folder = path.join(t.testdir(), 'stack')
+  const folder = ownFolder(t)
   const quiet = () => undefined
-  t.teardown(() => down(folder, quiet, { erase: true }))
   await up({ folder, say: (line) => t.comment(line), env: {}, brokers })
   const servers = () => readState(folder)?.servers ?? {}
   const address = (name: ServerName): string => servers()[name]?.address ?? ''
