@@ -26,13 +26,22 @@ export function findNewest(env: Readonly<Record<string, string | undefined>>, fo
 }
 
 /** A Java of at least `version`; the refusal says what to type. */
-export function requireJava(version: number, what: string, java: Java | null = newestJava()): string {
-  if (java && java.version >= version) return java.path
+export function requireJava(version: number, what: string, java: Java | null = newestJava()): Java {
+  if (java && java.version >= version) return java
   const found = java ? `the newest found is ${java.version} (${java.path})` : 'none was found'
   throw new RefoldError(
     'part-missing',
     `${what} needs Java ${version} or newer; ${found} in JAVA_HOME, PATH and ${FOLDERS[0]}. On Debian 13: apt-get install openjdk-21-jdk-headless; on Debian 12 install a JDK from https://adoptium.net and set JAVA_HOME`,
   )
+}
+
+/**
+ * Flags of a small server. `data` is its own folder: its classes are kept there as they were loaded, which makes the next
+ * start a third cheaper (Kafka: 3.7 → 2.4 s of processor time).
+ */
+export function serverFlags({ version }: Java, megabytes: number, data: string): string[] {
+  const archive = version >= 19 ? ['-XX:+AutoCreateSharedArchive', `-XX:SharedArchiveFile=${path.join(data, 'classes.jsa')}`] : []
+  return [`-Xmx${megabytes}m`, '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', ...archive]
 }
 
 function candidates(env: Readonly<Record<string, string | undefined>>, folders: readonly string[]): string[] {

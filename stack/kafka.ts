@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node
 import { spawnSync } from 'node:child_process'
 import path from 'node:path'
 import { RefoldError } from '../errors.ts'
-import { requireJava } from './java.ts'
+import { requireJava, serverFlags } from './java.ts'
 import { dependency, fetchPart } from './parts.ts'
 import type { Part } from './parts.ts'
 import { HOST } from './ports.ts'
@@ -84,11 +84,14 @@ async function startBroker(name: ServerName, node: number, ports: readonly Ports
   const logging = path.join(data, 'log4j2.properties')
   writeFileSync(logging, LOGGING)
   const classpath = ['-cp', path.join(jars, '*'), `-Dlog4j2.configurationFile=${logging}`]
-  if (!existsSync(path.join(data, 'log', 'meta.properties'))) format(java, classpath, properties, data, secrets.kafkaCluster)
-  const heap = ['-Xmx512m', '-Xms128m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1']
+  if (!existsSync(path.join(data, 'log', 'meta.properties'))) format(java.path, classpath, properties, data, secrets.kafkaCluster)
   const own = ports[node - 1]!
   const address = `${HOST}:${own.broker}`
-  const server = await launch(address, { command: java, args: [...heap, ...classpath, 'kafka.Kafka', properties], cwd: data })
+  const server = await launch(address, {
+    command: java.path,
+    args: [...serverFlags(java, 512, data), ...classpath, 'kafka.Kafka', properties],
+    cwd: data,
+  })
   await untilAnswers({ name, process: server, ports: [own.broker, own.controller], answers: () => answers(address) })
 }
 

@@ -54,7 +54,8 @@ function openFiles(pid: number): string[] | null {
   const folder = `/proc/${pid}/fd`
   try {
     return readdirSync(folder).map((name) => fileBehind(`${folder}/${name}`))
-  } catch {
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [] // it ended
     return null
   }
 }

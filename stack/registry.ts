@@ -2,7 +2,7 @@
 
 import { mkdirSync } from 'node:fs'
 import path from 'node:path'
-import { requireJava } from './java.ts'
+import { requireJava, serverFlags } from './java.ts'
 import { dependency, fetchPart } from './parts.ts'
 import type { Part } from './parts.ts'
 import { HOST } from './ports.ts'
@@ -56,11 +56,9 @@ export const registry: Server = {
     }
     const address = `http://${HOST}:${chosen}/apis/ccompat/v7`
     const server = await launch(address, {
-      command: java,
+      command: java.path,
       args: [
-        '-Xmx320m',
-        '-XX:+UseSerialGC',
-        '-XX:TieredStopAtLevel=1',
+        ...serverFlags(java, 320, data),
         ...Object.entries(settings).map(([name, value]) => `-D${name}=${value}`),
         '-jar',
         path.join(app, 'quarkus-run.jar'),

@@ -56,7 +56,8 @@ const PATIENCE = 120_000
 export async function untilAnswers({ name, process, ports, answers }: Wait): Promise<void> {
   const deadline = performance.now() + PATIENCE
   const failed = (what: string) => new RefoldError('stack-failed', `${name} ${what}; the end of its log:\n${lastLines(process.log, 12)}\n`)
-  while (!(listens(process.pid, ports[0]) && (await answers()))) {
+  const isUp = async () => listens(process.pid, ports[0]) && (await answers()) && runs(process)
+  while (!(await isUp())) {
     if (!runs(process)) {
       for (const port of ports) if (!(await isFree(port))) throw new PortTaken(`${port}`)
       throw failed('ended while starting')

@@ -69,14 +69,17 @@ export async function up({ folder, say, env, kinds = KINDS, brokers }: UpOptions
   })
 }
 
-/** Starts a server; once more, on another port, if its port was taken between choosing and listening. */
+/** Starts a server, and again on another port when its port was taken between choosing and listening. */
 async function start(server: Server, context: Start): Promise<void> {
-  try {
-    await server.start(context)
-  } catch (error) {
-    if (!(error instanceof PortTaken)) throw error
-    context.say(`${server.name}: somebody else took port ${error.message} just now; trying another`)
-    await server.start(context)
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await server.start(context)
+    } catch (error) {
+      if (!(error instanceof PortTaken)) throw error
+      if (attempt === 5)
+        throw new RefoldError('stack-failed', `other processes took the ports of ${server.name} five times`, { cause: error })
+      context.say(`${server.name}: somebody else took port ${error.message} just now; trying another`)
+    }
   }
 }
 

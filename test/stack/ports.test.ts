@@ -1,8 +1,9 @@
+import { spawnSync } from 'node:child_process'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import t from 'tap'
 import type { Test } from 'tap'
-import { freePort, HOST } from '../../stack/ports.ts'
+import { freePort, HOST, listens } from '../../stack/ports.ts'
 
 /** Listens on a free port of `host` until the test ends. */
 async function listen(test: Test, host: string): Promise<number> {
@@ -30,4 +31,12 @@ t.test('a free port is taken as it was asked for, and given once only', async (t
   const given = new Set<number>()
   t.equal(await freePort(port, given), port)
   t.not(await freePort(port, given), port)
+})
+
+t.test('a process listens on its own ports only, and not once it has ended', async (t) => {
+  const port = await listen(t, HOST)
+  t.ok(listens(process.pid, port))
+  t.notOk(listens(process.ppid, port))
+  const ended = spawnSync(process.execPath, ['--version'])
+  t.notOk(listens(ended.pid, port))
 })
