@@ -10,7 +10,7 @@ t.test('the demo imports, shows and ends; run again, it finds duplicates only', 
   const { env } = await useInstallation(t, addresses, 'demo-token=demo')
   for (const round of ['first', 'second']) {
     const { code, stdout, stderr } = await runRefold(['demo', '--once'], env)
-    t.equal(code, 0, stderr)
+    t.equal(code, 0, 'exit code', { stderr })
     t.match(stdout, round === 'first' ? /accepted +8,577\n +duplicates +0\n/ : /accepted +0\n +duplicates +8,577 /)
     t.equal(stdout.includes('Imported before'), round === 'second')
     t.match(stdout, '1,434 executions, 8,577 events accepted')

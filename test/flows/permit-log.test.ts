@@ -24,7 +24,7 @@ t.test('the permit log: imported, folded, read over REST; imported again, nothin
       ['import', file, '--map', MAP_FILE, '--refused', `${t.testdirName}/refused`, '--json'],
       env,
     )
-    t.equal(code, 0, stderr)
+    t.equal(code, 0, 'exit code', { stderr })
     return JSON.parse(stdout) as Summary
   }
 

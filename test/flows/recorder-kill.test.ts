@@ -44,7 +44,7 @@ t.test(`a recorder killed ${KILLS} times during an import leaves exactly what an
   }
 
   const { code, stdout, stderr } = await importing
-  t.equal(code, 0, stderr)
+  t.equal(code, 0, 'exit code', { stderr })
   const { counts } = JSON.parse(stdout) as Summary
   t.match(counts, { rows: EVENTS, accepted: EVENTS, duplicates: 0, conflicts: 0, refused: 0, pending: 0 })
   await holdsFold(t, { url, token: 'token' }, foldPermitLog(path))
