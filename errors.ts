@@ -126,6 +126,11 @@ export const CATALOGUE = {
     help: "Check the id and the token's tenant; a thing just written may need `minPosition` to be seen.",
     retryable: false,
   },
+  'redrive-impossible': {
+    title: 'This record cannot be appended again',
+    help: 'Send the event anew, with what the verdict names corrected; GET /v1/verdicts/{position} shows what is kept of the record.',
+    retryable: false,
+  },
   'position-not-reached': {
     title: 'The reads have not come to this position yet',
     help: 'Ask again, or wait with `Prefer: wait=10`; the gap is in the detail.',

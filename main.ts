@@ -23,6 +23,7 @@ import { createStateCache, type StateCache } from './postgres/reads/replay.ts'
 import { createRecorderStore } from './postgres/recorder-store.ts'
 import { createSchemaTexts } from './postgres/schema-texts.ts'
 import { createEventProducer } from './producers/events.ts'
+import { createRedriver } from './producers/redrive.ts'
 import { createEventCodec, type EventCodec } from './schemas/codec.ts'
 import { WORKFLOW_EVENT_SCHEMA } from './schemas/generated.ts'
 import { createRegistry, type Registry } from './schemas/registry.ts'
@@ -172,6 +173,7 @@ async function startApi(
       tokens: addresses.apiTokens,
       operators: operatorsOf(config, addresses),
       appender: createEventProducer({ log, topic, partitions, encode: (event) => codec.encode(event), faults }),
+      redriver: createRedriver({ log, topic, partitions }),
       reads,
       partitions,
       logEnds,

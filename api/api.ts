@@ -12,6 +12,8 @@ import { executionRoutes } from './executions.ts'
 import { feedRoutes } from './feed.ts'
 import { healthRoutes } from './health.ts'
 import { receiptRoutes } from './receipts.ts'
+import { redriveRoutes } from './redrive.ts'
+import { snapshotRoutes } from './snapshots.ts'
 import { stateRoutes } from './state.ts'
 import { verdictRoutes } from './verdicts.ts'
 import type { ApiDeps } from './ports.ts'
@@ -77,7 +79,7 @@ export function createApi(deps: ApiDeps, logger?: FastifyBaseLogger, limits: Api
     void open.register(async (guarded) => {
       guarded.addHook('onRequest', authentication(deps.tokens, deps.operators))
       void guarded.register(appendRoutes, { ...deps, watermarks, budget, bodyLimit: limits.bodyBytes })
-      for (const routes of [executionRoutes, stateRoutes, receiptRoutes, feedRoutes, verdictRoutes])
+      for (const routes of [executionRoutes, stateRoutes, snapshotRoutes, receiptRoutes, feedRoutes, verdictRoutes, redriveRoutes])
         void guarded.register(routes, { ...deps, watermarks })
     })
   })

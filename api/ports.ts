@@ -7,7 +7,8 @@ import type { ExecutionFilter, ExecutionPage, ExecutionRow } from '../postgres/r
 import type { EventPage, EventRow } from '../postgres/reads/events.ts'
 import type { ReceiptRow, Sent } from '../postgres/reads/receipts.ts'
 import type { Replayed } from '../postgres/reads/replay.ts'
-import type { FoundVerdict, RefusalFilter, RefusalPage } from '../postgres/reads/verdicts.ts'
+import type { SnapshotRow } from '../postgres/reads/snapshots.ts'
+import type { FoundVerdict, JudgedRow, RefusalFilter, RefusalPage } from '../postgres/reads/verdicts.ts'
 
 /** Reads of one tenant. All reject with RefoldError `database-unavailable` while Postgres is away. */
 export type Reads = {
@@ -36,6 +37,10 @@ export type Reads = {
   eventsAfter: (tenant: string, page: { after: Checkpoints; limit: number }) => Promise<Read<EventPage>>
   /** Records that were not accepted. */
   refusals: (tenant: string, filter: RefusalFilter) => Promise<Read<RefusalPage>>
+  /** The verdict on the record at a position; with `nobodys` also on one that belongs to no tenant. */
+  verdict: (tenant: string, position: Position, nobodys: boolean) => Promise<Read<JudgedRow | undefined>>
+  /** Kept snapshots of an execution, the newest first; undefined when the tenant has no such execution. */
+  snapshots: (tenant: string, executionId: string, partition: number) => Promise<Read<readonly SnapshotRow[] | undefined>>
   /** The recorder's checkpoints now. */
   checkpoints: () => Promise<Checkpoints>
 }
@@ -43,6 +48,11 @@ export type Reads = {
 export type Appender = {
   /** Resolves once the event is safe in the log. Errors are those of `Log.append`. */
   append(event: WorkflowEvent, headers?: Readonly<Record<string, string>>): Promise<Position>
+}
+
+export type Redriver = {
+  /** Appends a record with these bytes. Errors: `redrive-impossible`, and those of `Log.append`. */
+  redrive(kept: { key: Uint8Array | null; value: Uint8Array | null }): Promise<Position>
 }
 
 /** One part of the process as /readyz shows it. */
@@ -54,6 +64,7 @@ export type ApiDeps = {
   /** Those of the tokens that are operators': they also see records which belong to no tenant. */
   operators?: ReadonlySet<string>
   appender: Appender
+  redriver: Redriver
   reads: Reads
   /** The events topic's pinned partition count. */
   partitions: number

@@ -10,6 +10,7 @@ const STATUS: Partial<Record<ErrorCode, number>> = {
   'name-reserved': 400,
   unauthenticated: 401,
   'not-found': 404,
+  'redrive-impossible': 409,
   'position-not-reached': 412,
   'log-append-too-large': 413,
   'request-too-large': 413,

@@ -1,12 +1,23 @@
 // Shapes of requests and answers: what is checked on the way in, and what /openapi.json says.
 
 import { z } from 'zod'
-import { parsePositions } from '../workflow/position.ts'
+import { parsePosition, parsePositions } from '../workflow/position.ts'
 
 export const executionId = z
   .guid('is not a UUID')
   .transform((id) => id.toLowerCase())
   .describe('Id of the execution.')
+
+/** `p7:120345` → partition and offset. */
+export const onePosition = z
+  .string()
+  .transform((text, context) => {
+    const parsed = parsePosition(text)
+    if (parsed) return parsed
+    context.addIssue({ code: 'custom', message: 'is not a position like p7:120345' })
+    return z.NEVER
+  })
+  .describe('Position of a record, p7:120345.')
 
 /** `p7:120345`, or several with commas → partition → offset. */
 export const positions = z.string().transform((text, context) => {
@@ -173,6 +184,50 @@ export const refusal = z
   })
   .meta({ id: 'Refusal' })
 
+export const judged = z
+  .object({
+    position,
+    verdict,
+    seq: z.int().optional().describe('Its number in the execution; of an accepted event.'),
+    reason: z.string().optional().describe('Why it is not accepted.'),
+    detail: z.string().optional(),
+    tenant: z.string().nullish(),
+    execution_id: z.string().nullish(),
+    event_id: z.string().nullish(),
+    event_name: z.string().nullish(),
+    appended_at: z.string().optional(),
+    decided_at: z.string().optional(),
+    record: z
+      .object({ key: z.string().nullable(), value: z.string().nullable() })
+      .optional()
+      .describe('Key and value as they were, in base64; null where nothing is kept. Of records that were not accepted.'),
+    redrivable: z.boolean().optional().describe('It can be appended again as it is.'),
+  })
+  .meta({ id: 'Judged' })
+
+export const redriven = z
+  .object({
+    redriven: z.string().describe('Position of the record that was appended again; its verdict stays.'),
+    position: z.string().describe('Position of the new record.'),
+    verdict: verdict.optional().describe('Of the new record; absent when it proves to be of a tenant that is not yours.'),
+    seq: z.int().optional(),
+    reason: z.string().optional(),
+    detail: z.string().optional(),
+  })
+  .meta({ id: 'Redriven' })
+
+export const snapshot = z
+  .object({
+    seq: z.int().describe('seq of the newest event folded.'),
+    foldVersion: z.int(),
+    bytes: z.int().describe('Length of the state as JSON text in UTF-8.'),
+    recordedUntil: z.string().describe('Newest append time of the events folded.'),
+    createdUntil: z.string().describe('Newest created_at of the events folded.'),
+    intact: z.boolean().describe('Its digest fits.'),
+    usable: z.boolean().describe('Intact, and of the fold in use; replay passes others over.'),
+  })
+  .meta({ id: 'Snapshot' })
+
 /** An answer of type application/problem+json. */
 const problemAnswer = (description: string) => ({ description, content: { 'application/problem+json': { schema: problem } } })
 
@@ -181,6 +236,7 @@ export const problems = {
   auth: { 401: problemAnswer('No valid token.') },
   missing: { 404: problemAnswer('There is no such thing, or it is not yours.') },
   behind: { 412: problemAnswer('The reads have not come to minPosition; `gap` says how far they are behind.') },
+  notAgain: { 409: problemAnswer('Too little of the record is kept, or it can never be accepted.') },
   conflict: { 422: problemAnswer('Something else is recorded under this Idempotency-Key.') },
   large: { 413: problemAnswer('The body is too large.') },
   away: { 503: problemAnswer('A server behind the API is away; Retry-After says when to ask again.') },

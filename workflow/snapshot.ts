@@ -32,9 +32,12 @@ export function takeSnapshot(state: ExecutionState): Snapshot {
   return { ...body, digest: digestFor(body) }
 }
 
+/** Its digest fits: it is what was taken. */
+export const isIntact = (snapshot: Snapshot) => snapshot.digest === digestFor(snapshot)
+
 /** The state of a snapshot; undefined when it is of another fold version or was spoiled. */
 export function openSnapshot(snapshot: Snapshot): ExecutionState | undefined {
-  if (snapshot.foldVersion !== FOLD_VERSION || snapshot.digest !== digestFor(snapshot)) return undefined
+  if (snapshot.foldVersion !== FOLD_VERSION || !isIntact(snapshot)) return undefined
   const state = parseJson(snapshot.state)
   return isJsonObject(state) ? (state as unknown as ExecutionState) : undefined
 }

@@ -3,7 +3,7 @@
 import { sql } from 'slonik'
 import { z } from 'zod'
 import { type Checkpoints, readWithCheckpoints, type Read } from './checkpoints.ts'
-import type { ReadPool } from './pool.ts'
+import type { ReadPool, Transaction } from './pool.ts'
 import { timeText } from './time.ts'
 
 const row = z.object({
@@ -38,6 +38,10 @@ const COLUMNS = sql.fragment`
 const known = (tenant: string, executionId: string) => sql.type(z.object({ known: z.boolean() }))`
   SELECT EXISTS (SELECT FROM refold.workflow_events WHERE tenant = ${tenant} AND execution_id = ${executionId}) AS known`
 
+/** The tenant has an accepted event of this execution. */
+export const executionIsKnown = async (transaction: Transaction, tenant: string, executionId: string): Promise<boolean> =>
+  (await transaction.one(known(tenant, executionId))).known
+
 /** Events of one execution after seq `after`, in seq order; undefined when there is no such execution. */
 export function readHistory(
   pool: ReadPool,
@@ -52,7 +56,7 @@ export function readHistory(
       WHERE tenant = ${tenant} AND execution_id = ${executionId} AND e.seq > ${after}
       ORDER BY e.seq LIMIT ${limit}`)
     if (rows.length > 0) return [...rows]
-    return (await transaction.one(known(tenant, executionId))).known ? [] : undefined
+    return (await executionIsKnown(transaction, tenant, executionId)) ? [] : undefined
   })
 }
 

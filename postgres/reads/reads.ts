@@ -6,7 +6,8 @@ import { readExecution, readExecutions } from './executions.ts'
 import type { ReadPool } from './pool.ts'
 import { readContents, readReceipt } from './receipts.ts'
 import { replayEvents, type ReplayOptions, type StateCache } from './replay.ts'
-import { readRefusals, readVerdicts } from './verdicts.ts'
+import { readSnapshots } from './snapshots.ts'
+import { readRefusals, readVerdict, readVerdicts } from './verdicts.ts'
 
 export const createReads = (pool: ReadPool, cache?: StateCache) => ({
   checkpoints: checkpointsNow.bind(undefined, pool),
@@ -17,7 +18,9 @@ export const createReads = (pool: ReadPool, cache?: StateCache) => ({
   history: readHistory.bind(undefined, pool),
   receipt: readReceipt.bind(undefined, pool),
   refusals: readRefusals.bind(undefined, pool),
+  snapshots: readSnapshots.bind(undefined, pool),
   state: (tenant: string, executionId: string, until: Pick<ReplayOptions, 'replayUntil' | 'recordedUntil'>) =>
     replayEvents(pool, executionId, tenant, until, cache),
+  verdict: readVerdict.bind(undefined, pool),
   verdicts: readVerdicts.bind(undefined, pool),
 })

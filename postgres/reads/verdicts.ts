@@ -100,4 +100,47 @@ export function readRefusals(pool: ReadPool, tenant: string, filter: RefusalFilt
   })
 }
 
+const judged = z.object({
+  verdict: z.string(),
+  seq: z.string().nullable(),
+  reason: z.string().nullable(),
+  detail: z.string().nullable(),
+  tenant: z.string().nullable(),
+  execution_id: z.string().nullable(),
+  event_id: z.string().nullable(),
+  event_name: z.string().nullable(),
+  record_key: z.string().nullable(),
+  record_value: z.string().nullable(),
+  appended_at: z.string(),
+  decided_at: z.string().nullable(),
+})
+
+/** The verdict on one record; what is kept of its key and value in base64, of those not accepted. */
+export type JudgedRow = z.infer<typeof judged>
+
+const base64 = (column: string) =>
+  sql.fragment`translate(encode(${sql.identifier([column])}, 'base64'), E'\\n', '') AS ${sql.identifier([column])}`
+
+/** `nobodys`: also a record whose tenant could not be read. Undefined when it is another's, or none is judged there. */
+export function readVerdict(
+  pool: ReadPool,
+  tenant: string,
+  { partition, offset }: Position,
+  nobodys: boolean,
+): Promise<Read<JudgedRow | undefined>> {
+  return readWithCheckpoints(pool, tenant, partition, async (transaction) => {
+    if (nobodys) await transaction.query(asOperator)
+    const found = await transaction.maybeOne(sql.type(judged)`
+      SELECT 'accepted' AS verdict, seq::text AS seq, NULL AS reason, NULL AS detail, tenant, execution_id::text AS execution_id,
+        event_id::text AS event_id, event_name, NULL AS record_key, NULL AS record_value, ${timeText('appended_at')}, NULL AS decided_at
+      FROM refold.workflow_events WHERE tenant = ${tenant} AND partition = ${partition} AND log_offset = ${offset}
+      UNION ALL
+      SELECT verdict, NULL, reason, detail, tenant, execution_id, event_id, event_name, ${base64('record_key')}, ${base64('record_value')},
+        ${timeText('appended_at')}, ${timeText('decided_at')}
+      FROM refold.event_verdicts
+      WHERE (tenant = ${tenant} OR (${nobodys} AND tenant IS NULL)) AND partition = ${partition} AND log_offset = ${offset}`)
+    return found ?? undefined
+  })
+}
+
 const asOperator = sql.type(z.object({ on: z.string() }))`SELECT set_config('refold.operator', 'on', true) AS on`

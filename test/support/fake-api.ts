@@ -40,6 +40,8 @@ const nothing = (checkpoints: ReadonlyMap<number, number>): Reads => ({
   receipt: async () => ({ value: [], checkpoints }),
   contents: async () => new Map(),
   eventsAfter: async () => ({ value: { rows: [], next: new Map(), more: false }, checkpoints }),
+  verdict: async () => ({ value: undefined, checkpoints }),
+  snapshots: async () => ({ value: undefined, checkpoints }),
   refusals: async () => ({ value: { rows: [] }, checkpoints }),
 })
 
@@ -70,6 +72,7 @@ export async function fakeApi(t: Test, { limits, ...more }: { limits?: ApiLimits
         return { partition, offset }
       },
     },
+    redriver: { redrive: async () => ({ partition: 0, offset: 0 }) },
     // Looked up at each call, so that a test may replace single reads.
     reads: new Proxy({} as Reads, { get: (_, name: keyof Reads) => fake.reads[name] }),
     logEnds: async () => offsets,

@@ -11,6 +11,7 @@ import { createReads } from '../../postgres/reads/reads.ts'
 import { createRecorderStore } from '../../postgres/recorder-store.ts'
 import { createSchemaTexts } from '../../postgres/schema-texts.ts'
 import { createEventProducer } from '../../producers/events.ts'
+import { createRedriver } from '../../producers/redrive.ts'
 import { createEventCodec } from '../../schemas/codec.ts'
 import { createWatch } from '../../watch.ts'
 import { type TestDatabase, useDatabase } from './database.ts'
@@ -34,11 +35,13 @@ export type RecordedApi = {
 const PARTITIONS = 4
 const encoder = new TextEncoder()
 
-export async function recordedApi(t: Test, databaseUrl: string): Promise<RecordedApi> {
+/** The registry, as the recorder asks it. Without one, no schema but ours is known. */
+type Lookup = Parameters<typeof createWriterSchemas>[2]['lookup']
+
+export async function recordedApi(t: Test, databaseUrl: string, lookup: Lookup = async () => ({ state: 'unknown' })): Promise<RecordedApi> {
   const database = await useDatabase(t, databaseUrl)
   const log: LogRecord[][] = Array.from({ length: PARTITIONS }, () => [])
   const codec = createEventCodec({ schemaId: 1 })
-  const lookup = async () => ({ state: 'unknown' as const })
   const schemas = createWriterSchemas(codec, createSchemaTexts(database.engine), { lookup }, () => undefined)
   const recorder = createRecorder({ store: createRecorderStore(database.engine), schemas, partitions: PARTITIONS, watch: createWatch() })
 
@@ -69,6 +72,7 @@ export async function recordedApi(t: Test, databaseUrl: string): Promise<Recorde
       partitions: PARTITIONS,
       encode: (event) => codec.encode(event),
     }),
+    redriver: createRedriver({ log: { append: async (one) => put(one) }, topic: 'events', partitions: PARTITIONS }),
     reads: createReads(pool),
     partitions: PARTITIONS,
     logEnds: async () => new Map(log.map((records, partition) => [partition, records.length])),
