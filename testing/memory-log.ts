@@ -30,8 +30,8 @@ export type MemoryLog = Log & {
   advance(milliseconds: number): void
   /** Everything a topic holds, by partition and offset; control records are not shown. */
   records(topic: string): LogRecord[]
-  /** Appends as a foreign producer's transaction does: the records, then a control record, whether committed or aborted. */
-  appendTransaction(records: readonly LogAppend[]): void
+  /** Appends as a foreign producer does inside a transaction. Returns its end, which is a control record, committed or aborted. */
+  appendTransaction(records: readonly LogAppend[]): () => void
   /** Drops a partition's records below `offset`. */
   cut(topic: string, partition: number, offset: number): void
   /** Sets a group's offset, as a person with Kafka's tool does. */
@@ -182,7 +182,9 @@ export function createMemoryLog({ now: begin = YEAR_2026, rest = 5 }: MemoryLogO
     appendTransaction(records) {
       for (const record of records) write(record, true)
       const touched = new Set(records.map(({ topic, partition }) => partitionOf(topic, partition)))
-      for (const partition of touched) partition.grow()
+      return () => {
+        for (const partition of touched) partition.grow()
+      }
     },
     cut(topic, number, offset) {
       const partition = partitionOf(topic, number)

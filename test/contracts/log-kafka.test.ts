@@ -11,7 +11,7 @@ if (kafka) {
     log,
     other,
     topic: (partitions) => kafka.topic(partitions),
-    transaction: (records, end) => kafka.transaction(records, end),
+    transaction: (records, end, written) => kafka.transaction(records, end, written),
     async cut(topic, partition, offset) {
       await kafka.admin.fetchTopicMetadata({ topics: [topic] })
       await kafka.admin.deleteTopicRecords({ topic, partitions: [{ partition, offset: String(offset) }] })

@@ -14,7 +14,11 @@ logContract('memory', () => ({
     await log.ensureTopic({ name, partitions, replication: 1, settings: {} })
     return name
   },
-  transaction: async (records) => log.appendTransaction(records),
+  async transaction(records, _, written) {
+    const end = log.appendTransaction(records)
+    await written?.()
+    end()
+  },
   cut: async (topic, partition, offset) => log.cut(topic, partition, offset),
   setGroupOffset: async (group, topic, partition, offset) => log.setGroupOffset(group, topic, partition, offset),
 }))

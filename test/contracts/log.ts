@@ -13,7 +13,8 @@ export type Subject = {
   other: Log
   /** Makes a topic with a name of its own. */
   topic(partitions: number): Promise<string>
-  transaction(records: readonly LogAppend[], end: 'commit' | 'abort'): Promise<void>
+  /** `written` is awaited between the records and the control record that ends them. */
+  transaction(records: readonly LogAppend[], end: 'commit' | 'abort', written?: () => Promise<unknown>): Promise<void>
   cut(topic: string, partition: number, offset: number): Promise<void>
   setGroupOffset(group: string, topic: string, partition: number, offset: number, metadata?: string): Promise<void>
 }
@@ -209,7 +210,9 @@ export function logContract(name: string, subject: () => Subject): void {
       await subject().log.append(entry(topic, 0, 'before'))
       await subject().transaction([entry(topic, 0, 'committed'), entry(topic, 1, 'committed')], 'commit')
       await subject().log.append(entry(topic, 0, 'between'))
-      await subject().transaction([entry(topic, 0, 'aborted')], 'abort')
+      // The control record alone, after everything before it was handed on.
+      const aborted = () => until(() => follower.checkpoint(0) === 5)
+      await subject().transaction([entry(topic, 0, 'aborted')], 'abort', aborted)
       await until(() => follower.checkpoint(0) === 6 && follower.checkpoint(1) === 2)
       t.strictSame(
         (follower.records.get(0) ?? []).map(({ key, offset, transactional }) => [Buffer.from(key ?? []).toString(), offset, transactional]),

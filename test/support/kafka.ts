@@ -30,8 +30,8 @@ export type TestKafka = {
   /** A log of its own, closed at the test's end. */
   log(options?: Partial<KafkaLogOptions>): Log
   topic(partitions: number, settings?: Readonly<Record<string, string>>): Promise<string>
-  /** Resolves once the control records are there: the broker writes them after its answer. */
-  transaction(records: readonly LogAppend[], end: 'commit' | 'abort'): Promise<void>
+  /** Resolves once the control records are there: the broker writes them after its answer. `written` is awaited before the end. */
+  transaction(records: readonly LogAppend[], end: 'commit' | 'abort', written?: () => Promise<unknown>): Promise<void>
 }
 
 /** Answers null where no Kafka is known; the test is skipped then. */
@@ -78,7 +78,7 @@ export async function useKafka(t: Test): Promise<TestKafka | null> {
       await maker.ensureTopic({ name, partitions, replication: 1, settings })
       return name
     },
-    async transaction(records, end) {
+    async transaction(records, end, written) {
       const producer = kafka.producer({
         transactionalId: `${prefix}.${randomBytes(4).toString('hex')}`,
         maxInFlightRequests: 1,
@@ -91,6 +91,7 @@ export async function useKafka(t: Test): Promise<TestKafka | null> {
       const transaction = await producer.transaction()
       for (const { topic, partition, key, value } of records)
         await transaction.send({ topic, messages: [{ partition, key, value: Buffer.from(value) }] })
+      await written?.()
       await transaction[end]()
       await producer.disconnect()
       for (const { partition } of records) {
