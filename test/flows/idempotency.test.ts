@@ -21,7 +21,7 @@ type Receipt = { verdict: string; seq?: number; reason?: string; records: Record
 
 /** What became of an event, once the record at `position` is judged. */
 async function receiptOf(rest: Rest, { event_id: event, execution_id: execution, position }: Sent): Promise<Receipt> {
-  return (await rest.get(`/v1/executions/${execution}/receipts/${event}?position=${position}`, WAIT)).json<Receipt>()
+  return (await rest.get(`/v1/executions/${execution}/receipts/${event}?position=${position}`, WAIT)).json() as Receipt
 }
 
 type Sent = { event_id: string; execution_id: string; position: string }
@@ -74,13 +74,13 @@ t.test('one Idempotency-Key is one event', { timeout: 300_000 }, async (t) => {
   await t.test('recorded: each event is accepted once', async (t) => {
     for (const one of sent.fifty) {
       await receiptOf(rest, one)
-      const { records } = (await rest.get(`/v1/executions/${one.execution_id}/receipts/${one.event_id}`)).json<Receipt>()
+      const { records } = (await rest.get(`/v1/executions/${one.execution_id}/receipts/${one.event_id}`)).json() as Receipt
       const verdicts = records.map(({ verdict }) => verdict)
       t.same(verdicts, ['accepted', ...Array.from({ length: AT_ONCE - 1 }, () => 'duplicate')], `${AT_ONCE} records, one event`)
     }
     const [one, two] = sent.fifty
     const count = async (sentTo: Sent | undefined) =>
-      (await rest.get(`/v1/executions/${sentTo?.execution_id}`)).json<{ lastSeq: number }>().lastSeq
+      ((await rest.get(`/v1/executions/${sentTo?.execution_id}`)).json() as { lastSeq: number }).lastSeq
     t.equal(await count(one), 1)
     t.equal(await count(two), 2)
   })

@@ -37,7 +37,8 @@ t.test('numbers keep their digits', { timeout: 300_000 }, async (t) => {
           tenant: TENANT,
           topicPrefix: prefix,
         })
-        await producer.create(draft('library')).finally(() => producer.close())
+        await producer.create(draft('library'))
+        await producer.close()
       },
     ],
   ])
@@ -88,5 +89,5 @@ t.test('numbers keep their digits', { timeout: 300_000 }, async (t) => {
 async function follow(rest: Rest, sender: string, count: number): Promise<string> {
   const events = Array.from({ length: count }, () => ({ event_name: 'next', execution_id: executionOf(sender), payload: { small: 1 } }))
   const answer = await rest.send(events, { prefer: 'wait=60' })
-  return answer.json<{ position: string }>().position
+  return (answer.json() as { position: string }).position
 }

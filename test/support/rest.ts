@@ -5,7 +5,7 @@ export type RestAnswer = {
   headers: Headers
   text: string
   /** Parsed; numbers beyond a double are lost: look at `text` for them. */
-  json: <T>() => T
+  json: () => unknown
 }
 
 export type Outcome = {
@@ -31,7 +31,7 @@ export function restOf(url: string, token: string): Rest {
     const init = { method, headers: { authorization: `Bearer ${token}`, ...headers }, signal: AbortSignal.timeout(90_000) }
     const response = await fetch(new URL(path, url), body === undefined ? init : { ...init, body })
     const text = await response.text()
-    return { status: response.status, headers: response.headers, text, json: <T>() => JSON.parse(text) as T }
+    return { status: response.status, headers: response.headers, text, json: () => JSON.parse(text) as unknown }
   }
   const line = (one: object | string) => (typeof one === 'string' ? one : JSON.stringify(one))
   return {
@@ -43,7 +43,7 @@ export function restOf(url: string, token: string): Rest {
 }
 
 /** The outcomes of a POST of events. */
-export const outcomesOf = (answer: RestAnswer): Outcome[] => answer.json<{ outcomes: Outcome[] }>().outcomes
+export const outcomesOf = (answer: RestAnswer): Outcome[] => (answer.json() as { outcomes: Outcome[] }).outcomes
 
 /** Runs `work` over all of `items`, so many at a time. */
 export async function eachOf<T>(items: Iterable<T>, atOnce: number, work: (item: T) => Promise<void>): Promise<void> {
