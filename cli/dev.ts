@@ -26,6 +26,17 @@ export function register(program: Command): void {
     })
 
   dev
+    .command('soak')
+    .description('the long proof, on servers of its own; --help says what it takes')
+    .argument('[options...]', 'of test/soak/run.ts')
+    .allowUnknownOption()
+    .helpOption(false)
+    .action(async (args: string[]) => {
+      const { runTool } = await import('./dev/run.ts')
+      process.exitCode = await runTool('test/soak/run.ts', args)
+    })
+
+  dev
     .command('generate')
     .description('write the generated files anew')
     .action(async () => {
