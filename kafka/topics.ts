@@ -24,9 +24,6 @@ export const EVENTS_SETTINGS = {
 export const eventsSettings = (replication: number): Readonly<Record<string, string>> =>
   replication >= 3 ? { ...EVENTS_SETTINGS, 'min.insync.replicas': '2' } : EVENTS_SETTINGS
 
-/** Settings of an actions topic: its requests can be made again from the events. */
-export const ACTIONS_SETTINGS = { ...EVENTS_SETTINGS, 'retention.ms': String(7 * 24 * 3600 * 1000) } as const
-
 const ANSWERS_WITHIN = 30_000
 const ASK_EVERY = 100
 
