@@ -56,6 +56,16 @@ const problem = z.object({ type: z.string(), title: z.string(), detail: z.string
 const PROBLEM = 'urn:refold:problem:'
 const isCode = (code: string): code is ErrorCode => code in CATALOGUE
 
+/** A problem the API answered with; `text` is the whole answer. */
+export class ApiProblem extends RefoldError {
+  readonly text: string
+
+  constructor(code: ErrorCode, detail: string, text: string) {
+    super(code, detail)
+    this.text = text
+  }
+}
+
 /** The error a failed answer stands for. */
 function errorOf(status: number, text: string): RefoldError {
   let parsed: z.infer<typeof problem> | undefined
@@ -65,7 +75,7 @@ function errorOf(status: number, text: string): RefoldError {
     parsed = undefined // not JSON: some proxy's page
   }
   const code = parsed?.type.startsWith(PROBLEM) ? parsed.type.slice(PROBLEM.length) : ''
-  if (parsed && isCode(code)) return new RefoldError(code, parsed.detail)
+  if (parsed && isCode(code)) return new ApiProblem(code, parsed.detail, text)
   return new RefoldError('api-unavailable', `it answered ${status}: ${parsed?.title ?? text.slice(0, 200)}`)
 }
 

@@ -1,36 +1,22 @@
-// `refold executions`: what became of the events, over REST. Tables on a terminal; the server's JSON with --json or when
-// the output goes elsewhere.
+// `refold executions`: what became of the events, over REST.
 
-import { type Command, InvalidArgumentError } from 'commander'
+import type { Command } from 'commander'
 import { z } from 'zod'
-import type { Call, Client } from './client.ts'
+import { answer, columns, example, JSON_OPTION, type Output, print, segment, whole } from './output.ts'
 import { oneLine, sheet, table } from './table.ts'
-
-type Output = { json?: boolean }
-
-const asJson = ({ json }: Output) => json ?? !process.stdout.isTTY
-const print = (text: string) => process.stdout.write(`${text}\n`)
-const columns = () => process.stdout.columns || 120
-
-async function client(): Promise<Client> {
-  const { createClient, resolveApi } = await import('./client.ts')
-  return createClient(resolveApi())
-}
 
 const execution = z.object({
   executionId: z.string(),
   status: z.string(),
   currentState: z.string(),
-  lastSeq: z.number(),
   workflow: z.string().nullable(),
   version: z.string().nullable(),
   key: z.string().nullable(),
   correlationId: z.string().nullable(),
-  openedAt: z.string(),
-  changedAt: z.string(),
-  position: z.string(),
 })
-const page = z.object({ executions: z.array(execution), nextCursor: z.string().nullable() })
+const current = execution.extend({ lastSeq: z.number(), openedAt: z.string(), changedAt: z.string(), position: z.string() })
+const past = execution.extend({ seq: z.number(), isComplete: z.boolean() })
+const page = z.object({ executions: z.array(current), nextCursor: z.string().nullable() })
 
 type ListOptions = Output & {
   workflow?: string
@@ -43,15 +29,8 @@ type ListOptions = Output & {
   cursor?: string
 }
 
-/** The answer to a GET: printed as it is, or read by `show`. */
-async function get(path: string, query: NonNullable<Call['query']>, output: Output, tell: (text: string) => void): Promise<void> {
-  const { text } = await (await client()).call(path, { query })
-  if (asJson(output)) print(text)
-  else tell(text)
-}
-
 async function list({ correlation, json, ...query }: ListOptions): Promise<void> {
-  await get('/v1/executions', { ...query, correlation_id: correlation }, json === undefined ? {} : { json }, (text) => {
+  await answer('/v1/executions', { query: { ...query, correlation_id: correlation } }, json === undefined ? {} : { json }, ({ text }) => {
     const { executions, nextCursor } = page.parse(JSON.parse(text))
     if (executions.length === 0) {
       print('No execution fits.')
@@ -71,28 +50,48 @@ async function list({ correlation, json, ...query }: ListOptions): Promise<void>
   })
 }
 
-async function show(id: string, output: Output): Promise<void> {
+const contents = z.looseObject({ data: z.unknown(), result: z.unknown(), error: z.unknown() })
+
+/** An execution below itself: what is the same of now and of the past, `more`, then its data. */
+async function printState(text: string, one: z.infer<typeof execution>, more: readonly (readonly [string, string])[]): Promise<void> {
   const { parseJson } = await import('../workflow/json.ts')
-  await get(`/v1/executions/${encodeURIComponent(id)}`, {}, output, (text) => {
-    const value = parseJson(text)
-    const one = execution.parse(JSON.parse(text))
-    const { data, result, error } = z.looseObject({ data: z.unknown(), result: z.unknown(), error: z.unknown() }).parse(value)
-    print(
-      sheet([
-        ['execution', one.executionId],
-        ['workflow', [one.workflow, one.version].filter((part) => part !== null).join(' ')],
-        ['key', one.key ?? ''],
-        ['status', one.status],
-        ['state', one.currentState],
-        ['events', String(one.lastSeq)],
-        ['opened', one.openedAt],
-        ['changed', `${one.changedAt} (${one.position})`],
-        ['correlation', one.correlationId ?? ''],
-      ]),
-    )
-    print(`data  ${JSON.stringify(data, null, 2)}`)
-    if (result !== null) print(`result  ${JSON.stringify(result, null, 2)}`)
-    if (error !== null) print(`error  ${JSON.stringify(error, null, 2)}`)
+  print(
+    sheet([
+      ['execution', one.executionId],
+      ['workflow', [one.workflow, one.version].filter((part) => part !== null).join(' ')],
+      ['key', one.key ?? ''],
+      ['status', one.status],
+      ['state', one.currentState],
+      ...more,
+      ['correlation', one.correlationId ?? ''],
+    ]),
+  )
+  const { data, result, error } = contents.parse(parseJson(text))
+  print(`data  ${JSON.stringify(data, null, 2)}`)
+  if (result !== null) print(`result  ${JSON.stringify(result, null, 2)}`)
+  if (error !== null) print(`error  ${JSON.stringify(error, null, 2)}`)
+}
+
+async function show(id: string, output: Output): Promise<void> {
+  await answer(`/v1/executions/${segment(id)}`, {}, output, async ({ text }) => {
+    const one = current.parse(JSON.parse(text))
+    await printState(text, one, [
+      ['events', String(one.lastSeq)],
+      ['opened', one.openedAt],
+      ['changed', `${one.changedAt} (${one.position})`],
+    ])
+  })
+}
+
+type StateOptions = Output & { seq?: number; at?: string; recordedAt?: string }
+
+async function state(id: string, { seq, at, recordedAt, ...output }: StateOptions): Promise<void> {
+  await answer(`/v1/executions/${segment(id)}/state`, { query: { seq, at, recordedAt } }, output, async ({ text }) => {
+    const one = past.parse(JSON.parse(text))
+    await printState(text, one, [
+      ['events', String(one.seq)],
+      ['complete', one.isComplete ? 'yes' : 'no'],
+    ])
   })
 }
 
@@ -112,7 +111,7 @@ const history = z.object({
 
 async function events(id: string, { after, limit, ...output }: Output & { after: number; limit: number }): Promise<void> {
   const { parseJson } = await import('../workflow/json.ts')
-  await get(`/v1/executions/${encodeURIComponent(id)}/events`, { after, limit }, output, (text) => {
+  await answer(`/v1/executions/${segment(id)}/events`, { query: { after, limit } }, output, ({ text }) => {
     const { events: found, next } = history.parse(parseJson(text))
     const rows = found.map((one) => [
       String(one.seq),
@@ -126,10 +125,44 @@ async function events(id: string, { after, limit, ...output }: Output & { after:
   })
 }
 
-const whole = (text: string): number => {
-  if (!/^\d{1,15}$/.test(text)) throw new InvalidArgumentError('it is a whole number.')
-  return Number(text)
+const kept = z.object({
+  snapshots: z.array(
+    z.object({
+      seq: z.number(),
+      foldVersion: z.number(),
+      bytes: z.number(),
+      recordedUntil: z.string(),
+      createdUntil: z.string(),
+      intact: z.boolean(),
+      usable: z.boolean(),
+    }),
+  ),
+})
+
+const soundness = ({ intact, usable }: { intact: boolean; usable: boolean }) => {
+  if (!intact) return 'spoiled'
+  return usable ? 'yes' : 'of another fold'
 }
+
+async function snapshots(id: string, output: Output): Promise<void> {
+  await answer(`/v1/executions/${segment(id)}/snapshots`, {}, output, ({ text }) => {
+    const found = kept.parse(JSON.parse(text)).snapshots
+    if (found.length === 0) print('No snapshot is kept: replay begins at the first event.')
+    else {
+      const rows = found.map((one) => [
+        String(one.seq),
+        String(one.foldVersion),
+        String(one.bytes),
+        one.recordedUntil,
+        one.createdUntil,
+        soundness(one),
+      ])
+      print(table(['SEQ', 'FOLD', 'BYTES', 'RECORDED UNTIL', 'CREATED UNTIL', 'USABLE'], rows, columns()))
+    }
+  })
+}
+
+const ID = '0b8f1c7e-5d1e-5c3a-9a44-2f1f6f0c9a01'
 
 export function register(program: Command): void {
   const group = program
@@ -148,14 +181,16 @@ export function register(program: Command): void {
     .option('--since <time>', 'opened at or after this time, ISO 8601 with a zone')
     .option('--limit <count>', 'at most so many', whole, 50)
     .option('--cursor <cursor>', 'go on where the page before ended')
-    .option('--json', 'the server’s JSON, also on a terminal')
+    .option(...JSON_OPTION)
+    .addHelpText('after', example('refold executions list --workflow permit --status running --limit 10'))
     .action(list)
 
   group
     .command('show')
     .description('one execution: its state and data')
     .argument('<id>', 'id of the execution')
-    .option('--json', 'the server’s JSON, also on a terminal')
+    .option(...JSON_OPTION)
+    .addHelpText('after', example(`refold executions show ${ID}`))
     .action(show)
 
   group
@@ -164,6 +199,26 @@ export function register(program: Command): void {
     .argument('<id>', 'id of the execution')
     .option('--after <seq>', 'only events with a larger seq', whole, 0)
     .option('--limit <count>', 'at most so many', whole, 100)
-    .option('--json', 'the server’s JSON, also on a terminal')
+    .option(...JSON_OPTION)
+    .addHelpText('after', example(`refold executions events ${ID} --after 20`))
     .action(events)
+
+  group
+    .command('state')
+    .description('one execution as it was: replayed up to a seq, a moment, or now')
+    .argument('<id>', 'id of the execution')
+    .option('--seq <seq>', 'after the event with this seq', whole)
+    .option('--at <time>', 'at this moment of business time (created_at), ISO 8601 with a zone')
+    .option('--recorded-at <time>', 'at this moment by append time')
+    .option(...JSON_OPTION)
+    .addHelpText('after', example(`refold executions state ${ID} --at 2025-06-30T23:59:59Z`))
+    .action(state)
+
+  group
+    .command('snapshots')
+    .description('the states kept of one execution, and whether replay would use them')
+    .argument('<id>', 'id of the execution')
+    .option(...JSON_OPTION)
+    .addHelpText('after', example(`refold executions snapshots ${ID}`))
+    .action(snapshots)
 }
