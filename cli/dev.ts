@@ -18,6 +18,17 @@ export function register(program: Command): void {
     })
 
   dev
+    .command('bench')
+    .description('measure one thing beside the barest code for the same work; without a name: which there are')
+    .argument('[args...]', 'name and options of the bench')
+    .allowUnknownOption()
+    .helpOption(false)
+    .action(async (args: string[]) => {
+      const { runTool } = await import('./dev/run.ts')
+      process.exitCode = await runTool('bench/main.ts', args)
+    })
+
+  dev
     .command('verify')
     .description('format, types, lint, generated files, unused code, tests: what CI runs')
     .action(async () => {

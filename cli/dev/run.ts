@@ -14,7 +14,7 @@ export const ROOT = path.join(import.meta.dirname, '..', '..')
  */
 export function runTool(tool: string, args: readonly string[], copy?: string): Promise<number> {
   const [command, ...first] = tool.endsWith('.ts')
-    ? [process.execPath, path.join(ROOT, tool)]
+    ? [process.execPath, '--disable-warning=TimeoutNegativeWarning', path.join(ROOT, tool)]
     : [path.join(ROOT, 'node_modules', '.bin', tool)]
   return new Promise((resolve, reject) => {
     const child = spawn(command, [...first, ...args], { cwd: ROOT, stdio: ['inherit', copy ? 'pipe' : 'inherit', 'inherit'] })

@@ -1,0 +1,53 @@
+// POST /v1/events at 64 connections, until each event is safe in the log.
+
+import { randomUUID } from 'node:crypto'
+import { type Load, requestOf, runLoad } from './load.ts'
+import { type Bench, introduce, millis, rate, say, takeTurns } from './measure.ts'
+import { startApi, startBare } from './server.ts'
+
+const CONNECTIONS = 64
+
+const draft = (n: number) => ({
+  execution_id: randomUUID(),
+  event_name: 'order.checked',
+  to_state: 'checked',
+  payload: { step: n, amount: 12.5, currency: 'EUR', note: 'as agreed with the customer', checked: true },
+})
+
+function loadOf(url: string, eventsEach: number, seconds: number): Load {
+  const bodies = Array.from({ length: 200 }, () => JSON.stringify(Array.from({ length: eventsEach }, (_, n) => draft(n))))
+  return {
+    connections: CONNECTIONS,
+    seconds,
+    status: 202,
+    requests: bodies.map((body) => requestOf(url, 'POST', '/v1/events', body)),
+  }
+}
+
+export const bench: Bench = async (ground, { rounds = 3, seconds = 5, only }) => {
+  introduce(
+    `REST append: POST /v1/events, ${CONNECTIONS} connections, each with one request at a time`,
+    'events acknowledged by Kafka (acks=all, one broker: from its page cache) and answered; server and sender are two processes',
+    'the recorder. Limit: Fastify, JSON.parse, avsc, micro-batched kafkajs, no tokens, checks or outcomes',
+  )
+  const [ours, limit] = [await startApi(ground), await startBare(ground)]
+  for (const eventsEach of [1, 100]) {
+    say(`  ${eventsEach} events a request`)
+    const turn = (url: string) => {
+      const load = loadOf(url, eventsEach, seconds)
+      return async () => {
+        const { perSecond, p50, p99 } = await runLoad(url, load)
+        return { figure: perSecond * eventsEach, also: `answer p50 ${millis(p50)}, p99 ${millis(p99)}` }
+      }
+    }
+    await takeTurns(
+      [
+        { name: 'ours', turn: turn(ours) },
+        { name: 'limit', turn: turn(limit) },
+      ],
+      rate,
+      'higher',
+      { rounds, only },
+    )
+  }
+}

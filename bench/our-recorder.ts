@@ -1,0 +1,67 @@
+// Our recorder as main.ts makes it, on a bench's ground.
+
+import { setTimeout as pause } from 'node:timers/promises'
+import { readConfig } from '../config.ts'
+import { createRecorder } from '../consumers/recorder.ts'
+import { createWriterSchemas } from '../consumers/writer-schemas.ts'
+import type { LogBatch } from '../kafka/log.ts'
+import { createPgPool } from '../postgres/pool.ts'
+import { createRecorderStore } from '../postgres/recorder-store.ts'
+import { createSchemaTexts } from '../postgres/schema-texts.ts'
+import { createEventCodec } from '../schemas/codec.ts'
+import { createWatch } from '../watch.ts'
+import { CONNECTIONS, type Ground, PARTITIONS, SCHEMA_ID } from './ground.ts'
+
+export type Observer = { given?: (batch: LogBatch) => void; stored?: (batch: LogBatch) => void }
+
+export type OurRecorder = {
+  start(): Promise<void>
+  /** Resolves once every partition's checkpoint is at the log's end. */
+  caughtUp(): Promise<void>
+  stop(): Promise<void>
+}
+
+/** A member of a fresh group; `given` is told of a batch before the recorder gets it, `stored` after its commit. */
+export function openRecorder(ground: Ground, { given, stored }: Observer): OurRecorder {
+  const { recorderBatch, stateCacheSize } = readConfig({})
+  const pool = createPgPool(ground.databaseUrl, { max: CONNECTIONS, name: 'bench-ours', role: 'refold_engine' })
+  const lookup = async () => ({ state: 'unknown' as const })
+  const codec = createEventCodec({ schemaId: SCHEMA_ID })
+  const recorder = createRecorder({
+    store: createRecorderStore(pool),
+    schemas: createWriterSchemas(codec, createSchemaTexts(pool), { lookup }, () => undefined),
+    partitions: PARTITIONS,
+    watch: createWatch(),
+    rememberedExecutions: stateCacheSize,
+  })
+  const reader = ground.log.reader({
+    topic: ground.topic,
+    group: ground.fresh('ours'),
+    mirror: { reader: 'recorder', generation: 1 },
+    maxRecords: recorderBatch,
+    handler: {
+      checkpoint: (partition) => recorder.checkpoint(partition),
+      async batch(batch) {
+        given?.(batch)
+        const next = await recorder.batch(batch)
+        stored?.(batch)
+        return next
+      },
+    },
+  })
+  async function isCaughtUp(): Promise<boolean> {
+    const ends = await ground.log.bounds(ground.topic)
+    const { partitions } = reader.health()
+    return ends.every(({ partition, high }) => (partitions.get(partition)?.next ?? 0) >= high)
+  }
+  return {
+    start: () => reader.start(),
+    async caughtUp() {
+      while (!(await isCaughtUp())) await pause(100)
+    },
+    async stop() {
+      await reader.stop()
+      await pool.end()
+    },
+  }
+}
