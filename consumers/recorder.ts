@@ -15,7 +15,7 @@ import { accept, BLANK_HEAD, type Head, inspect, type Judged, type Quarantined }
 import type { Classified } from '../workflow/events.ts'
 import { applyEvent, computedStates, executionKey, type ExecutionState, initial } from '../workflow/execution.ts'
 import { isSnapshotDue, type Snapshot, SNAPSHOTS_KEPT, takeSnapshot } from '../workflow/snapshot.ts'
-import type { LogBatch, LogHandler, LogRecord } from '../kafka/log.ts'
+import type { LogBatch, LogHandler, LogRecord, Witness } from '../kafka/log.ts'
 import type { Watch } from '../watch.ts'
 import { createRecorderMemory } from './recorder-memory.ts'
 
@@ -71,6 +71,8 @@ export type RecorderTransaction = {
 /** The recorder's port to Postgres. */
 export type RecorderStore = {
   checkpoint(partition: number): Promise<number>
+  /** The newest record stored below the checkpoint. */
+  witness(partition: number): Promise<Witness | undefined>
   /** Runs `work` between the moved checkpoint and the commit; `overtaken` when the checkpoint is not at `move.from`. */
   transaction(move: CheckpointMove, work: (transaction: RecorderTransaction) => Promise<void>): Promise<'stored' | 'overtaken'>
 }
@@ -236,5 +238,9 @@ export function createRecorder(options: RecorderOptions): LogHandler {
     return next
   }
 
-  return { checkpoint: (partition) => store.checkpoint(partition), batch: record }
+  return {
+    checkpoint: (partition) => store.checkpoint(partition),
+    witness: (partition) => store.witness(partition),
+    batch: record,
+  }
 }

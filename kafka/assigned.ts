@@ -6,6 +6,7 @@
 // A3  One batch at a time. `next` moves only with the handler's answer.
 // A4  After a failure the partition rests, then asks for the checkpoint again. The client never hears of it: an error in
 //     its call-back would restart the whole member.
+// A6  Before anything else is handed on, the handler's witness is looked at: another record there is `log-replaced`.
 // A5  Closed (its partition may be somebody else's by now), it hands on nothing more; what the handler is still storing is
 //     refused, or not, by the checkpoint's compare-and-set.
 
@@ -13,7 +14,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { RefoldError, asError } from '../errors.ts'
 import { parts, since } from './fetched.ts'
 import type { Fetched } from './fetched.ts'
-import type { LogHandler } from './log.ts'
+import type { LogHandler, Witness } from './log.ts'
 
 /** What it asks of the reader. */
 export type AssignedPorts = {
@@ -50,6 +51,8 @@ export class Assigned {
   readonly #ports: AssignedPorts
   readonly #maxRecords: number
   readonly #closing = new AbortController()
+  /** Not yet seen in the log since the partition was positioned. */
+  #witness: Witness | undefined
   #turn: Promise<unknown> = Promise.resolve()
   #failures = 0
   #interrupted = false
@@ -73,11 +76,13 @@ export class Assigned {
     this.#ports.hold(this.partition)
     while (!this.closed) {
       try {
-        const next = await this.#checkpoint()
+        const { next, low } = await this.#checkpoint()
+        const witness = await this.#handler.witness?.(this.partition)
         if (this.closed) return
         this.next = next
+        this.#witness = witness && witness.offset >= low && witness.offset < next ? witness : undefined
         this.phase = { name: 'reading' }
-        return this.#ports.release(this.partition, next)
+        return this.#ports.release(this.partition, this.#witness?.offset ?? next)
       } catch (error) {
         await this.#rest(error)
       }
@@ -112,6 +117,12 @@ export class Assigned {
     if (this.phase.name !== 'reading' || this.#finishing) return 'left'
     this.#interrupted = false
     this.highWatermark = Math.max(this.highWatermark, batch.highWatermark)
+    if (this.#witness && !isSeen(this.#witness, batch)) {
+      const place = `p${this.partition}:${this.#witness.offset}`
+      this.#restart(new RefoldError('log-replaced', `the record at ${place} is not the one that was read there before`))
+      return 'left'
+    }
+    this.#witness = undefined
     if (batch.next <= this.next) return 'taken'
     if (batch.from > this.next || batch.holes !== 0) {
       this.#restart(new RefoldError('log-unavailable', `offsets are missing from p${this.partition}:${this.next} on`))
@@ -151,12 +162,12 @@ export class Assigned {
     void this.#rest(thrown).then(() => this.position())
   }
 
-  async #checkpoint(): Promise<number> {
+  async #checkpoint(): Promise<{ next: number; low: number }> {
     for (let looks = 1; ; looks++) {
       const next = await this.#handler.checkpoint(this.partition)
       const { low, high } = await this.#ports.bounds(this.partition)
       this.highWatermark = high
-      if (next >= low && next <= high) return next
+      if (next >= low && next <= high) return { next, low }
       if (looks === LOOKS || this.closed)
         throw new RefoldError('log-replaced', `p${this.partition} goes from ${low} to ${high}, the checkpoint is ${next}`)
       await this.#wait(REST.first * looks)
@@ -178,4 +189,11 @@ export class Assigned {
   #wait(milliseconds: number): Promise<void> {
     return pause(milliseconds, undefined, { signal: this.#closing.signal }).catch(() => undefined)
   }
+}
+
+/** Whether a batch bears a witness out; one that begins above it says nothing of it. */
+function isSeen({ offset, isSame }: Witness, { from, next, records }: Fetched): boolean {
+  if (from > offset || next <= offset) return true
+  const record = records.find((one) => one.offset === offset)
+  return record !== undefined && isSame(record)
 }

@@ -43,10 +43,18 @@ export type LogBatch = {
   highWatermark: number
 }
 
+/** A record that was read before, by which another log under the same address is noticed. */
+export type Witness = { offset: number; isSame(record: LogRecord): boolean }
+
 /** What the owner of a reader brings. */
 export type LogHandler = {
   /** Where to go on in a partition; asked on each assignment and after each failure. */
   checkpoint(partition: number): Promise<number>
+  /**
+   * The newest record read below the checkpoint. On each assignment the reader compares it with what the log holds at its
+   * offset, before it hands on anything: another record, or none, is `log-replaced`.
+   */
+  witness?(partition: number): Promise<Witness | undefined>
   /**
    * Takes a batch. Resolves when it is stored, with the checkpoint as it is now (normally `batch.next`; another number
    * makes the reader seek there: somebody else is ahead or behind). A rejection makes the reader ask `checkpoint` again,

@@ -34,7 +34,11 @@ export async function ensureTopic(admin: Admin, logger: LineLogger, spec: TopicS
     const known = await kafka.listTopics()
     if (known.includes(name)) return false
     const configEntries = Object.entries(settings).map(([setting, value]) => ({ name: setting, value }))
-    return kafka.createTopics({ topics: [{ topic: name, numPartitions: partitions, replicationFactor: replication, configEntries }] })
+    // Not waited for here: while others make topics too, the client's own wait can fail; `answered` waits.
+    return kafka.createTopics({
+      waitForLeaders: false,
+      topics: [{ topic: name, numPartitions: partitions, replicationFactor: replication, configEntries }],
+    })
   })
   const count = await answered(admin, name)
   if (made) logger.info({ topic: name, partitions: count }, 'topic made')

@@ -215,6 +215,14 @@ function storable(text: string | undefined): string | null {
   return text === undefined ? null : text.slice(0, LONGEST_TEXT).replaceAll('\0', '\ufffd').toWellFormed()
 }
 
+/**
+ * Whose a refused record is. A text that no execution can have as its tenant is nobody's: '' above all, which is what the
+ * setting behind row-level security holds while no tenant is set.
+ */
+function tenantOf(event: { tenant: string } | undefined): string | null {
+  return event && event.tenant !== '' && storable(event.tenant) === event.tenant ? event.tenant : null
+}
+
 function verdictRow({ verdict, record, event }: VerdictRow): CopyValue[] {
   const kept = verdict.verdict !== 'duplicate'
   return [
@@ -223,7 +231,7 @@ function verdictRow({ verdict, record, event }: VerdictRow): CopyValue[] {
     verdict.verdict,
     verdict.reason,
     storable(verdict.detail),
-    storable(event?.tenant),
+    tenantOf(event),
     storable(event?.execution_id),
     storable(event?.event_id),
     storable(event?.event_name),
@@ -343,6 +351,15 @@ export function createRecorderStore(pool: Pool, faults: Faults = NO_FAULTS): Rec
         [partition],
       )
       return Number(rows[0]?.next_offset ?? 0)
+    },
+    async witness(partition) {
+      const { rows } = await pool.query<{ last_offset: string | null; last_digest: Buffer | null }>(
+        'SELECT last_offset, last_digest FROM refold.checkpoints WHERE reader = $1 AND partition = $2',
+        [READER, partition],
+      )
+      const { last_offset: offset = null, last_digest: digest = null } = rows[0] ?? {}
+      if (offset === null || digest === null) return undefined
+      return { offset: Number(offset), isSame: (record) => recordDigest(record).equals(digest) }
     },
     transaction: (checkpointMove, work) =>
       inTransaction(pool, async (client) => {

@@ -258,6 +258,11 @@ function createMemoryReader({ topic, handler, maxRecords = MAX_RECORDS }: Reader
     const { low, high } = ports.partition(partition)
     place.replaced = next < low || next > high
     if (place.replaced) throw new RefoldError('log-replaced', `p${partition} goes from ${low} to ${high}, the checkpoint is ${next}`)
+    const witness = await handler.witness?.(partition)
+    const seen = witness && ports.partition(partition).records.find(({ offset }) => offset === witness.offset)
+    place.replaced = witness !== undefined && witness.offset >= low && witness.offset < next && (!seen || !witness.isSame(seen))
+    if (place.replaced)
+      throw new RefoldError('log-replaced', `the record at p${partition}:${witness?.offset} is not the one that was read there before`)
     return next
   }
 

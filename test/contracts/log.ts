@@ -2,7 +2,7 @@
 
 import t from 'tap'
 import type { Test } from 'tap'
-import type { Log, LogAppend, LogReader } from '../../kafka/log.ts'
+import type { Log, LogAppend, LogReader, LogRecord } from '../../kafka/log.ts'
 import { until } from '../support/wait.ts'
 import { Follower } from './follower.ts'
 
@@ -248,6 +248,31 @@ export function logContract(name: string, subject: () => Subject): void {
         await until(() => follower.checkpoint(1) === 10)
         t.strictSame(follower.offsets(0), [], 'nothing of the partition was handed on')
       })
+
+    t.test('refuses a log that holds another record where its owner read one before, and takes the same one', async (t) => {
+      const topic = await subject().topic(1)
+      await appendAll(['a', 'b', 'c'].map((value) => entry(topic, 0, 'k', value)))
+      for (const [value, state, offsets] of [
+        ['b', 'running', [2]],
+        ['x', 'failed', []],
+      ] as const) {
+        const follower = new Follower()
+        follower.checkpoints.set(0, 2)
+        const witness = { offset: 1, isSame: (record: LogRecord) => Buffer.from(record.value ?? []).toString() === value }
+        const reader = subject().log.reader({
+          topic,
+          group: `${topic}.${value}`,
+          handler: { ...follower.handler, witness: async () => witness },
+          mirror: MIRROR,
+        })
+        t.teardown(() => reader.stop())
+        await reader.start()
+        await until(() => reader.health().state === state && follower.offsets(0).length === offsets.length, { what: `${value}: ${state}` })
+        t.strictSame(follower.offsets(0), offsets)
+        if (state === 'failed') t.match(reader.health().lastError, /not the one that was read there before/)
+        await reader.stop()
+      }
+    })
 
     t.test('never hands on what begins above the checkpoint, when the log was cut while it read', async (t) => {
       const topic = await subject().topic(1)
