@@ -4,6 +4,7 @@ import { Command, CommanderError } from 'commander'
 import { asError, RefoldError } from '../errors.ts'
 import * as demo from './demo.ts'
 import * as dev from './dev.ts'
+import * as doctor from './doctor.ts'
 import * as events from './events.ts'
 import * as executions from './executions.ts'
 import * as importing from './import.ts'
@@ -13,7 +14,18 @@ import * as start from './start.ts'
 import * as verdicts from './verdicts.ts'
 
 /** Each adds its commands; what they need is imported when one of them runs, so that `--help` is quick. */
-const MODULES: readonly { register: (program: Command) => void }[] = [demo, stack, start, importing, events, executions, receipts, verdicts, dev]
+const MODULES: readonly { register: (program: Command) => void }[] = [
+  demo,
+  stack,
+  doctor,
+  start,
+  importing,
+  events,
+  executions,
+  receipts,
+  verdicts,
+  dev,
+]
 
 const program = new Command('refold')
   .description('Workflow event sourcing on Kafka: one durable log, folded into Postgres, replayed into workflows.')

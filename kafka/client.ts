@@ -19,13 +19,15 @@ export type ClientOptions = {
   logger: LineLogger
   /** Milliseconds until a request without an answer counts as failed (its outcome is unknown). Default: 15,000. */
   requestTimeout?: number
+  /** Tries of a request after the first. */
+  retries?: number
 }
 
 /**
  * A client of its own for each reader, producer and admin: kafkajs shares the committed offsets of a group among all
  * consumers of one `Kafka`, so that one member's rejoin empties the other's.
  */
-export function createClient({ brokers, clientId, logger, requestTimeout = 15_000 }: ClientOptions): Kafka {
+export function createClient({ brokers, clientId, logger, requestTimeout = 15_000, retries = 4 }: ClientOptions): Kafka {
   registerCodecs()
   const { Kafka, logLevel } = kafkajs
   return new Kafka({
@@ -36,7 +38,7 @@ export function createClient({ brokers, clientId, logger, requestTimeout = 15_00
     logLevel: logLevel.INFO,
     logCreator: () => lineWriter(logger),
     // Short: whoever uses the client has a loop of its own around it. restartOnFailure: the reader rebuilds the client itself.
-    retry: { retries: 4, initialRetryTime: 100, maxRetryTime: 1000, restartOnFailure: async () => false },
+    retry: { retries, initialRetryTime: 100, maxRetryTime: 1000, restartOnFailure: async () => false },
   })
 }
 

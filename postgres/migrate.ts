@@ -12,9 +12,10 @@ const LOCK = 0x5265666f
 
 const FOLDER = new URL('./migrations/', import.meta.url)
 
-type Migration = { name: string; sql: string; digest: string }
+export type Migration = { name: string; sql: string; digest: string }
 
-async function migrations(): Promise<Migration[]> {
+/** This version's migrations, in the order they run. */
+export async function migrations(): Promise<Migration[]> {
   const names = (await readdir(FOLDER)).filter((name) => name.endsWith('.sql')).toSorted()
   return Promise.all(
     names.map(async (name) => {

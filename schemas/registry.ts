@@ -42,12 +42,12 @@ const REGISTER_ATTEMPTS = 5
 const UNKNOWN_KEPT = 10_000
 
 /** Levels that hold at least what we ask for: an operator's stricter choice is left alone. */
-const COMPATIBLE: ReadonlySet<unknown> = new Set(['BACKWARD', 'BACKWARD_TRANSITIVE', 'FULL', 'FULL_TRANSITIVE'])
+export const COMPATIBLE: ReadonlySet<unknown> = new Set(['BACKWARD', 'BACKWARD_TRANSITIVE', 'FULL', 'FULL_TRANSITIVE'])
 
 type Answer = { status: number; body: { [key: string]: unknown } }
 
 /** The registry's address without its credentials, which fetch refuses in a URL and no message may show. */
-function endpointOf(url: string): { root: string; headers: Record<string, string> } {
+export function endpointOf(url: string): { root: string; headers: Record<string, string> } {
   const base = new URL(url)
   const headers: Record<string, string> = { accept: `${CONTENT_TYPE}, application/json`, 'content-type': CONTENT_TYPE }
   if (base.username !== '') {
