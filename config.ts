@@ -62,6 +62,12 @@ export const SETTINGS = {
   ),
   host: setting('REFOLD_HOST', text('127.0.0.1'), 'address', 'Address the API listens on.'),
   port: setting('REFOLD_PORT', whole(8080, 0, 65535), 'port', 'Port of the API; 0 takes a free one.'),
+  healthPort: setting(
+    'REFOLD_HEALTH_PORT',
+    whole(0, 0, 65535),
+    'port',
+    'Where /livez, /readyz and /metrics are served too, without a token, from the first moment on: for processes without the API. 0: nowhere.',
+  ),
   databaseConnections: setting(
     'REFOLD_DATABASE_CONNECTIONS',
     whole(8, 1, 200),

@@ -3,6 +3,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { createApi } from './api/api.ts'
+import { createHealth } from './api/health.ts'
 import type { Part } from './api/ports.ts'
 import type { Config } from './config.ts'
 import { createRecorder } from './consumers/recorder.ts'
@@ -69,7 +70,16 @@ async function untilUp<T>(logger: Logger, doing: string, action: () => Promise<T
 }
 
 /** What all roles share: the log, our topic and schema in it, and the codec. */
-type Base = { log: Log; topic: string; partitions: number; schemaId: number; codec: EventCodec; registry: Registry; faults: Faults }
+type Base = {
+  log: Log
+  logEnds: () => Promise<Map<number, number>>
+  topic: string
+  partitions: number
+  schemaId: number
+  codec: EventCodec
+  registry: Registry
+  faults: Faults
+}
 
 async function openBase({ config, addresses, logger }: StartOptions, lifetime: Lifetime): Promise<Base> {
   const log = lifetime.owns(
@@ -92,15 +102,17 @@ async function openBase({ config, addresses, logger }: StartOptions, lifetime: L
   const registry = createRegistry({ url: addresses.registryUrl })
   const schemaId = await untilUp(logger, 'schema registry', () => registry.register(`${topic}-value`, WORKFLOW_EVENT_SCHEMA))
   const faults = readFaults(config.faults, config.faultLog, config.faultSeed)
-  return { log, topic, partitions, schemaId, codec: createEventCodec({ schemaId }), registry, faults }
+  const logEnds = async () => new Map((await log.bounds(topic)).map(({ partition, high }) => [partition, high]))
+  return { log, logEnds, topic, partitions, schemaId, codec: createEventCodec({ schemaId }), registry, faults }
 }
 
 async function startRecorder(
   { config, addresses, logger }: StartOptions,
   base: Base,
+  checks: Checks,
   watch: Watch,
   lifetime: Lifetime,
-): Promise<LogReader> {
+): Promise<void> {
   const { log, topic, partitions, schemaId, codec, registry, faults } = base
   const pool = lifetime.owns(
     createPgPool(addresses.databaseUrl, { max: config.databaseConnections, name: 'refold-recorder', role: 'refold_engine' }),
@@ -124,9 +136,10 @@ async function startRecorder(
     mirror: { reader: 'recorder', generation: 1 },
     maxRecords: config.recorderBatch,
   })
+  checks.set('postgres', () => part('postgres', () => pool.query('SELECT')))
+  checks.set('recorder', async () => readerPart('recorder', reader))
   await lifetime.owns(reader, (opened) => opened.stop()).start()
   logger.info({ topic, partitions }, 'recorder started')
-  return reader
 }
 
 function readerPart(name: string, reader: LogReader): Part {
@@ -139,6 +152,21 @@ async function part(name: string, look: () => Promise<unknown>): Promise<Part> {
     () => ({ name, ready: true }),
     (error: unknown) => ({ name, ready: false, detail: error instanceof RefoldError ? error.detail : String(error) }),
   )
+}
+
+/** What /readyz asks, by the name of the part. */
+type Checks = Map<string, () => Promise<Part>>
+
+const STARTING: Part = { name: 'start', ready: false, detail: 'not all roles run yet' }
+
+const readinessOf = (checks: Checks) => () => Promise.all([...checks.values()].map((check) => check()))
+
+/** Health by itself, from the first moment on: a process that waits for its servers is alive and not ready. */
+async function startHealth({ config, logger }: StartOptions, checks: Checks, metrics: Metrics, lifetime: Lifetime): Promise<void> {
+  if (config.healthPort === 0) return
+  const health = lifetime.owns(createHealth({ readiness: readinessOf(checks), metrics }, logger), (opened) => opened.close())
+  const url = await health.listen({ host: config.host, port: config.healthPort })
+  logger.info({ url }, 'health started')
 }
 
 /** What is counted while the roles run; listening before the first of them starts, so that nothing is missed. */
@@ -158,16 +186,16 @@ function operatorsOf(config: Config, { apiTokens }: ServerAddresses): ReadonlySe
 async function startApi(
   { config, addresses, logger }: StartOptions,
   base: Base,
-  readers: readonly [string, LogReader][],
+  checks: Checks,
   { watch, cache, metrics }: Watched,
   lifetime: Lifetime,
 ): Promise<string> {
-  const { log, topic, partitions, codec, faults } = base
+  const { log, logEnds, topic, partitions, codec, faults } = base
   const pool = lifetime.owns(createReadPool(addresses.databaseUrl, { max: config.databaseConnections, name: 'refold-api' }), (opened) =>
     opened.close(),
   )
   const reads = createReads(pool, config.stateCacheSize > 0 ? cache : undefined)
-  const logEnds = async () => new Map((await log.bounds(topic)).map(({ partition, high }) => [partition, high]))
+  checks.set('postgres', () => part('postgres', reads.checkpoints))
   const api = createApi(
     {
       tokens: addresses.apiTokens,
@@ -177,10 +205,7 @@ async function startApi(
       reads,
       partitions,
       logEnds,
-      readiness: async () => [
-        ...(await Promise.all([part('kafka', logEnds), part('postgres', reads.checkpoints)])),
-        ...readers.map(([name, reader]) => readerPart(name, reader)),
-      ],
+      readiness: readinessOf(checks),
       answered: (facts) => watch.emit('api:request:answered', facts),
       taken: (facts) => watch.emit('api:events:taken', facts),
       metrics,
@@ -209,12 +234,15 @@ export async function start(options: StartOptions): Promise<Running> {
   const lifetime = createLifetime()
   logHappenings(watch, logger)
   const counted = watched(options.config, watch)
+  const checks: Checks = new Map([['start', async () => STARTING]])
   try {
+    await startHealth(options, checks, counted.metrics, lifetime)
     const base = await openBase(options, lifetime)
     await untilUp(logger, 'database', () => migrateDatabase(addresses.databaseUrl, logger))
-    const readers: [string, LogReader][] = []
-    if (roles.includes('recorder')) readers.push(['recorder', await startRecorder(options, base, watch, lifetime)])
-    const url = roles.includes('api') ? await startApi(options, base, readers, counted, lifetime) : undefined
+    checks.set('kafka', () => part('kafka', base.logEnds))
+    if (roles.includes('recorder')) await startRecorder(options, base, checks, watch, lifetime)
+    const url = roles.includes('api') ? await startApi(options, base, checks, counted, lifetime) : undefined
+    checks.delete('start')
     return { ...(url === undefined ? {} : { url }), watch, stop: () => lifetime.close() }
   } catch (error) {
     await lifetime.close()

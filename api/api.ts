@@ -4,13 +4,20 @@
 
 import swagger from '@fastify/swagger'
 import { fastify, type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
-import { jsonSchemaTransform, jsonSchemaTransformObject, serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod'
+import {
+  jsonSchemaTransform,
+  jsonSchemaTransformObject,
+  serializerCompiler,
+  validatorCompiler,
+  type ZodTypeProvider,
+} from 'fastify-type-provider-zod'
+import { z } from 'zod'
 import { appendRoutes } from './append.ts'
 import { authentication } from './authentication.ts'
 import { createByteBudget } from './budget.ts'
 import { executionRoutes } from './executions.ts'
 import { feedRoutes } from './feed.ts'
-import { healthRoutes } from './health.ts'
+import { healthRoutes, metricsRoute } from './health.ts'
 import { receiptRoutes } from './receipts.ts'
 import { redriveRoutes } from './redrive.ts'
 import { snapshotRoutes } from './snapshots.ts'
@@ -70,12 +77,13 @@ export function createApi(deps: ApiDeps, logger?: FastifyBaseLogger, limits: Api
     open.setValidatorCompiler(validatorCompiler)
     open.setSerializerCompiler(serializerCompiler)
     void open.register(healthRoutes, deps)
-    const { metrics } = deps
-    if (metrics)
-      open.get('/metrics', { schema: { hide: true } }, async (_request, reply) =>
-        reply.type(metrics.contentType).send(await metrics.metrics()),
-      )
-    open.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger())
+    void open.register(metricsRoute, deps)
+    open.withTypeProvider<ZodTypeProvider>().route({
+      method: 'GET',
+      url: '/openapi.json',
+      schema: { tags: ['api'], summary: 'This API, as OpenAPI 3.1.', security: [], response: { 200: z.looseObject({}) } },
+      handler: async () => ({ ...app.swagger() }),
+    })
     void open.register(async (guarded) => {
       guarded.addHook('onRequest', authentication(deps.tokens, deps.operators))
       void guarded.register(appendRoutes, { ...deps, watermarks, budget, bodyLimit: limits.bodyBytes })

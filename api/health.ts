@@ -1,10 +1,12 @@
-// /livez: the process answers. /readyz: each part of it, and 503 when one is not ready.
+// /livez: the process answers. /readyz: each part of it, and 503 when one is not ready. /metrics: its numbers.
+// Without a token: part of the API, and served by themselves where a process has none (REFOLD_HEALTH_PORT).
 
-import type { FastifyInstance } from 'fastify'
-import type { ZodTypeProvider } from 'fastify-type-provider-zod'
+import { fastify, type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
+import { serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 import { asError } from '../errors.ts'
 import type { ApiDeps, Part } from './ports.ts'
+import { errorHandler, notFoundHandler } from './problem.ts'
 import { readyAnswer } from './shapes.ts'
 
 async function look(readiness: ApiDeps['readiness']): Promise<readonly Part[]> {
@@ -41,4 +43,31 @@ export async function healthRoutes(scope: FastifyInstance, { readiness }: Pick<A
       return reply.code(ready ? 200 : 503).send({ status: ready ? 'ready' : 'not-ready', parts: Object.fromEntries(byName) })
     },
   })
+}
+
+export async function metricsRoute(scope: FastifyInstance, { metrics }: Pick<ApiDeps, 'metrics'>): Promise<void> {
+  if (!metrics) return
+  scope.withTypeProvider<ZodTypeProvider>().route({
+    method: 'GET',
+    url: '/metrics',
+    schema: {
+      tags: ['health'],
+      summary: 'Numbers of the process, for Prometheus.',
+      security: [],
+      response: { 200: { description: 'Prometheus text format.', content: { 'text/plain': { schema: z.string() } } } },
+    },
+    handler: async (_request, reply) => reply.type(metrics.contentType).send(await metrics.metrics()),
+  })
+}
+
+/** A server of these three alone, that does not listen yet. */
+export function createHealth(deps: Pick<ApiDeps, 'readiness' | 'metrics'>, logger: FastifyBaseLogger): FastifyInstance {
+  const app: FastifyInstance = fastify({ logController: new LogController({ disableRequestLogging: true }), loggerInstance: logger })
+  app.setErrorHandler(errorHandler)
+  app.setNotFoundHandler(notFoundHandler)
+  app.setValidatorCompiler(validatorCompiler)
+  app.setSerializerCompiler(serializerCompiler)
+  void app.register(healthRoutes, deps)
+  void app.register(metricsRoute, deps)
+  return app
 }

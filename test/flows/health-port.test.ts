@@ -1,0 +1,54 @@
+// A process without the API tells how it is on a port of its own.
+
+import { type AddressInfo, createServer } from 'node:net'
+import t from 'tap'
+import { startCommand, startRefold, useInstallation } from '../support/refold-process.ts'
+import { useStack } from '../support/stack.ts'
+import { until } from '../support/wait.ts'
+
+/** A port that was free a moment ago. */
+async function freePort(): Promise<number> {
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  await new Promise((resolve) => server.close(resolve))
+  return port
+}
+
+t.test('a recorder alone serves /livez, /readyz and /metrics on REFOLD_HEALTH_PORT', async (t) => {
+  const addresses = useStack(t, ['kafka', 'registry', 'postgres'])
+  if (addresses.databaseUrl === undefined) return
+  const installation = await useInstallation(t, addresses, 'secret=tenant-a')
+  const port = await freePort()
+  const recorder = await startRefold(t, { ...installation, env: { ...installation.env, REFOLD_HEALTH_PORT: String(port) } }, 'recorder')
+  t.equal(recorder.url, '', 'no API')
+  const ask = (path: string) => fetch(`http://127.0.0.1:${port}${path}`)
+  t.same(await (await ask('/livez')).json(), { status: 'live' })
+  const ready = await ask('/readyz')
+  t.equal(ready.status, 200)
+  t.same(await ready.json(), { status: 'ready', parts: { kafka: { ready: true }, postgres: { ready: true }, recorder: { ready: true } } })
+  t.match(await (await ask('/metrics')).text(), /refold_recorder_records_total/)
+  t.match(await (await ask('/v1/events')).json(), { status: 404, type: 'urn:refold:problem:not-found' })
+})
+
+t.test('a process that waits for its servers is alive and not ready', async (t) => {
+  const port = await freePort()
+  const nowhere = { KAFKA_BROKERS: '127.0.0.1:9', SCHEMA_REGISTRY_URL: 'http://127.0.0.1:9', DATABASE_URL: 'postgres://127.0.0.1:9/x' }
+  const { child, finished } = startCommand(['start', '--roles', 'recorder'], {
+    ...process.env,
+    ...nowhere,
+    REDIS_URL: 'redis://127.0.0.1:9',
+    REFOLD_API_TOKENS: 'secret=tenant-a',
+    REFOLD_STACK: t.testdir(),
+    REFOLD_HEALTH_PORT: String(port),
+  })
+  t.teardown(() => child.kill('SIGKILL'))
+  const ask = (path: string) => fetch(`http://127.0.0.1:${port}${path}`).catch(() => undefined)
+  const live = await until(() => ask('/livez'), { what: '/livez' })
+  t.equal(live.status, 200)
+  const ready = await ask('/readyz')
+  t.equal(ready?.status, 503)
+  t.match(await ready?.json(), { status: 'not-ready', parts: { start: { ready: false } } })
+  child.kill('SIGKILL')
+  await finished
+})
