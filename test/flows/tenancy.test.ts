@@ -1,0 +1,217 @@
+// Two tenants in one installation: neither learns anything of the other, by whatever route; and in SQL the API's role sees
+// nothing at all without a tenant.
+//
+// What both see is the log itself: partitions, offsets and checkpoints are positions of the whole topic (Refold-Watermark,
+// Refold-Lag, `next` of a page), so how much is written in all is known to everybody who may read.
+
+import t from 'tap'
+import { createEventCodec } from '../../schemas/codec.ts'
+import { WORKFLOW_EVENT_SCHEMA } from '../../schemas/generated.ts'
+import { createRegistry } from '../../schemas/registry.ts'
+import { executionIdOf } from '../../workflow/ids.ts'
+import { partitionOf } from '../../workflow/partition.ts'
+import { event } from '../support/events.ts'
+import { useKafka } from '../support/kafka.ts'
+import { startRefold, useInstallation } from '../support/refold-process.ts'
+import { outcomesOf, type Rest, type RestAnswer, restOf } from '../support/rest.ts'
+import { useStack } from '../support/stack.ts'
+
+const SECRET = 'zebra'
+const EXECUTION = '0b8f1c7e-5d1e-5c3a-9a44-2f1f6f0c9a01'
+const NOBODYS = '0b8f1c7e-5d1e-5c3a-9a44-2f1f6f0c9a99'
+const PARTITIONS = 12
+const WAIT = { prefer: 'wait=60' }
+
+/** An event in which every text is a secret. */
+const secret = (n: number, changes: object = {}) => ({
+  event_name: `${SECRET}.moved`,
+  event_type: SECRET,
+  workflow_name: SECRET,
+  business_key: `${SECRET}-key`,
+  execution_id: EXECUTION,
+  to_state: `${SECRET}-state`,
+  user_id: SECRET,
+  correlation_id: SECRET,
+  causation_id: SECRET,
+  idempotency_key: `${SECRET}-${n}`,
+  payload: { [SECRET]: n },
+  ...changes,
+})
+
+type OpenApi = { paths: Record<string, Record<string, { parameters?: { name: string; in: string; required?: boolean }[] }>> }
+
+/** Every GET route of the API with these values put in. */
+async function readsOf(rest: Rest, values: Readonly<Record<string, string>>): Promise<string[]> {
+  const { paths } = (await rest.get('/openapi.json')).json() as OpenApi
+  return Object.entries(paths)
+    .filter(([path, methods]) => path.startsWith('/v1/') && 'get' in methods)
+    .map(([path]) => path.replace(/\{(\w+)\}/g, (_, name: string) => values[name] ?? `no value for ${name}`))
+}
+
+/** An answer without what tells two requests apart, or the time. */
+const shape = ({ status, text }: RestAnswer, ...ids: readonly string[]) => ({
+  status,
+  text: ids.reduce((all, id) => all.replaceAll(id, 'ID'), text),
+})
+
+t.test('tenants', { timeout: 300_000 }, async (t) => {
+  const addresses = useStack(t, ['kafka', 'registry', 'postgres'])
+  if (!addresses.databaseUrl) return
+  const kafka = await useKafka(t)
+  if (!kafka) return
+  const installation = await useInstallation(t, addresses, 'token-a=tenant-a,token-b=tenant-b,token-c=tenant-c')
+  const { url } = await startRefold(t, installation, 'api,recorder')
+  const [a, b, c] = [restOf(url, 'token-a'), restOf(url, 'token-b'), restOf(url, 'token-c')]
+
+  // Tenant a: enough for snapshots, a conflict, a duplicate, a late one; and a record that is nobody's.
+  const sent = await a.send(
+    Array.from({ length: 25 }, (_, n) => secret(n)),
+    WAIT,
+  )
+  await a.send(
+    [secret(1, { payload: { [SECRET]: 'other' }, idempotency_key: null, event_id: outcomesOf(sent)[1]?.event_id }), secret(2)],
+    WAIT,
+  )
+  await a.send([secret(90, { business_key: `${SECRET}-ended`, execution_id: null, to_state: 'completed' })], WAIT)
+  await a.send([secret(91, { business_key: `${SECRET}-ended`, execution_id: null })], WAIT)
+  const producer = kafka.kafka.producer()
+  await producer.connect()
+  const topic = `${installation.env['REFOLD_TOPIC_PREFIX']}.events`
+  const partition = partitionOf(EXECUTION, PARTITIONS)
+  // '' as a tenant is also what the setting behind row-level security holds after a transaction that had set one.
+  const schemaId = await createRegistry({ url: addresses.registryUrl }).register(`${topic}-value`, WORKFLOW_EVENT_SCHEMA)
+  const blank = createEventCodec({ schemaId }).encode(event({ tenant: '', execution_id: EXECUTION }))
+  await producer.send({ topic, messages: [{ partition, key: EXECUTION, value: blank }] })
+  const [garbage] = await producer.send({ topic, messages: [{ partition, key: SECRET, value: SECRET }] })
+  await producer.disconnect()
+  const known = outcomesOf(sent)[3]
+  const late = (await a.get('/v1/verdicts?verdict=late', WAIT)).json() as { verdicts: { position: string }[] }
+  const position = late.verdicts[0]?.position ?? ''
+  await a.get(`/v1/executions?minPosition=p${partition}:${garbage?.baseOffset}`, WAIT)
+  const values = { executionId: EXECUTION, eventId: known?.event_id ?? '', position }
+  const ended = executionIdOf('tenant-a', SECRET, `${SECRET}-ended`)
+
+  await t.test('their own reads show what is asked for later', async (t) => {
+    for (const path of await readsOf(a, values)) {
+      const { status, text } = await a.get(path)
+      t.equal(status, 200, path)
+      // Snapshots say nothing of what is in them.
+      if (!path.endsWith('/snapshots')) t.match(text, new RegExp(`${SECRET}|${EXECUTION}`), path)
+    }
+  })
+
+  await t.test('what is asked with the ids of another tenant looks as if it never was', async (t) => {
+    const paths = await readsOf(b, values)
+    for (const [i, never] of (await readsOf(b, { executionId: NOBODYS, eventId: NOBODYS, position: 'p11:4000' })).entries()) {
+      const theirsAt = paths[i] ?? ''
+      const theirs = await b.get(theirsAt)
+      const nobodys = await b.get(never)
+      if (!never.includes('p11:4000')) t.same(shape(theirs, EXECUTION, values.eventId), shape(nobodys, NOBODYS), theirsAt)
+      else t.equal(theirs.status, 404, theirsAt)
+      t.notMatch(theirs.text, new RegExp(`${SECRET}|tenant-a`), 'and has no secret')
+    }
+    for (const query of [
+      'key=zebra-key',
+      'workflow=zebra',
+      'state=zebra-state',
+      'correlation_id=zebra',
+      'status=completed',
+      'since=2000-01-01T00:00:00Z',
+    ])
+      t.match((await b.get(`/v1/executions?${query}`)).json(), { executions: [], nextCursor: null }, query)
+    for (const query of ['', '?verdict=late', '?verdict=conflict', `?execution_id=${EXECUTION}`, `?execution_id=${ended}`])
+      t.match((await b.get(`/v1/verdicts${query}`)).json(), { verdicts: [], nextCursor: null }, `verdicts${query}`)
+    t.match((await b.get('/v1/events?limit=5000')).json(), { events: [], more: false }, 'no event, and no count of them')
+    const receipt = `/v1/executions/${EXECUTION}/receipts/${values.eventId}?position=${known?.position}`
+    t.equal((await b.get(receipt)).status, 404, 'no receipt, though the position is right')
+    const judged = await b.get(`/v1/verdicts/${known?.position}`)
+    t.equal(judged.status, 404, 'nor an accepted record by its position')
+    t.equal((await b.post(`/v1/verdicts/${position}/redrive`)).status, 404, 'nor is it redriven')
+  })
+
+  await t.test("a record of nobody's is no tenant's", async (t) => {
+    const at = `p${partition}:${garbage?.baseOffset}`
+    for (const rest of [a, b]) {
+      t.equal((await rest.get(`/v1/verdicts/${at}`)).status, 404)
+      t.notMatch((await rest.get('/v1/verdicts?reason=undecodable')).text, at)
+    }
+  })
+
+  await t.test('the same execution id and keys in two tenants are two executions', async (t) => {
+    // The same ids, keys and names, other content: nothing of it meets what tenant a has.
+    const mine = await b.send(
+      [secret(3, { payload: { b: true }, to_state: 'b' }), secret(4, { event_id: values.eventId, idempotency_key: null })],
+      {
+        ...WAIT,
+        'idempotency-key': `${SECRET}-3`,
+      },
+    )
+    t.match(mine.json(), {
+      appended: 2,
+      outcomes: [
+        { verdict: 'accepted', seq: 1 },
+        { verdict: 'accepted', seq: 2 },
+      ],
+    })
+    t.match((await b.get(`/v1/executions/${EXECUTION}`)).json(), { tenant: 'tenant-b', lastSeq: 2, data: { b: true } })
+    t.match((await a.get(`/v1/executions/${EXECUTION}`)).json(), { tenant: 'tenant-a', lastSeq: 25, data: { [SECRET]: 24, b: undefined } })
+    const history = (await b.get(`/v1/executions/${EXECUTION}/events`)).json() as { events: { tenant: string }[] }
+    t.same(
+      history.events.map(({ tenant }) => tenant),
+      ['tenant-b', 'tenant-b'],
+    )
+    const same = { event_name: 'x', workflow_name: 'w', business_key: 'k' }
+    const [inB] = outcomesOf(await b.send([same], WAIT))
+    const [inC] = outcomesOf(await c.send([same], WAIT))
+    t.not(inB?.execution_id, inC?.execution_id, 'derived ids differ by tenant')
+  })
+
+  await t.test('errors tell nothing', async (t) => {
+    const unknown = restOf(url, 'token-x')
+    t.equal((await unknown.get(`/v1/executions/${EXECUTION}`)).status, 401)
+    const wrong = [
+      '/v1/executions?cursor=x',
+      '/v1/executions/x',
+      '/v1/executions?minPosition=p99:1',
+      '/v1/nothing',
+      `/v1/executions/${ended}/state?seq=99`,
+    ]
+    for (const path of wrong) {
+      const { status, text } = await c.get(path)
+      t.ok(status >= 400 && status < 500, `${path}: ${status}`)
+      t.notMatch(text, new RegExp(`${SECRET}|tenant-a|postgres|refold_|SELECT`), path)
+    }
+    t.notMatch((await c.get('/metrics')).text, new RegExp(`${SECRET}|tenant-`), '/metrics counts all tenants together')
+    t.notMatch((await c.get('/readyz')).text, new RegExp(`${SECRET}|tenant-`))
+  })
+
+  await t.test("in SQL the API's role sees no row without a tenant, of anything it may read", async (t) => {
+    const { api, admin } = installation.database
+    const { rows: readable } = await admin.query<{ name: string; tenants: boolean }>(`
+      SELECT format('%I.%I', n.nspname, r.relname) AS name,
+        EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = r.oid AND a.attname = 'tenant') AS tenants
+      FROM pg_class r JOIN pg_namespace n ON n.oid = r.relnamespace
+      WHERE r.relkind IN ('r', 'v', 'm', 'p', 'f') AND n.nspname LIKE 'refold%' AND has_table_privilege('refold_api', r.oid, 'SELECT')
+      ORDER BY 1`)
+    const names = readable.filter(({ tenants }) => tenants).map(({ name }) => name)
+    t.ok(names.length >= 6, names.join(', '))
+    t.same(
+      readable.filter(({ tenants }) => !tenants).map(({ name }) => name),
+      ['refold.checkpoints'],
+      'only positions of the log are for all',
+    )
+    const client = await api.connect()
+    const count = async (name: string) => (await client.query<{ n: number }>(`SELECT count(*)::int AS n FROM ${name}`)).rows[0]?.n ?? -1
+    for (const name of names) t.equal(await count(name), 0, `${name}: no row`)
+    await client.query("BEGIN; SELECT set_config('refold.tenant', 'tenant-a', true)")
+    for (const name of names) t.ok((await count(name)) > 0, `${name}: rows of the tenant that is set`)
+    await client.query('COMMIT')
+    for (const name of names) t.equal(await count(name), 0, `${name}: no row after the transaction`)
+    client.release()
+    const { rows: all } = await admin.query<{ name: string }>(`
+      SELECT format('%I.%I', n.nspname, r.relname) AS name FROM pg_class r JOIN pg_namespace n ON n.oid = r.relnamespace
+      JOIN pg_attribute a ON a.attrelid = r.oid AND a.attname = 'tenant'
+      WHERE r.relkind = 'r' AND n.nspname LIKE 'refold%' AND NOT (r.relrowsecurity AND r.relforcerowsecurity)`)
+    t.same(all, [], 'row-level security is forced on every table that has tenants')
+  })
+})
