@@ -4,13 +4,7 @@
 
 import swagger from '@fastify/swagger'
 import { fastify, type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
-import {
-  jsonSchemaTransform,
-  jsonSchemaTransformObject,
-  serializerCompiler,
-  validatorCompiler,
-  type ZodTypeProvider,
-} from 'fastify-type-provider-zod'
+import { serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 import { appendRoutes } from './append.ts'
 import { authentication } from './authentication.ts'
@@ -23,6 +17,7 @@ import { redriveRoutes } from './redrive.ts'
 import { snapshotRoutes } from './snapshots.ts'
 import { stateRoutes } from './state.ts'
 import { verdictRoutes } from './verdicts.ts'
+import { OPENAPI } from './openapi.ts'
 import type { ApiDeps } from './ports.ts'
 import { errorHandler, notFoundHandler } from './problem.ts'
 import { createWatermarks } from './watermarks.ts'
@@ -38,17 +33,6 @@ export type ApiLimits = {
 
 const MIB = 1024 * 1024
 export const API_LIMITS: ApiLimits = { bodyBytes: 64 * MIB, heldBytes: 128 * MIB, heldWait: 30_000 }
-
-const DESCRIPTION = {
-  openapi: '3.1.0',
-  info: {
-    title: 'Refold',
-    version: '1',
-    description: 'Events in, states out. Reads carry `Refold-Watermark` (recorder checkpoint of the partitions read) and `Refold-Lag`.',
-  },
-  components: { securitySchemes: { token: { type: 'http' as const, scheme: 'bearer' } } },
-  security: [{ token: [] }],
-}
 
 /** An API that does not listen yet. Closing it ends all waits. */
 export function createApi(deps: ApiDeps, logger?: FastifyBaseLogger, limits: ApiLimits = API_LIMITS): FastifyInstance {
@@ -71,7 +55,7 @@ export function createApi(deps: ApiDeps, logger?: FastifyBaseLogger, limits: Api
     deps.answered?.({ method: request.method, route, status: reply.statusCode, ms: reply.elapsedTime })
   })
   app.addHook('preClose', async () => watermarks.close())
-  void app.register(swagger, { openapi: DESCRIPTION, transform: jsonSchemaTransform, transformObject: jsonSchemaTransformObject })
+  void app.register(swagger, OPENAPI)
   // The compilers of zod only for routes of ours: plugins bring schemas in plain JSON.
   void app.register(async (open) => {
     open.setValidatorCompiler(validatorCompiler)

@@ -100,7 +100,15 @@ export async function redriveRoutes(scope: FastifyInstance, options: RedriveOpti
       tags: ['verdicts'],
       summary: 'Append a record that was not accepted once more, as it was. Its verdict stays; the new record gets its own.',
       params,
-      response: { 202: shapes.redriven, ...answers, ...shapes.problems.missing, ...shapes.problems.notAgain, ...shapes.problems.large },
+      response: {
+        202: shapes.redriven,
+        ...shapes.problems.invalid,
+        ...shapes.problems.auth,
+        ...shapes.problems.missing,
+        ...shapes.problems.notAgain,
+        ...shapes.problems.large,
+        ...shapes.problems.away,
+      },
     },
     handler: async (request, reply) => {
       const { position: from } = request.params

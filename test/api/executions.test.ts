@@ -293,28 +293,6 @@ t.test('a route that is not there is a problem too', async (t) => {
   t.equal((await api.send('/v1/%E0%A4%A')).statusCode, 400)
 })
 
-t.test('/openapi.json describes every route in OpenAPI 3.1', async (t) => {
-  const api = await fakeApi(t)
-  const { openapi, paths, components } = (await api.app.inject('/openapi.json')).json()
-  t.equal(openapi, '3.1.0')
-  t.strictSame(Object.keys(paths).toSorted(), [
-    '/livez',
-    '/readyz',
-    '/v1/events',
-    '/v1/executions',
-    '/v1/executions/{executionId}',
-    '/v1/executions/{executionId}/events',
-    '/v1/executions/{executionId}/receipts/{eventId}',
-    '/v1/executions/{executionId}/state',
-    '/v1/verdicts',
-  ])
-  t.ok(components.schemas.Problem)
-  const append = paths['/v1/events'].post
-  t.strictSame(Object.keys(append.requestBody.content), ['application/json', 'application/x-ndjson'])
-  t.ok(append.responses['400'].content['application/problem+json'])
-  t.strictSame(paths['/livez'].get.security, [])
-})
-
 t.test('/metrics is what the owner of the process gives, and requests are told to it by route', async (t) => {
   const told: object[] = []
   const metrics = { contentType: 'text/plain; version=0.0.4', metrics: async () => 'refold_x 1\n' }

@@ -76,7 +76,8 @@ export async function recordedApi(t: Test, databaseUrl: string, lookup: Lookup =
     reads: createReads(pool),
     partitions: PARTITIONS,
     logEnds: async () => new Map(log.map((records, partition) => [partition, records.length])),
-    readiness: async () => [],
+    readiness: async () => [{ name: 'postgres', ready: true }],
+    metrics: { contentType: 'text/plain', metrics: async () => 'refold_x 1\n' },
   })
   await app.ready()
   t.teardown(async () => {
