@@ -13,7 +13,7 @@ import { PortTaken, untilAnswers } from './server.ts'
 import type { Server, Start } from './server.ts'
 import type { ServerName } from './state.ts'
 
-const VERSION = '4.3.1'
+export const VERSION = '4.3.1'
 
 const PART: Part = {
   name: 'kafka',
@@ -32,7 +32,7 @@ const PART: Part = {
 
 const NAMES = ['kafka', 'kafka-2', 'kafka-3'] as const satisfies readonly ServerName[]
 
-type Ports = { broker: number; controller: number }
+export type Ports = { broker: number; controller: number }
 
 /** The brokers of a stack, one or three. They choose their ports together, since each must know all controllers. */
 export function kafka(count: 1 | 3): Server[] {
@@ -95,7 +95,7 @@ async function startBroker(name: ServerName, node: number, ports: readonly Ports
   await untilAnswers({ name, process: server, ports: [own.broker, own.controller], answers: () => answers(address) })
 }
 
-function propertiesOf(node: number, ports: readonly Ports[], data: string): string {
+export function propertiesOf(node: number, ports: readonly Ports[], data: string): string {
   const own = ports[node - 1]!
   const replication = ports.length
   return Object.entries({

@@ -19,9 +19,9 @@ import type { Secrets } from './state.ts'
 
 const isRoot = process.getuid?.() === 0
 
-const DATABASE = 'refold'
+export const DATABASE = 'refold'
 
-const SETTINGS = {
+export const SETTINGS = {
   max_connections: 200,
   shared_buffers: '128MB',
   // No socket file: its path may be 107 bytes long, a clone's is often longer.

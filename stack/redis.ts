@@ -10,7 +10,7 @@ import { ask } from './probe.ts'
 import { untilAnswers } from './server.ts'
 import type { Server } from './server.ts'
 
-const BINARY: Readonly<Record<string, string>> = {
+export const BINARY: Readonly<Record<string, string>> = {
   'linux-x64': 'redis-server-6.2.6-v5-linux-amd64',
   'linux-arm64': 'redis-server-6.2.7-linux-arm64',
   'darwin-x64': 'redis-server-6.2.6-v5-darwin-amd64',
@@ -27,6 +27,9 @@ const PART: Part = {
   fetched: ['com/github/codemonstur'],
 }
 
+/** Redis holds nothing that must survive (design 8): no file, and no key thrown out silently either. */
+export const SETTINGS = { save: '', appendonly: 'no', 'maxmemory-policy': 'noeviction' }
+
 export const redis: Server = {
   name: 'redis',
   env: 'REDIS_URL',
@@ -36,8 +39,7 @@ export const redis: Server = {
     const chosen = await port(last('redis') ?? 6379)
     const data = path.join(folder, 'data', 'redis')
     mkdirSync(data, { recursive: true })
-    // Redis holds nothing that must survive (design 8): no file, and no key thrown out silently either.
-    const settings = { port: chosen, bind: HOST, dir: data, save: '', appendonly: 'no', 'maxmemory-policy': 'noeviction', daemonize: 'no' }
+    const settings = { ...SETTINGS, port: chosen, bind: HOST, dir: data, daemonize: 'no' }
     const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, String(value)])
     const address = `redis://${HOST}:${chosen}`
     const server = await launch(address, { command, args, cwd: data })

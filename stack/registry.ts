@@ -9,7 +9,7 @@ import { HOST } from './ports.ts'
 import { untilAnswers } from './server.ts'
 import type { Server } from './server.ts'
 
-const VERSION = '3.3.3'
+export const VERSION = '3.3.3'
 
 const PART: Part = {
   name: 'apicurio',
@@ -27,6 +27,16 @@ const PART: Part = {
   fetched: ['io/apicurio'],
 }
 
+/** Wherever it runs, and wherever it keeps its data. */
+export const SETTINGS = {
+  'quarkus.http.access-log.enabled': false,
+  'apicurio.datasource.jdbc.initial-size': 1,
+  'apicurio.datasource.jdbc.min-size': 1,
+  'apicurio.datasource.jdbc.max-size': 20,
+  // Tests make a subject per topic prefix; the list of subjects ends at 1,000 otherwise.
+  'apicurio.ccompat.max-subjects': 100_000,
+}
+
 export const registry: Server = {
   name: 'registry',
   env: 'SCHEMA_REGISTRY_URL',
@@ -39,19 +49,14 @@ export const registry: Server = {
     const data = path.join(folder, 'data', 'registry')
     mkdirSync(data, { recursive: true })
     const settings = {
+      ...SETTINGS,
       'quarkus.http.host': HOST,
       'quarkus.http.port': chosen,
       'quarkus.management.host': HOST,
       'quarkus.management.port': management,
-      'quarkus.http.access-log.enabled': false,
       // A file of its own and not our Postgres: it starts beside it, and a Postgres that is stopped for a test stops nothing here.
       // Written through at once, since an id handed out is in the log for ever.
       'apicurio.datasource.url': `jdbc:h2:file:${path.join(data, 'registry')};WRITE_DELAY=0`,
-      'apicurio.datasource.jdbc.initial-size': 1,
-      'apicurio.datasource.jdbc.min-size': 1,
-      'apicurio.datasource.jdbc.max-size': 20,
-      // Tests make a subject per topic prefix; the list of subjects ends at 1,000 otherwise.
-      'apicurio.ccompat.max-subjects': 100_000,
       'java.io.tmpdir': data,
     }
     const address = `http://${HOST}:${chosen}/apis/ccompat/v7`
