@@ -19,9 +19,11 @@ recorders fight over the same partitions for a minute. At the end each event cou
 
 const whole = (text: string, name: string): number => {
   const number = Number(text)
-  if (Number.isSafeInteger(number) && number > 0) return number
-  console.error(`--${name} is ${text}, not a whole number from 1\n\n${USAGE}`)
-  process.exit(2)
+  if (!Number.isSafeInteger(number) || number < 1) {
+    console.error(`--${name} is ${text}, not a whole number from 1\n\n${USAGE}`)
+    process.exit(2)
+  }
+  return number
 }
 
 async function round(seed: number, events: number): Promise<SpineReport> {
