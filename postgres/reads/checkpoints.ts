@@ -24,8 +24,11 @@ export async function checkpointsOf(transaction: Transaction, partition?: number
   return new Map(rows.map(({ partition: at, next }) => [at, next]))
 }
 
-/** Checkpoints are nobody's own: no tenant is set. */
-export const checkpointsNow = (pool: ReadPool) => pool.read('', (transaction) => checkpointsOf(transaction))
+/** No tenant has a control character in its name, so none has this one; '' would see no row, checkpoints neither. */
+const NO_TENANT = '\n'
+
+/** For nobody in particular: checkpoints are the whole log's. */
+export const checkpointsNow = (pool: ReadPool) => pool.read(NO_TENANT, (transaction) => checkpointsOf(transaction))
 
 /** `work`, with the checkpoints of one partition or of all. In this order: a checkpoint is never newer than the rows. */
 export function readWithCheckpoints<T>(
