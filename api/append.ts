@@ -43,9 +43,10 @@ function failed(event: WorkflowEvent, error: unknown): Outcome {
   return { status: 'unknown', event_id: event.event_id, execution_id: event.execution_id, problem }
 }
 
-async function appendItem(item: Item, request: FastifyRequest, appender: AppendOptions['appender']): Promise<Appended> {
+type Trace = ReturnType<typeof traceOf>
+
+async function appendItem(item: Item, headers: Trace, { log }: FastifyRequest, appender: AppendOptions['appender']): Promise<Appended> {
   if (item.state === 'refused') return { outcome: { status: 'refused', problem: item.problem } }
-  const headers = traceOf(request)
   const { event } = item
   try {
     const { partition, offset } = await appender.append(event, headers)
@@ -53,7 +54,7 @@ async function appendItem(item: Item, request: FastifyRequest, appender: AppendO
     const { event_id, execution_id } = event
     return { position, outcome: { status: 'appended', event_id, execution_id, position: formatPosition(position), verdict: 'pending' } }
   } catch (error) {
-    if (!(error instanceof RefoldError)) request.log.error({ err: error }, 'append failed')
+    if (!(error instanceof RefoldError)) log.error({ err: error }, 'append failed')
     return { outcome: failed(event, error) }
   }
 }
@@ -97,7 +98,8 @@ const codeOf = (problem: Problem) => problem.type.slice(problem.type.lastIndexOf
 async function answer(items: readonly Item[], request: FastifyRequest, reply: FastifyReply, options: AppendOptions): Promise<void> {
   const wait = preferredWait(request.headers.prefer)
   // All at once: appends of one partition are written in the order of the calls.
-  const appended = await Promise.all(items.map((item) => appendItem(item, request, options.appender)))
+  const trace = traceOf(request)
+  const appended = await Promise.all(items.map((item) => appendItem(item, trace, request, options.appender)))
   request.giveBack()
   const outcomes = appended.map(({ outcome }) => outcome)
   const count = (status: Outcome['status']) => outcomes.filter((outcome) => outcome.status === status).length

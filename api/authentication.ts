@@ -1,6 +1,6 @@
 // Whose request it is: the tenant comes from the credential only.
 
-import { createHash, timingSafeEqual } from 'node:crypto'
+import { hash, timingSafeEqual } from 'node:crypto'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { RefoldError } from '../errors.ts'
 
@@ -13,7 +13,7 @@ declare module 'fastify' {
   }
 }
 
-const digest = (token: string) => createHash('sha256').update(token).digest()
+const digest = (token: string) => hash('sha256', token, 'buffer')
 
 const BEARER = /^Bearer +([^\s]+) *$/i
 

@@ -17,7 +17,7 @@ const brokers = (process.env['KAFKA_BROKERS'] ?? '').split(',')
 const producer = new kafkajs.Kafka({ brokers, logLevel: kafkajs.logLevel.NOTHING }).producer({ idempotent: false })
 const pool = new Pool({ connectionString: process.env['DATABASE_URL'], max: CONNECTIONS })
 
-type Waiting = { message: kafkajs.Message; resolve: (partition: number) => void; reject: (error: unknown) => void }
+type Waiting = { message: kafkajs.Message; resolve: (offset: number) => void; reject: (error: unknown) => void }
 let waiting: Waiting[] = []
 let sending = false
 
@@ -27,8 +27,13 @@ async function send(): Promise<void> {
     const batch = waiting
     waiting = []
     try {
-      await producer.send({ topic, acks: -1, messages: batch.map(({ message }) => message) })
-      for (const { resolve, message } of batch) resolve(message.partition ?? -1)
+      const results = await producer.send({ topic, acks: -1, messages: batch.map(({ message }) => message) })
+      const next = new Map(results.map(({ partition, baseOffset }) => [partition, Number(baseOffset)]))
+      for (const { resolve, message } of batch) {
+        const offset = next.get(message.partition ?? -1) ?? -1
+        next.set(message.partition ?? -1, offset + 1)
+        resolve(offset)
+      }
     } catch (error) {
       for (const { reject } of batch) reject(error)
     }
@@ -45,9 +50,10 @@ function append(message: kafkajs.Message): Promise<number> {
 
 type Draft = { execution_id: string; event_name: string; to_state: string; payload: unknown }
 
-function messageOf(draft: Draft): kafkajs.Message {
+async function take(draft: Draft): Promise<object> {
+  const eventId = randomUUID()
   const body = type.toBuffer({
-    event_id: randomUUID(),
+    event_id: eventId,
     tenant: TENANT,
     execution_id: draft.execution_id,
     event_name: draft.event_name,
@@ -65,13 +71,15 @@ function messageOf(draft: Draft): kafkajs.Message {
     decision_chain: '',
   })
   const value = Buffer.concat([Buffer.of(0, 0, 0, 0, 1), body])
-  return { key: draft.execution_id, value, partition: partitionOf(draft.execution_id, PARTITIONS) }
+  const partition = partitionOf(draft.execution_id, PARTITIONS)
+  const offset = await append({ key: draft.execution_id, value, partition })
+  return { status: 'appended', event_id: eventId, execution_id: draft.execution_id, position: `p${partition}:${offset}` }
 }
 
 const app = fastify({ bodyLimit: 64 * 1024 * 1024 })
 app.post<{ Body: Draft[] }>('/v1/events', async (request, reply) => {
-  const partitions = await Promise.all(request.body.map((draft) => append(messageOf(draft))))
-  return reply.code(202).send({ appended: partitions.length, outcomes: partitions.map((partition) => ({ status: 'appended', partition })) })
+  const outcomes = await Promise.all(request.body.map(take))
+  return reply.code(202).send({ appended: outcomes.length, outcomes })
 })
 app.get<{ Params: { id: string } }>('/v1/executions/:id', async ({ params: { id } }) => {
   const { rows } = await pool.query<object>({

@@ -24,6 +24,7 @@ ${Object.entries(BENCHES)
   --rounds N   turns that each side takes (default: the bench's own)
   --events N   records, where a bench has records at rest (default 100000)
   --seconds N  how long a turn of a steady load takes
+  --size N     append: events a request (default 1, then 100)
   --only SIDE  ours, or limit: for a profiler
 
 Needs the servers: npm run refold -- stack up. A bench makes a database and topics of its own and drops them again.`
@@ -43,6 +44,7 @@ function optionsOf(values: Readonly<Record<string, string | boolean | undefined>
     rounds: whole('rounds', text('rounds')),
     events: whole('events', text('events')),
     seconds: whole('seconds', text('seconds')),
+    size: whole('size', text('size')),
     only,
   }
 }
@@ -51,7 +53,7 @@ async function main(): Promise<number> {
   const option = { type: 'string' } as const
   const { values, positionals } = parseArgs({
     allowPositionals: true,
-    options: { rounds: option, events: option, seconds: option, only: option, help: { type: 'boolean', short: 'h' } },
+    options: { rounds: option, events: option, seconds: option, size: option, only: option, help: { type: 'boolean', short: 'h' } },
   })
   const [name = '', ...more] = positionals
   const chosen = BENCHES[name]

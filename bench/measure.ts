@@ -7,6 +7,7 @@ export type BenchOptions = {
   rounds: number | undefined
   events: number | undefined
   seconds: number | undefined
+  size: number | undefined
   only: 'ours' | 'limit' | undefined
 }
 

@@ -98,8 +98,8 @@ export function createAppender({ kafka, admin, logger, deadline, ackTimeout = 10
 
   function queueOf({ topic, partition }: LogAppend): SendQueue {
     const name = `${topic}/${partition}`
-    const queue = queues.get(name) ?? new SendQueue(topic, partition)
-    queues.set(name, queue)
+    let queue = queues.get(name)
+    if (!queue) queues.set(name, (queue = new SendQueue(topic, partition)))
     return queue
   }
 
@@ -295,7 +295,7 @@ function messagesOf({ parts }: Send, sentAt: number): { topic: string; messages:
     topics.set(queue.topic, messages)
     for (const { record } of batch.entries) {
       const { key, value, headers, partition } = record
-      const bytes = Buffer.from(value.buffer, value.byteOffset, value.byteLength)
+      const bytes = Buffer.isBuffer(value) ? value : Buffer.from(value.buffer, value.byteOffset, value.byteLength)
       messages.push({ key, value: bytes, partition, timestamp, ...(headers ? { headers: { ...headers } } : {}) })
     }
   }

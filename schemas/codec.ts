@@ -63,7 +63,9 @@ class Codec<T extends object> {
       }
       this.#scratch[0] = MAGIC
       this.#scratch.writeUInt32BE(this.#schemaId, 1)
-      return Buffer.from(this.#scratch.subarray(0, end))
+      const bytes = Buffer.allocUnsafe(end)
+      this.#scratch.copy(bytes, 0, 0, end)
+      return bytes
     } catch (error) {
       throw new RefoldError('event-invalid', `it can't be written as ${this.#type.name}: ${asError(error).message}`, { cause: error })
     }

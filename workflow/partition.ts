@@ -4,9 +4,8 @@
 const SEED = 0x9747b28c
 const M = 0x5bd1e995
 
-/** Java client's 32-bit murmur2 of `bytes`, as a signed int. */
-export function murmur2(bytes: Uint8Array): number {
-  const { length } = bytes
+/** Java client's 32-bit murmur2 of the first `length` of `bytes`, as a signed int. */
+export function murmur2(bytes: Uint8Array, length = bytes.length): number {
   let h = SEED ^ length
   let i = 0
   for (; i + 4 <= length; i += 4) {
@@ -29,9 +28,22 @@ export function murmur2(bytes: Uint8Array): number {
 }
 
 const encoder = new TextEncoder()
+/** Holds the keys that are expected, UUIDs: the encoder takes several times as long for one. */
+const scratch = new Uint8Array(64)
+
+function murmur2OfText(key: string): number {
+  const { length } = key
+  if (length > scratch.length) return murmur2(encoder.encode(key))
+  for (let i = 0; i < length; i++) {
+    const code = key.charCodeAt(i)
+    if (code > 0x7f) return murmur2(encoder.encode(key))
+    scratch[i] = code
+  }
+  return murmur2(scratch, length)
+}
 
 /** Partition (0 … partitions − 1) of a record with this key. */
 export function partitionOf(key: string | Uint8Array, partitions: number): number {
-  const bytes = typeof key === 'string' ? encoder.encode(key) : key
-  return (murmur2(bytes) & 0x7fffffff) % partitions
+  const hash = typeof key === 'string' ? murmur2OfText(key) : murmur2(key)
+  return (hash & 0x7fffffff) % partitions
 }
