@@ -2,6 +2,8 @@
 
 import t from 'tap'
 import { createPgPool } from '../../postgres/pool.ts'
+import { readEventsAfter } from '../../postgres/reads/events.ts'
+import { createReadPool } from '../../postgres/reads/pool.ts'
 import { executionIdOf } from '../../workflow/ids.ts'
 import { recordedApi } from '../support/recorded-api.ts'
 import { useStack } from '../support/stack.ts'
@@ -306,6 +308,30 @@ t.test('REST reads', async (t) => {
     const before = seen.length
     await follow()
     t.equal(seen.length, before)
+  })
+
+  t.test('a page looks at a bounded stretch of the log: a tenant with few events gets past those of others', async (t) => {
+    const { post, record, database } = await recordedApi(t, databaseUrl)
+    const pool = createReadPool(database.url, { max: 1, name: 'test-bounded' })
+    t.teardown(() => pool.close())
+    const made = (n: number) => ({ event_name: 'x', workflow_name: 'w', business_key: `k${n % 9}`, payload: n })
+    const numbers = Array.from({ length: 90 }, (_, n) => n)
+    await post('a', numbers.slice(0, 10).map(made))
+    await post('b', numbers.map(made))
+    await post('a', numbers.slice(10, 20).map(made))
+    await record()
+    const seen: (string | null)[] = []
+    let empty = 0
+    let after: ReadonlyMap<number, number> = new Map()
+    for (let more = true; more;) {
+      const { value } = await readEventsAfter(pool, 'tenant-a', { after, limit: 100, lookAt: 16 })
+      t.ok(value.rows.length <= 16)
+      if (value.rows.length === 0) empty++
+      seen.push(...value.rows.map(({ payload }) => payload))
+      ;({ next: after, more } = value)
+    }
+    t.same(seen.toSorted(), numbers.slice(0, 20).map(String).toSorted())
+    t.ok(empty > 0, 'some pages held events of others only')
   })
 
   t.test('records that were not accepted are listed: a tenant its own, an operator those of nobody too', async (t) => {
