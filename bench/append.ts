@@ -1,9 +1,9 @@
 // POST /v1/events at 64 connections, until each event is safe in the log.
 
 import { randomUUID } from 'node:crypto'
-import { type Load, requestOf, runLoad } from './load.ts'
-import { type Bench, introduce, millis, rate, say, takeTurns } from './measure.ts'
-import { startApi, startBare } from './server.ts'
+import { type Load, loadTurn, requestOf } from './load.ts'
+import { type Bench, introduce, rate, say, takeTurns } from './measure.ts'
+import { type Server, startApi, startBare } from './server.ts'
 
 const CONNECTIONS = 64
 
@@ -33,12 +33,9 @@ export const bench: Bench = async (ground, { rounds = 3, seconds = 5, size, only
   const [ours, limit] = [await startApi(ground), await startBare(ground)]
   for (const eventsEach of size === undefined ? [1, 100] : [size]) {
     say(`  ${eventsEach} events a request`)
-    const turn = (url: string) => {
-      const load = loadOf(url, eventsEach, seconds)
-      return async () => {
-        const { perSecond, p50, p99 } = await runLoad(url, load)
-        return { figure: perSecond * eventsEach, also: `answer p50 ${millis(p50)}, p99 ${millis(p99)}` }
-      }
+    const turn = (server: Server) => {
+      const load = loadOf(server.url, eventsEach, seconds)
+      return () => loadTurn(server, load, eventsEach)
     }
     await takeTurns(
       [

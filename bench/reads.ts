@@ -3,9 +3,9 @@
 import { ourCatchUp } from './catch-up.ts'
 import { manyEvents } from './events.ts'
 import { fill } from './ground.ts'
-import { type Load, requestOf, runLoad } from './load.ts'
-import { type Bench, introduce, millis, rate, takeTurns } from './measure.ts'
-import { startApi, startBare } from './server.ts'
+import { type Load, loadTurn, requestOf } from './load.ts'
+import { type Bench, introduce, rate, takeTurns } from './measure.ts'
+import { type Server, startApi, startBare } from './server.ts'
 
 const CONNECTIONS = 64
 
@@ -20,17 +20,14 @@ export const bench: Bench = async (ground, { events: count = 10_000, rounds = 3,
   await ourCatchUp(ground, count)
   const ids = [...new Set(events.map((event) => event.execution_id))].slice(0, 1000)
   const [ours, limit] = [await startApi(ground), await startBare(ground)]
-  const turn = (url: string) => {
+  const turn = (server: Server) => {
     const load: Load = {
       connections: CONNECTIONS,
       seconds,
       status: 200,
-      requests: ids.map((id) => requestOf(url, 'GET', `/v1/executions/${id}`)),
+      requests: ids.map((id) => requestOf(server.url, 'GET', `/v1/executions/${id}`)),
     }
-    return async () => {
-      const { perSecond, p50, p99 } = await runLoad(url, load)
-      return { figure: perSecond, also: `answer p50 ${millis(p50)}, p99 ${millis(p99)}` }
-    }
+    return () => loadTurn(server, load)
   }
   await takeTurns(
     [

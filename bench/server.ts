@@ -1,6 +1,7 @@
 // Servers under load: Refold's API as users start it, or a bare one; each a process of its own.
 
 import { type ChildProcess, spawn } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
@@ -11,6 +12,24 @@ import type { Ground } from './ground.ts'
 export const TOKEN = 'bench-token'
 const ROOT = path.dirname(import.meta.dirname)
 const STARTS_WITHIN = 60_000
+
+export type Server = {
+  url: string
+  /** CPU it has taken so far, ms; undefined where the system does not tell (it is Linux' /proc that does). */
+  cpu: () => number | undefined
+}
+
+/** Clock ticks a second in /proc; 100 on every Linux that Node runs on. */
+const TICKS = 100
+
+function cpuOf(pid: number | undefined): number | undefined {
+  if (process.platform !== 'linux') return undefined
+  // After the name, which is in brackets: user and system time are the 12th and 13th field.
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    .replace(/^.*\) /s, '')
+    .split(' ')
+  return ((Number(fields[11]) + Number(fields[12])) * 1000) / TICKS
+}
 
 async function environment(ground: Ground): Promise<NodeJS.ProcessEnv> {
   const { addresses, databaseUrl, prefix } = ground
@@ -34,7 +53,7 @@ async function environment(ground: Ground): Promise<NodeJS.ProcessEnv> {
 const ended = (child: ChildProcess) => new Promise((resolve) => child.once('close', resolve))
 
 /** Starts a file of ours with these arguments; resolves with the URL in the first line that tells one. */
-async function startFile(ground: Ground, file: string, args: readonly string[]): Promise<string> {
+async function startFile(ground: Ground, file: string, args: readonly string[]): Promise<Server> {
   const env = await environment(ground)
   const flags = ['--disable-warning=TimeoutNegativeWarning', ...(process.env['BENCH_NODE_FLAGS']?.split(' ') ?? [])]
   const child = spawn(process.execPath, [...flags, path.join(ROOT, file), ...args], { cwd: ROOT, env, stdio: ['ignore', 'pipe', 'pipe'] })
@@ -54,7 +73,8 @@ async function startFile(ground: Ground, file: string, args: readonly string[]):
   createInterface({ input: child.stderr }).on('line', hear)
   const timer = setTimeout(() => found.reject(new Error(`${file} did not start: ${lines.join('\n')}`)), STARTS_WITHIN)
   void over.then(() => found.reject(new Error(`${file} ended: ${lines.join('\n')}`)))
-  return found.promise.finally(() => clearTimeout(timer))
+  const url = await found.promise.finally(() => clearTimeout(timer))
+  return { url, cpu: () => cpuOf(child.pid) }
 }
 
 /** `refold start --roles api`. */
