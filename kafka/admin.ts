@@ -16,12 +16,26 @@ export type Admin = {
   close(): Promise<void>
 }
 
+const READ_UNCOMMITTED = 0
+
+/**
+ * kafkajs asks for end offsets as a read-committed reader does: behind an open transaction of somebody's they stand still,
+ * and a checkpoint beyond it would look like that of another log. It has no setting for this but where it makes its cluster.
+ */
+function uncommittedAdmin(kafka: Kafka): KafkaAdmin {
+  const symbol = Object.getOwnPropertySymbols(kafka).find(({ description }) => description === 'private:Kafka:createCluster')
+  const make: unknown = symbol && Reflect.get(kafka, symbol)
+  if (symbol === undefined || typeof make !== 'function') throw new TypeError('This version of kafkajs makes its clusters in another way')
+  const value = (options: object): unknown => Reflect.apply(make, kafka, [{ ...options, isolationLevel: READ_UNCOMMITTED }])
+  return (Object.create(kafka, { [symbol]: { value } }) as Kafka).admin()
+}
+
 export function createAdmin(kafka: Kafka, logger: LineLogger): Admin {
   let connection: Promise<KafkaAdmin> | undefined
 
   function connected(): Promise<KafkaAdmin> {
     connection ??= (async () => {
-      const admin = kafka.admin()
+      const admin = uncommittedAdmin(kafka)
       await admin.connect()
       return admin
     })()

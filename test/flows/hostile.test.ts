@@ -74,11 +74,19 @@ t.test('hostile records', { timeout: 300_000 }, async (t) => {
   const producer = kafka.kafka.producer({ retry: { retries: 0 } })
   await producer.connect()
   t.teardown(() => producer.disconnect())
+  const open = kafka.kafka.producer({ transactionalId: `${topic}.open`, maxInFlightRequests: 1, idempotent: true })
+  await open.connect()
+  const transaction = await open.transaction()
+  t.teardown(async () => {
+    await transaction.abort()
+    await open.disconnect()
+  })
   const write = async (message: Message): Promise<string> => {
     const [sent] = await producer.send({ topic, messages: [message] })
     return `p${sent?.partition}:${sent?.baseOffset}`
   }
-  const ends = async () => (await kafka.admin.fetchTopicOffsets(topic)).toSorted((a, b) => a.partition - b.partition)
+  const log = kafka.log()
+  const ends = () => log.bounds(topic)
   const written: Written[] = []
 
   await t.test('are written, between valid neighbours', async (t) => {
@@ -114,23 +122,35 @@ t.test('hostile records', { timeout: 300_000 }, async (t) => {
     ] as const) {
       const execution = hostile.executionsOf(partition)(`${end} ${after}`)
       const value = codec.encode(event({ tenant: TENANT, execution_id: execution }))
-      const at = Number((await ends())[partition]?.high)
+      const at = (await ends())[partition]?.high ?? 0
       await kafka.transaction([{ topic, partition, key: execution, value }], end)
       const expected = { verdict: 'quarantined', reason: 'transactional' }
       written.push({ name: `a transaction: ${end}`, key: null, value: null, expected, position: `p${partition}:${at}` })
       if (after) await write(neighbour())
     }
+
+    // One that is never ended holds up nobody: what comes after it is read, and it is quarantined as any other.
+    const partition = PARTITION + 2
+    const execution = hostile.executionsOf(partition)('open')
+    const value = codec.encode(event({ tenant: TENANT, execution_id: execution }))
+    const [begun] = await transaction.send({ topic, messages: [{ partition, key: execution, value }] })
+    const expected = { verdict: 'quarantined', reason: 'transactional' }
+    written.push({ name: 'an open transaction', key: null, value: null, expected, position: `p${partition}:${begun?.baseOffset}` })
+    const next = hostile.executionsOf(partition)('after it')
+    neighbours.push(next)
+    await write({ partition, key: next, value: codec.encode(event({ tenant: TENANT, execution_id: next })) })
   })
 
   await t.test('the recorder comes to the end of the log', async (t) => {
-    const log = (await ends()).filter(({ high }) => Number(high) > 0).map(({ partition, high }) => `p${partition}:${high}`)
+    const newest = (await ends()).filter(({ high }) => high > 0).map(({ partition, high }) => `p${partition}:${high}`)
     const watermark = async () => (await owner.get('/v1/verdicts?limit=1')).headers.get('refold-watermark')?.split(',') ?? []
-    await until(async () => (await watermark()).filter((one) => !one.endsWith(':0')).join() === log.join(), {
+    await until(async () => (await watermark()).filter((one) => !one.endsWith(':0')).join() === newest.join(), {
       within: 60_000,
       every: 100,
-      what: `a watermark of ${log.join()}`,
+      what: `a watermark of ${newest.join()}`,
     })
-    t.pass(log.join())
+    t.pass(newest.join())
+    t.equal((await owner.get('/v1/verdicts')).headers.get('refold-lag'), '0', 'and nothing lags, though a transaction is open')
   })
 
   await t.test('each has its verdict, seen by whom it concerns', async (t) => {
