@@ -59,6 +59,7 @@ const PAGES = {
   'errors.md': errorsPage(),
   'settings.md': settingsPage(),
   'producing.md': filled('producing.md'),
+  'operations.md': filled('operations.md'),
 }
 
 const check = process.argv.includes('--check')

@@ -9,8 +9,8 @@ const BLOCK = /<!-- (examples\/[\w.-]+)#([\w-]+) -->\n\n```(\w+)\n([^]*?)```/g
 /** Lines of a region, without those that name it. */
 export function regionOf(text: string, name: string): string {
   const lines = text.split('\n')
-  const first = lines.findIndex((line) => /^(?:#|\/\/) region (.+)$/.exec(line)?.[1] === name)
-  const last = lines.findIndex((line, at) => at > first && /^(?:#|\/\/) endregion$/.test(line))
+  const first = lines.findIndex((line) => /^(?:#|\/\/|--) region (.+)$/.exec(line)?.[1] === name)
+  const last = lines.findIndex((line, at) => at > first && /^(?:#|\/\/|--) endregion$/.test(line))
   if (first < 0 || last < 0) throw new Error(`there is no region ${name}`)
   return `${lines
     .slice(first + 1, last)
