@@ -21,8 +21,9 @@ export function table(headings: readonly string[], rows: readonly (readonly stri
     .join('\n')
 }
 
-/** Names and values below each other. */
+/** Names and values below each other; what has no value is left out. */
 export function sheet(pairs: readonly (readonly [string, string])[]): string {
-  const width = Math.max(...pairs.map(([name]) => name.length))
-  return pairs.map(([name, value]) => `${name.padEnd(width)}  ${oneLine(value)}`).join('\n')
+  const said = pairs.filter(([, value]) => value !== '')
+  const width = Math.max(...said.map(([name]) => name.length))
+  return said.map(([name, value]) => `${name.padEnd(width)}  ${oneLine(value)}`).join('\n')
 }

@@ -90,7 +90,10 @@ async function show(position: string, output: Output): Promise<void> {
 
 const redriven = judged.pick({ position: true, seq: true, reason: true, detail: true }).extend({ verdict: z.string().optional() })
 
-/** One after the other, in the order given; the first that fails ends it, and those before it stand. */
+/** Judged again with the same end: the cause is not mended. */
+const isWell = ({ verdict = 'accepted' }: z.infer<typeof redriven>) => ['pending', 'accepted', 'duplicate'].includes(verdict)
+
+/** One after the other, in the order given; the first that is not taken ends it, and those before it stand. */
 async function redrive(positions: readonly string[], { wait, ...output }: Output & { wait: number }): Promise<void> {
   const client = await openClient()
   for (const position of positions) {
@@ -98,11 +101,10 @@ async function redrive(positions: readonly string[], { wait, ...output }: Output
       method: 'POST',
       headers: { prefer: `wait=${wait}` },
     })
+    const one = redriven.parse(JSON.parse(text))
     if (asJson(output)) print(text)
-    else {
-      const one = redriven.parse(JSON.parse(text))
-      print(oneLine(`${position} → ${one.position}  ${inWords(one)}${one.detail ? `: ${one.detail}` : ''}`, columns()))
-    }
+    else print(oneLine(`${position} → ${one.position}  ${inWords(one)}${one.detail ? `: ${one.detail}` : ''}`, columns()))
+    if (!isWell(one)) process.exitCode = 1
   }
 }
 

@@ -62,7 +62,7 @@ async function patiently(ask: () => Promise<Answer>, stop: AbortSignal): Promise
 }
 
 export async function tail({ after, limit, follow, ...output }: TailOptions, stop: AbortSignal): Promise<void> {
-  const { parseJsonVerbatim } = await import('../../workflow/json.ts')
+  const { parseJson, parseJsonVerbatim } = await import('../../workflow/json.ts')
   const client = await openClient()
   let next = after === 'start' ? '' : (after ?? (await fromNow(client)))
   const json = asJson(output)
@@ -73,7 +73,7 @@ export async function tail({ after, limit, follow, ...output }: TailOptions, sto
     const found = z.object({ events: z.array(z.unknown()), next: z.string(), more: z.boolean() }).parse(parseJsonVerbatim(got.text))
     // As it was sent: a number keeps the way it was written.
     if (json) for (const one of found.events) print(JSON.stringify(one))
-    else for (const one of page.parse(JSON.parse(got.text)).events) printEvent(one)
+    else for (const one of page.parse(parseJson(got.text)).events) printEvent(one)
     ;({ next } = found)
     if (!found.more && !follow) break
     if (!found.more) await sleep(PAUSE, undefined, { signal: stop }).catch(() => undefined) // stopped: the loop sees it

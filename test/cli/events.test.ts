@@ -149,7 +149,7 @@ t.test('tail without following ends where the log ends', async (t) => {
 })
 
 t.test('each command asks its route', async (t) => {
-  const { url, requests } = await fakeServer(t, () => ({ body: {} }))
+  const { url, requests } = await fakeServer(t, () => ({ body: { position: 'p0:9' } }))
   for (const line of [
     `executions state ${EXECUTION} --seq 3`,
     `executions state ${EXECUTION} --at 2025-01-01T00:00:00Z`,
@@ -176,6 +176,14 @@ t.test('each command asks its route', async (t) => {
       'POST /v1/verdicts/p0%3A2/redrive wait=3',
     ],
   )
+})
+
+t.test('a redrive that ends as before fails the command', async (t) => {
+  const { url } = await fakeServer(t, () => ({
+    status: 202,
+    body: { redriven: 'p0:1', position: 'p0:2', verdict: 'late', reason: 'ended' },
+  }))
+  t.match(await refold(t, url, ['verdicts', 'redrive', 'p0:1']).ended, { code: 1, stdout: /"verdict":"late"/ })
 })
 
 t.test('the help of each command has an example', async (t) => {
