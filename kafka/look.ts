@@ -38,7 +38,8 @@ export async function lookAtKafka(
   settings: readonly string[],
   within: number,
 ): Promise<KafkaLook> {
-  const kafka = createClient({ brokers, clientId: 'refold-doctor', logger: QUIET, requestTimeout: within, retries: 0 })
+  // One more try for each broker, since the first ones asked may be dead.
+  const kafka = createClient({ brokers, clientId: 'refold-doctor', logger: QUIET, requestTimeout: within, retries: brokers.length })
   const admin = createAdmin(kafka, QUIET)
   try {
     const cluster = await admin.ask('the cluster', (client) => client.describeCluster())

@@ -82,8 +82,19 @@ void t.test('on real servers', { timeout: 240_000 }, async (t) => {
     t.match(about('schema'), [{ found: /1 version, BACKWARD$/ }])
     t.match(about('log'), [{ found: `${topic}, pinned at 3 partitions` }])
     t.match(about('checkpoints'), [{ found: 'at the end of the log' }])
-    t.equal((await runRefold(['doctor'], env)).code, 0)
+    const told = await runRefold(['doctor'], env)
+    t.equal(told.code, 0)
+    t.match(told.stdout, /^ok +kafka +4\.\d+, /m)
+    t.match(told.stdout, /\n\d+ ok, 0 to look at, 0 wrong\n$/)
     await stop()
+  })
+
+  await t.test('one dead broker in the list hides no other', async (t) => {
+    const dead = createServer()
+    const port = await portOf(t, dead)
+    dead.close()
+    const { about } = await doctor({ ...env, KAFKA_BROKERS: `127.0.0.1:${port},${addresses.kafkaBrokers.join(',')}` })
+    t.match(about('kafka'), [{ level: 'ok' }])
   })
 
   await t.test('what was spoiled is found', async (t) => {
