@@ -1,6 +1,6 @@
 // The import arrows of the design (section 11), read from the source text.
 
-import { readdirSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 
@@ -35,7 +35,9 @@ const CLIENTS: Readonly<Record<string, readonly string[]>> = {
 
 type Import = { file: string; from: string; target: string; typeOnly: boolean }
 
+/** Folders that are still to come hold nothing. */
 function sources(folder: string): string[] {
+  if (!existsSync(path.join(ROOT, folder))) return []
   return readdirSync(path.join(ROOT, folder)).flatMap((name) => {
     const file = path.join(folder, name)
     if (statSync(path.join(ROOT, file)).isDirectory()) return sources(file)
