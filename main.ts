@@ -8,7 +8,7 @@ import type { Part } from './api/ports.ts'
 import type { Config } from './config.ts'
 import { createRecorder } from './consumers/recorder.ts'
 import { createWriterSchemas } from './consumers/writer-schemas.ts'
-import { RefoldError } from './errors.ts'
+import { asError, RefoldError } from './errors.ts'
 import { type Faults, readFaults } from './faults.ts'
 import { createKafkaLog } from './kafka/kafka-log.ts'
 import type { Log, LogReader } from './kafka/log.ts'
@@ -161,11 +161,22 @@ const STARTING: Part = { name: 'start', ready: false, detail: 'not all roles run
 
 const readinessOf = (checks: Checks) => () => Promise.all([...checks.values()].map((check) => check()))
 
+type Listener = { listen(address: { host: string; port: number }): Promise<string> }
+
+/** Opens a port; one that can't be had is a setting to correct. */
+async function listen(app: Listener, host: string, port: number, setting: string): Promise<string> {
+  try {
+    return await app.listen({ host, port })
+  } catch (cause) {
+    throw new RefoldError('config-invalid', `${setting}=${port} on ${host}: ${asError(cause).message}`, { cause })
+  }
+}
+
 /** Health by itself, from the first moment on: a process that waits for its servers is alive and not ready. */
 async function startHealth({ config, logger }: StartOptions, checks: Checks, metrics: Metrics, lifetime: Lifetime): Promise<void> {
   if (config.healthPort === 0) return
   const health = lifetime.owns(createHealth({ readiness: readinessOf(checks), metrics }, logger), (opened) => opened.close())
-  const url = await health.listen({ host: config.host, port: config.healthPort })
+  const url = await listen(health, config.host, config.healthPort, 'REFOLD_HEALTH_PORT')
   logger.info({ url }, 'health started')
 }
 
@@ -213,7 +224,7 @@ async function startApi(
     logger,
   )
   lifetime.owns(api, (opened) => opened.close())
-  const url = await api.listen({ host: config.host, port: config.port })
+  const url = await listen(api, config.host, config.port, 'REFOLD_PORT')
   logger.info({ url }, 'api started')
   return url
 }

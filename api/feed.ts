@@ -8,9 +8,9 @@ import { answers, eventJson, holdToPosition, read, type ReadOptions, sendJson } 
 import * as shapes from './shapes.ts'
 
 const query = z.strictObject({
-  after: shapes.positions
+  after: shapes.positionsOrNone
     .optional()
-    .describe('Go on after these positions: `next` of the page before, or the last ones seen. Without it, from the first event.'),
+    .describe('Go on after these positions: `next` of the page before, or the last ones seen. Without it, or empty, from the first event.'),
   limit: shapes.limit(500, 5000),
   minPosition: shapes.minPosition,
 })

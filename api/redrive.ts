@@ -117,6 +117,7 @@ export async function redriveRoutes(scope: FastifyInstance, options: RedriveOpti
       if (row.verdict === 'accepted' || row.verdict === 'duplicate') throw counted(from, row)
       const to = await redriver.redrive(keptOf(row))
       const position = formatPosition(to)
+      request.log.info({ tenant: request.tenant, redriven: formatPosition(from), position }, 'record redriven')
       void reply.code(202).header('refold-position', position).header('location', `/v1/verdicts/${position}`)
       const answer = { redriven: formatPosition(from), position, ...(await outcomeOf(request, reply, to)) }
       return reply.send(answer as never)

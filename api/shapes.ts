@@ -27,6 +27,9 @@ export const positions = z.string().transform((text, context) => {
   return z.NEVER
 })
 
+/** As `positions`; '' names none, since that is `next` while nothing is recorded. */
+export const positionsOrNone = z.union([z.literal('').transform(() => new Map<number, number>()), positions])
+
 export const minPosition = positions
   .optional()
   .describe(

@@ -276,7 +276,7 @@ t.test('REST reads', async (t) => {
     let after = ''
     const follow = async () => {
       for (let more = true; more;) {
-        const page = (await send('a', `/v1/events?limit=8${after === '' ? '' : `&after=${after}`}`)).json<Page>()
+        const page = (await send('a', `/v1/events?limit=8&after=${after}`)).json<Page>()
         seen.push(...page.events)
         after = page.next
         more = page.more

@@ -1,7 +1,7 @@
 // A process without the API tells how it is on a port of its own.
 
 import { type AddressInfo, createServer } from 'node:net'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { startCommand, startRefold, useInstallation } from '../support/refold-process.ts'
 import { useStack } from '../support/stack.ts'
 import { until } from '../support/wait.ts'
@@ -14,6 +14,18 @@ async function freePort(): Promise<number> {
   await new Promise((resolve) => server.close(resolve))
   return port
 }
+
+/** Environment of a process whose servers don't answer. */
+const nowhere = (test: Test, healthPort: number) => ({
+  ...process.env,
+  KAFKA_BROKERS: '127.0.0.1:9',
+  SCHEMA_REGISTRY_URL: 'http://127.0.0.1:9',
+  DATABASE_URL: 'postgres://127.0.0.1:9/x',
+  REDIS_URL: 'redis://127.0.0.1:9',
+  REFOLD_API_TOKENS: 'secret=tenant-a',
+  REFOLD_STACK: test.testdir(),
+  REFOLD_HEALTH_PORT: String(healthPort),
+})
 
 t.test('a recorder alone serves /livez, /readyz and /metrics on REFOLD_HEALTH_PORT', async (t) => {
   const addresses = useStack(t, ['kafka', 'registry', 'postgres'])
@@ -33,15 +45,7 @@ t.test('a recorder alone serves /livez, /readyz and /metrics on REFOLD_HEALTH_PO
 
 t.test('a process that waits for its servers is alive and not ready', async (t) => {
   const port = await freePort()
-  const nowhere = { KAFKA_BROKERS: '127.0.0.1:9', SCHEMA_REGISTRY_URL: 'http://127.0.0.1:9', DATABASE_URL: 'postgres://127.0.0.1:9/x' }
-  const { child, finished } = startCommand(['start', '--roles', 'recorder'], {
-    ...process.env,
-    ...nowhere,
-    REDIS_URL: 'redis://127.0.0.1:9',
-    REFOLD_API_TOKENS: 'secret=tenant-a',
-    REFOLD_STACK: t.testdir(),
-    REFOLD_HEALTH_PORT: String(port),
-  })
+  const { child, finished } = startCommand(['start', '--roles', 'recorder'], nowhere(t, port))
   t.teardown(() => child.kill('SIGKILL'))
   const ask = (path: string) => fetch(`http://127.0.0.1:${port}${path}`).catch(() => undefined)
   const live = await until(() => ask('/livez'), { what: '/livez' })
@@ -51,4 +55,13 @@ t.test('a process that waits for its servers is alive and not ready', async (t) 
   t.match(await ready?.json(), { status: 'not-ready', parts: { start: { ready: false } } })
   child.kill('SIGKILL')
   await finished
+})
+
+t.test('a port that is taken is a setting to correct', async (t) => {
+  const taken = createServer()
+  await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => taken.close())
+  const { port } = taken.address() as AddressInfo
+  const { finished } = startCommand(['start', '--roles', 'recorder'], nowhere(t, port))
+  t.match(await finished, { code: 1, stderr: new RegExp(`setting is not valid: REFOLD_HEALTH_PORT=${port} on 127.0.0.1: .*EADDRINUSE`) })
 })
