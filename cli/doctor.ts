@@ -66,7 +66,10 @@ export async function examine(config: Config, state: StackState | null): Promise
   if (!log || !brokers) found.push(absent('kafka', 'KAFKA_BROKERS'))
   else found.push(...(log.state === 'failed' ? [log.finding] : kafka.judgeKafka(log.seen, config, topic, brokers)))
   if (!registry) found.push(absent('registry', 'SCHEMA_REGISTRY_URL'))
-  else found.push(...(registry.state === 'failed' ? [registry.finding] : others.judgeRegistry(registry.seen, subject)))
+  else {
+    const known = database && database.state === 'seen' && database.seen.log ? database.seen.schemas : undefined
+    found.push(...(registry.state === 'failed' ? [registry.finding] : others.judgeRegistry(registry.seen, subject, known)))
+  }
   if (!database) found.push(absent('postgres', 'DATABASE_URL'))
   else if (database.state === 'failed') found.push(database.finding)
   else {

@@ -32,6 +32,8 @@ export type PostgresLook = {
   log: { topic: string; partitions: number } | null
   /** Partition → checkpoint of the recorder. */
   checkpoints: ReadonlyMap<number, number>
+  /** Registry id → text of the writers' schemas that the recorder has met; the newest thousand. */
+  schemas: ReadonlyMap<number, string>
 }
 
 const ROLES = ['refold_engine', 'refold_api']
@@ -95,13 +97,18 @@ async function compare(applied: ReadonlyMap<string, string>): Promise<MigrationL
   ]
 }
 
-async function refoldOf(client: Client): Promise<Pick<PostgresLook, 'log' | 'checkpoints'>> {
-  if (!(await exists(client, 'refold.checkpoints'))) return { log: null, checkpoints: new Map() }
+async function refoldOf(client: Client): Promise<Pick<PostgresLook, 'log' | 'checkpoints' | 'schemas'>> {
+  if (!(await exists(client, 'refold.checkpoints'))) return { log: null, checkpoints: new Map(), schemas: new Map() }
   const logs = await client.query<{ topic: string; partitions: number }>('SELECT topic, partitions FROM refold.logs')
   const { rows } = await client.query<{ partition: number; next: string }>(
     "SELECT partition, next_offset::text AS next FROM refold.checkpoints WHERE reader = 'recorder' ORDER BY partition",
   )
-  return { log: logs.rows[0] ?? null, checkpoints: new Map(rows.map(({ partition, next }) => [partition, Number(next)])) }
+  const schemas = await client.query<{ id: number; text: string }>('SELECT id, text FROM refold.schemas ORDER BY stored_at DESC LIMIT 1000')
+  return {
+    log: logs.rows[0] ?? null,
+    checkpoints: new Map(rows.map(({ partition, next }) => [partition, Number(next)])),
+    schemas: new Map(schemas.rows.map(({ id, text }) => [id, text])),
+  }
 }
 
 async function rolesOf(client: Client): Promise<RoleLook[]> {

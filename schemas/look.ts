@@ -11,12 +11,13 @@ export type RegistryLook = {
   /** Of one question on an open connection, in ms. */
   latency: number
   /** The subject's schemas, and how they must fit together; null when there is no such subject yet. */
-  subject: { versions: number; compatibility: string; isEnough: boolean } | null
+  subject: { versions: number; newest: { id: number; text: string } | null; compatibility: string; isEnough: boolean } | null
 }
 
 const apicurio = z.object({ name: z.string(), version: z.string() })
 const confluent = z.object({ version: z.string() })
 const config = z.object({ compatibilityLevel: z.string() })
+const version = z.object({ id: z.int(), schema: z.string() })
 
 export async function lookAtRegistry(url: string, subject: string, within: number): Promise<RegistryLook> {
   const { root, headers } = endpointOf(url)
@@ -36,11 +37,18 @@ export async function lookAtRegistry(url: string, subject: string, within: numbe
     address: root,
     version: await versionOf(root, get),
     latency,
-    subject: Array.isArray(versions) ? { versions: versions.length, ...(await compatibilityOf(root, name, get)) } : null,
+    subject: Array.isArray(versions)
+      ? { versions: versions.length, newest: await newestOf(root, name, get), ...(await compatibilityOf(root, name, get)) }
+      : null,
   }
 }
 
 type Get = (address: string) => Promise<unknown>
+
+async function newestOf(root: string, name: string, get: Get) {
+  const { data } = version.safeParse(await get(`${root}/subjects/${name}/versions/latest`))
+  return data ? { id: data.id, text: data.schema } : null
+}
 
 /** The subject's own setting, else the registry's, which then holds for it. */
 async function compatibilityOf(root: string, name: string, get: Get) {
@@ -53,6 +61,6 @@ async function versionOf(root: string, get: Get): Promise<string | undefined> {
   const own = root.replace(/\/apis\/ccompat\/v\d+$/, '/apis/registry/v3/system/info')
   const told = own === root ? undefined : apicurio.safeParse(await get(own)).data
   if (told) return `${told.name.replace(/ \(.*\)$/, '')} ${told.version}`
-  const version = confluent.safeParse(await get(`${root}/v1/metadata/version`)).data?.version
-  return version === undefined ? undefined : `Confluent ${version}`
+  const other = confluent.safeParse(await get(`${root}/v1/metadata/version`)).data?.version
+  return other === undefined ? undefined : `Confluent ${other}`
 }

@@ -5,7 +5,7 @@ import { knownAddresses } from '../../cli/doctor.ts'
 import { judgeKafka, topicCommand } from '../../cli/doctor/kafka.ts'
 import { clock, type Finding, look } from '../../cli/doctor/finding.ts'
 import { lookAtNode, lookAtPort } from '../../cli/doctor/machine.ts'
-import { judgeRedis } from '../../cli/doctor/others.ts'
+import { judgeRedis, judgeRegistry } from '../../cli/doctor/others.ts'
 import { judgeLog, judgePostgres } from '../../cli/doctor/postgres.ts'
 import { readConfig } from '../../config.ts'
 import type { TopicLook } from '../../kafka/look.ts'
@@ -203,6 +203,7 @@ const database = (changes: Partial<PostgresLook> = {}): PostgresLook => ({
   ],
   log: { topic: 'refold.events', partitions: 12 },
   checkpoints: new Map([[0, 10]]),
+  schemas: new Map(),
   ...changes,
 })
 
@@ -238,6 +239,18 @@ void t.test('log: another topic, another count, a topic that is gone, checkpoint
   const cut = topicLook({ bounds: [{ partition: 0, low: 5, high: 10 }] })
   t.match(found(cut, database({ checkpoints: new Map([[0, 4]]) })), [{ level: 'wrong', found: /p0: 4 is not in 5–10/ }])
   t.match(found(topicLook(), database(), readConfig({ REFOLD_PARTITIONS: '24' })), [{ level: 'warn', todo: /REFOLD_PARTITIONS=12$/ }])
+})
+
+void t.test('registry: a schema that is gone, another one under its id, or no compatibility', async (t) => {
+  const subject = { versions: 1, newest: { id: 7, text: '{"type": "string"}' }, compatibility: 'BACKWARD', isEnough: true }
+  const found = (changes: object, known?: Map<number, string>) =>
+    bad(judgeRegistry({ address: 'http://r', version: 'x', latency: 1, subject, ...changes }, 'refold.events-value', known))
+  t.same(found({}), [])
+  t.same(found({}, new Map([[7, '{"type":"string"}']])), [], 'white space is no difference')
+  t.match(found({}, new Map([[7, '"int"']])), [{ level: 'wrong', found: /^id 7 is another schema/ }])
+  t.match(found({ subject: null }), [{ level: 'warn' }])
+  t.match(found({ subject: null }, new Map()), [{ level: 'wrong', found: /is gone/ }])
+  t.match(found({ subject: { ...subject, compatibility: 'NONE', isEnough: false } }), [{ level: 'wrong', todo: /http:\/\/r\/config/ }])
 })
 
 void t.test('Redis that throws keys out silently is wrong', async (t) => {
