@@ -21,6 +21,7 @@ import { recordDigest } from './record-digest.ts'
 import type { Head } from '../workflow/accept.ts'
 import { executionKey, type ExecutionState, type ExecutionStatus, initial } from '../workflow/execution.ts'
 import { isJsonObject, parseJson } from '../workflow/json.ts'
+import { LIMITS } from '../workflow/limits.ts'
 import { SNAPSHOT_EVERY, SNAPSHOTS_KEPT } from '../workflow/snapshot.ts'
 import { bytea, copyInto, type CopyValue, timestamp } from './copy.ts'
 import { foldHistory } from './history.ts'
@@ -207,12 +208,13 @@ function auditRow({ event, seq, from, to, content, partition, offset, appendedAt
 const VERDICT_COLUMNS =
   'partition log_offset verdict reason detail tenant execution_id event_id event_name record_key record_value appended_at'.split(' ')
 
-/** Characters kept of a text that hostile bytes may have made long. */
+/** Characters kept of a text that hostile bytes may have made long; of ids, which an index must hold, fewer. */
 const LONGEST_TEXT = 1000
+const LONGEST_ID = 64
 
 /** Text from a hostile record as Postgres can hold it: no NUL, no half surrogate pairs, not without end. */
-function storable(text: string | undefined): string | null {
-  return text === undefined ? null : text.slice(0, LONGEST_TEXT).replaceAll('\0', '\ufffd').toWellFormed()
+function storable(text: string | undefined, longest = LONGEST_TEXT): string | null {
+  return text === undefined ? null : text.slice(0, longest).replaceAll('\0', '\ufffd').toWellFormed()
 }
 
 /**
@@ -220,7 +222,7 @@ function storable(text: string | undefined): string | null {
  * setting behind row-level security holds while no tenant is set.
  */
 function tenantOf(event: { tenant: string } | undefined): string | null {
-  return event && event.tenant !== '' && storable(event.tenant) === event.tenant ? event.tenant : null
+  return event && event.tenant !== '' && storable(event.tenant, LIMITS.tenant) === event.tenant ? event.tenant : null
 }
 
 function verdictRow({ verdict, record, event }: VerdictRow): CopyValue[] {
@@ -232,8 +234,8 @@ function verdictRow({ verdict, record, event }: VerdictRow): CopyValue[] {
     verdict.reason,
     storable(verdict.detail),
     tenantOf(event),
-    storable(event?.execution_id),
-    storable(event?.event_id),
+    storable(event?.execution_id, LONGEST_ID),
+    storable(event?.event_id, LONGEST_ID),
     storable(event?.event_name),
     kept && record.key ? bytea(record.key) : null,
     kept && record.value ? bytea(record.value) : null,

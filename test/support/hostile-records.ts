@@ -117,6 +117,11 @@ export function hostileRecords(partition: number, schemas: Schemas): Hostile[] {
   bad('year 280000', 'bad-date', { created_at: Date.UTC(275_000, 0) + 5000 * 31_556_952_000 })
   bad('an upper-case execution id', 'bad-id', { execution_id: executionOf('upper').toUpperCase() })
   bad('an upper-case event id', 'bad-id', { event_id: 'ABCDEFAB-1111-4111-8111-111111111111' })
+  // Four bytes a character and no pattern in them: an index of Postgres takes 2,700 bytes.
+  const long = (seed: number) =>
+    Array.from({ length: 1000 }, (_, i) => String.fromCodePoint(0x10000 + (((i + 1) * seed) % 0xeffff))).join('')
+  bad('long ids', 'bad-id', { event_id: long(7919), execution_id: long(104_729) }, long(104_729))
+  raw('a long tenant', 'too-large', codec.encode({ ...base('a long tenant'), tenant: long(15_485_863) }))
   bad('no UUID at all', 'bad-id', { event_id: '1 OR 1=1' })
   bad("an id of ours on an outsider's event", 'reserved-id', { event_id: startIdOf(TENANT, executionOf('own')) })
   bad("a decision's id on an outsider's event", 'reserved-id', { event_id: decisionIdOf(TENANT, executionOf('own'), 1) })
