@@ -32,15 +32,18 @@ t.test('an answer from somebody else’s server is not taken for ours', async (t
 t.test('a second port that was taken meanwhile is named', async (t) => {
   const second = await listen(t)
   const process = await start(t, 'process.exit(1)')
-  await t.rejects(untilAnswers({ name: 'kafka', process, ports: [1, second], answers: () => Promise.resolve(false) }), {
-    message: `${second}`,
-  })
+  await t.rejects(
+    untilAnswers({ name: 'kafka', process, ports: [await freePort(21_000, new Set()), second], answers: () => Promise.resolve(false) }),
+    {
+      message: `${second}`,
+    },
+  )
 })
 
 t.test('a server that ends while starting is reported with the end of its log', async (t) => {
   const process = await start(t, 'console.log("cannot read my settings"); process.exit(1)')
   const failure = { code: 'stack-failed', message: /redis ended while starting.*cannot read my settings.*stack logs/s }
-  await t.rejects(untilAnswers({ name: 'redis', process, ports: [1], answers: yes }), failure)
+  await t.rejects(untilAnswers({ name: 'redis', process, ports: [await freePort(21_000, new Set())], answers: yes }), failure)
 })
 
 t.test('a server is up once it listens itself and answers', async (t) => {
