@@ -93,12 +93,12 @@ export type RecorderOptions = {
   /** Executions kept in memory between batches (default none). */ rememberedExecutions?: number
 }
 
-type Inspected = { record: LogRecord; event?: WorkflowEvent; result: Classified | Quarantined }
+/** `key` is the execution's; it is made once, since making and hashing it costs more than a look into a map. */
+type Inspected = { record: LogRecord; event?: WorkflowEvent } & ({ result: Classified; key: string } | { result: Quarantined })
 
-async function decodeWith(schemas: RecorderSchemas, record: LogRecord): Promise<Exclude<Decoded, { state: 'schema-needed' }>> {
-  const decoded = schemas.decode(record.value)
-  if (decoded.state !== 'schema-needed') return decoded
-  const { schemaId } = decoded
+type Read = Exclude<Decoded, { state: 'schema-needed' }>
+
+async function decodeWithNew(schemaId: number, schemas: RecorderSchemas, record: LogRecord): Promise<Read> {
   const unknown = { state: 'unreadable', reason: 'schema-unknown', detail: `the registry has no schema ${schemaId}` } as const
   if ((await schemas.learn(schemaId)) === 'unknown') return unknown
   const again = schemas.decode(record.value)
@@ -108,19 +108,23 @@ async function decodeWith(schemas: RecorderSchemas, record: LogRecord): Promise<
 async function inspectAll({ schemas, partitions }: RecorderOptions, records: readonly LogRecord[]): Promise<Inspected[]> {
   const all: Inspected[] = []
   for (const record of records) {
-    const decoded = await decodeWith(schemas, record)
+    const read = schemas.decode(record.value)
+    const decoded = read.state === 'schema-needed' ? await decodeWithNew(read.schemaId, schemas, record) : read
     const result = inspect(decoded, record, partitions)
-    all.push(decoded.state === 'event' ? { record, event: decoded.event, result } : { record, result })
+    if (!('verdict' in result)) {
+      const { event } = result
+      all.push({ record, event, result, key: executionKey(event.tenant, event.execution_id) })
+    } else all.push(decoded.state === 'event' ? { record, event: decoded.event, result } : { record, result })
   }
   return all
 }
 
 function needsOf(inspected: readonly Inspected[]): Need[] {
   const needs = new Map<string, Need>()
-  for (const { result } of inspected) {
-    if ('verdict' in result) continue
-    const { tenant, execution_id: executionId, event_id: eventId } = result.event
-    const key = executionKey(tenant, executionId)
+  for (const one of inspected) {
+    if (!('key' in one)) continue
+    const { key } = one
+    const { tenant, execution_id: executionId, event_id: eventId } = one.result.event
     const need = needs.get(key)
     if (need) need.eventIds.push(eventId)
     else needs.set(key, { tenant, executionId, eventIds: [eventId] })
@@ -179,13 +183,14 @@ function foldBatch(inspected: readonly Inspected[], known: ReadonlyMap<string, K
   const audit: AuditRow[] = []
   const verdicts: VerdictRow[] = []
   const executions = new Map<string, Execution>()
-  for (const { record, event, result } of inspected) {
-    if ('verdict' in result) {
-      verdicts.push(event ? { verdict: result, record, event } : { verdict: result, record })
+  for (const one of inspected) {
+    const { record, event } = one
+    if (!('key' in one)) {
+      verdicts.push(event ? { verdict: one.result, record, event } : { verdict: one.result, record })
       continue
     }
+    const { result, key } = one
     const { tenant, execution_id: executionId } = result.event
-    const key = executionKey(tenant, executionId)
     let execution = executions.get(key)
     if (!execution) executions.set(key, (execution = new Execution(known.get(key), tenant, executionId)))
     const row = execution.take(result, record)

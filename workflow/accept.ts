@@ -54,7 +54,7 @@ const quarantined = (reason: QuarantineReason, detail: string): Quarantined => (
 
 function placeFault(event: WorkflowEvent, record: Found, partitions: number): Quarantined | undefined {
   if (record.transactional) return quarantined('transactional', 'written inside a Kafka transaction; send it without one')
-  const key = record.key === null ? null : Buffer.from(record.key).toString('latin1')
+  const key = record.key === null ? null : Buffer.from(record.key.buffer, record.key.byteOffset, record.key.byteLength).toString('latin1')
   if (key !== event.execution_id) return quarantined('wrong-key', 'the record key is not its execution_id')
   const right = partitionOf(event.execution_id, partitions)
   if (record.partition === right) return undefined
