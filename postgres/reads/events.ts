@@ -35,7 +35,8 @@ const COLUMNS = sql.fragment`
   causation_id, correlation_id, decision, seq::text AS seq, partition, log_offset::text AS log_offset,
   ${timeText('appended_at')}`
 
-const known = (tenant: string, executionId: string) => sql.type(z.object({ known: z.boolean() }))`
+const knownRow = z.object({ known: z.boolean() })
+const known = (tenant: string, executionId: string) => sql.type(knownRow)`
   SELECT EXISTS (SELECT FROM refold.workflow_events WHERE tenant = ${tenant} AND execution_id = ${executionId}) AS known`
 
 /** The tenant has an accepted event of this execution. */

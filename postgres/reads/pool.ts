@@ -63,7 +63,9 @@ function withRole(databaseUrl: string): string {
   return url.href
 }
 
-const setTenant = (tenant: string) => sql.type(z.object({ tenant: z.string() }))`
+// Row schemas are made once: zod compiles each, which takes longer than the query.
+const tenantRow = z.object({ tenant: z.string() })
+const setTenant = (tenant: string) => sql.type(tenantRow)`
   SELECT set_config('refold.tenant', ${tenant}, true) AS tenant`
 
 /** Connects when first asked, and again when asked after a failure: slonik's own pool can't be made while the server is down. */

@@ -87,6 +87,7 @@ const eventRow = z.object({
   log_offset: ms,
   appended_at: ms,
 })
+const seqRow = z.object({ seq: ms })
 const snapshotRow = z.object({ seq: ms, fold_version: z.number(), state: z.string(), digest: z.string() })
 
 const epoch = (column: string) => sql.fragment`(extract(epoch FROM ${sql.identifier([column])}) * 1000)::bigint::text`
@@ -127,7 +128,7 @@ const batch = (transaction: Transaction, tenant: string, executionId: string, af
     WHERE tenant = ${tenant} AND execution_id = ${executionId} AND e.seq > ${after} ORDER BY e.seq LIMIT ${limit}`)
 
 const newestSeq = (transaction: Transaction, tenant: string, executionId: string) =>
-  transaction.maybeOneFirst(sql.type(z.object({ seq: ms }))`
+  transaction.maybeOneFirst(sql.type(seqRow)`
     SELECT seq::text AS seq FROM refold.workflow_events e WHERE tenant = ${tenant} AND execution_id = ${executionId} ORDER BY e.seq DESC LIMIT 1`)
 
 type Begin = { state: ExecutionState; refused: number }
