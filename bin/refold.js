@@ -5,7 +5,7 @@
 // The one file that may run before anything is installed: it imports nothing but Node's own modules.
 
 import { spawn, spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { accessSync, constants, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -47,13 +47,23 @@ async function install() {
   // Install scripts are not needed: what Postgres' package does in one, stack/postgres.ts does itself.
   const npm = ['ci', '--no-audit', '--no-fund', '--ignore-scripts', '--loglevel=error', '--progress=false']
   const command = process.env.npm_execpath ? [process.execPath, process.env.npm_execpath, ...npm] : ['npm', ...npm]
-  const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^npm_(config_|package_|lifecycle_|command)/.test(name)))
+  const env = { ...process.env, ...npmCache() }
   const { code, missing } = await run(command, { cwd: root, env, stdio: ['ignore', 2, 2] })
   clearInterval(progress)
   if (missing) throw new Refusal('npm is not on PATH. It comes with Node; on Debian: apt-get install npm')
   if (code !== 0)
     throw new Refusal('npm could not install the packages (its own message is above). Mend that, then run the same command again')
   say(`packages installed in ${seconds()} s`)
+}
+
+/** A home that can't be written has no room for npm's cache. */
+function npmCache() {
+  try {
+    accessSync(os.homedir(), constants.W_OK)
+    return {}
+  } catch {
+    return { npm_config_cache: path.join(os.tmpdir(), `refold-npm-${process.getuid?.() ?? 'cache'}`) }
+  }
 }
 
 /** Holds `.refold/install.lock` while `work` runs, so that two commands at once on a bare clone don't install over each other. */
@@ -137,6 +147,8 @@ async function main() {
 }
 
 main().catch((error) => {
-  say(error instanceof Refusal ? `${error.message}.` : error.stack)
+  const denied = ['EACCES', 'EPERM', 'EROFS', 'ENOSPC'].includes(error.code)
+  if (error instanceof Refusal) say(`${error.message}.`)
+  else say(denied ? `${error.message}. This clone must be yours to write, with about 1 GB of room.` : error.stack)
   process.exitCode = 1
 })

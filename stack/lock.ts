@@ -9,7 +9,7 @@ import { markOf } from './process.ts'
 export async function alone<T>(file: string, waiting: () => void, work: () => Promise<T>): Promise<T> {
   mkdirSync(path.dirname(file), { recursive: true })
   for (let told = false; !take(file);) {
-    if (abandoned(file)) rmSync(file, { force: true })
+    if (abandoned(file)) passOver(file)
     else if (!told) {
       told = true
       waiting()
@@ -21,6 +21,18 @@ export async function alone<T>(file: string, waiting: () => void, work: () => Pr
   } finally {
     rmSync(file, { force: true })
   }
+}
+
+/**
+ * Removes the lock of a holder that died. Looked at again under a lock of its own, since another that waits may have
+ * removed it and taken the place meanwhile.
+ */
+function passOver(file: string): void {
+  const passing = `${file}.passing`
+  if (take(passing)) {
+    if (abandoned(file)) rmSync(file, { force: true })
+    rmSync(passing, { force: true })
+  } else if (abandoned(passing)) rmSync(passing, { force: true })
 }
 
 function take(file: string): boolean {
