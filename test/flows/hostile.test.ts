@@ -179,6 +179,11 @@ t.test('hostile records', { timeout: 300_000 }, async (t) => {
     const state = await owner.get(`/v1/executions/${executionOf('proto')}`)
     t.match(state.text, '"data":{"constructor":{"prototype":{"polluted":true}},"safe":1}', '__proto__ is left out of the state')
     t.match((await owner.get(`/v1/executions/${executionOf('proto')}/events`)).text, PROTO_PAYLOAD, 'and stays in the history')
+    const { payload, ...texts } = hostile.COPY_SIGNS
+    const signs = await owner.get(`/v1/executions/${executionOf('copy')}/events`)
+    t.match(signs.json(), { events: [texts] }, 'signs of COPY are texts')
+    t.match(signs.text, `"payload":${payload}`)
+    t.match((await owner.get(`/v1/executions/${executionOf('copy')}`)).json(), { currentState: 'a\\tb', data: { '\\N': '\\.\n\t\\' } })
     t.match((await owner.get(`/v1/executions/${executionOf('timer')}`)).json(), { lastSeq: 2, workflow: 'order' })
   })
 
@@ -199,7 +204,7 @@ t.test('hostile records', { timeout: 300_000 }, async (t) => {
 
     const later = at('a schema that comes later')
     registry.hidden.clear()
-    t.equal((await redrive(owner, later)).status, 404, "nobody's record is the operators'")
+    t.match((await redrive(owner, later)).json(), { status: 404 }, "nobody's record is the operators'")
     // The recorder remembers for some seconds that the registry did not know the id.
     const name = 'a schema that comes later'
     let told = ''

@@ -142,6 +142,7 @@ export function hostileRecords(partition: number, schemas: Schemas): Hostile[] {
   )
 
   put('__proto__', { verdict: 'accepted' }, { ...base('proto'), payload: PROTO_PAYLOAD })
+  put('signs that COPY reads', { verdict: 'accepted' }, { ...base('copy'), ...COPY_SIGNS })
   put('another schema, read by ours', { verdict: 'accepted' }, base('evolved'), framed(schemas.withNulls, evolvedBody(base('evolved'))))
 
   const twice = base('twice')
@@ -161,6 +162,14 @@ export function hostileRecords(partition: number, schemas: Schemas): Hostile[] {
 }
 
 export const PROTO_PAYLOAD = '{"__proto__":{"polluted":true},"constructor":{"prototype":{"polluted":true}},"safe":1}'
+/** Null, end of data, the escape itself and both separators, to COPY in text format. */
+export const COPY_SIGNS = {
+  user_id: '\\N',
+  event_type: '\\.',
+  causation_id: '\\',
+  to_state: 'a\\tb',
+  payload: `{\n\t"\\\\N":\r\n\t"\\\\.\\n\\t\\\\"}`,
+}
 const TIMER = '{"timer_id":1,"fire_at":"2999-01-01T00:00:00.000Z"}'
 
 /** As a writer with the schema that is hidden would write it. */
