@@ -81,6 +81,6 @@ export async function takeTurns(
   const limit = figures.get('limit')
   if (!ours || !limit) return
   const { min, median, max } = spreadOf(ours.map((value, i) => value / (limit[i] ?? Number.NaN)))
-  const shape = better === 'higher' ? (value: number) => `${Math.round(100 * value)} % of` : (value: number) => `${value.toFixed(1)} times`
-  say(`  ours is ${shape(median)} the limit (round by round: min ${shape(min)}, max ${shape(max)})\n`)
+  const shape = better === 'higher' ? (value: number) => `${Math.round(100 * value)} %` : (value: number) => `${value.toFixed(1)} times`
+  say(`  ours is ${shape(median)}${better === 'higher' ? ' of' : ''} the limit (round by round: min ${shape(min)}, max ${shape(max)})\n`)
 }
