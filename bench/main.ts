@@ -64,10 +64,11 @@ async function main(): Promise<number> {
   const options = optionsOf(values)
   const ground = await openGround()
   let interrupted = false
-  process.once('SIGINT', () => {
-    interrupted = true
-    void ground.close().finally(() => process.exit(130))
-  })
+  for (const signal of ['SIGINT', 'SIGTERM'] as const)
+    process.once(signal, () => {
+      interrupted = true
+      void ground.close().finally(() => process.exit(130))
+    })
   try {
     const { bench } = await chosen.load()
     await bench(ground, options)
