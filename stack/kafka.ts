@@ -66,8 +66,8 @@ async function choosePorts(count: number, { folder, port, last, runs }: Start): 
   const chosen: Ports[] = []
   for (const [index, name] of NAMES.slice(0, count).entries()) {
     const before = last(name) ? saved[index] : undefined
-    const broker = await port(before?.broker ?? 9092 + 2 * index)
-    chosen.push({ broker, controller: await port(before?.controller ?? 9093 + 2 * index) })
+    const broker = await port(9092 + 2 * index, before?.broker)
+    chosen.push({ broker, controller: await port(9093 + 2 * index, before?.controller) })
   }
   mkdirSync(path.dirname(file), { recursive: true })
   writeFileSync(file, JSON.stringify(chosen))

@@ -41,7 +41,7 @@ export const postgres: Server = {
     const binaries = await copyBinaries(say)
     const data = path.join(isRoot ? outside(secrets) : path.join(folder, 'data'), 'postgres')
     if (!existsSync(path.join(data, 'PG_VERSION'))) initialise(binaries, data, secrets, user)
-    const chosen = await port(last('postgres') ?? 5432)
+    const chosen = await port(5432, last('postgres'))
     const settings = Object.entries({ ...SETTINGS, port: chosen }).flatMap(([key, value]) => ['-c', `${key}=${value}`])
     const address = `postgres://refold:${secrets.databasePassword}@${HOST}:${chosen}/${DATABASE}`
     const command = path.join(binaries, 'bin', 'postgres')

@@ -36,7 +36,7 @@ export const redis: Server = {
   stop: { signal: 'SIGTERM', patience: 5000 },
   async start({ folder, say, port, last, launch }) {
     const command = await findBinary(say)
-    const chosen = await port(last('redis') ?? 6379)
+    const chosen = await port(6379, last('redis'))
     const data = path.join(folder, 'data', 'redis')
     mkdirSync(data, { recursive: true })
     const settings = { ...SETTINGS, port: chosen, bind: HOST, dir: data, daemonize: 'no' }

@@ -44,8 +44,8 @@ export const registry: Server = {
   async start({ folder, say, port, last, launch }) {
     const java = requireJava(21, 'The schema registry')
     const app = await fetchPart(PART, say)
-    const chosen = await port(last('registry') ?? 8081)
-    const management = await port(chosen + 1000)
+    const chosen = await port(8081, last('registry'))
+    const management = await port(chosen + 1000, chosen + 1000)
     const data = path.join(folder, 'data', 'registry')
     mkdirSync(data, { recursive: true })
     const settings = {

@@ -20,8 +20,8 @@ export type Start = {
   launch: (address: string, launch: Omit<Launch, 'log'>) => Promise<Launched>
   /** True for a server of this stack that runs already. */
   runs: (name: ServerName) => boolean
-  /** A free port, the preferred one if possible. No two servers of one start get the same. */
-  port: (preferred: number) => Promise<number>
+  /** A free port: the last one if it is given and free, else the usual one or the next. No two servers of one start get the same. */
+  port: (usual: number, last?: number | undefined) => Promise<number>
 }
 
 export type Server = {

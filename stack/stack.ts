@@ -34,16 +34,18 @@ export type UpOptions = {
   /** Which servers; all by default. */
   kinds?: readonly Kind[]
   brokers?: 1 | 3
+  /** Added to the usual ports, so that stacks side by side don't take each other's while a server restarts. Default 0. */
+  portsFrom?: number
 }
 
 /** Starts what doesn't run yet and waits until all answer. Gives the names of those it started. */
-export async function up({ folder, say, env, kinds = KINDS, brokers }: UpOptions): Promise<ServerName[]> {
+export async function up({ folder, say, env, kinds = KINDS, brokers, portsFrom = 0 }: UpOptions): Promise<ServerName[]> {
   return exclusive(folder, say, async () => {
     const wanted = serversOf(brokers ?? brokersOf(folder) ?? 1).filter(
       ({ name, env: variable }) => kinds.includes(kindOf(name)) && !env[variable],
     )
     const before = running(folder)
-    const context = contextOf(folder, say, before)
+    const context = contextOf(folder, say, before, portsFrom)
     const results = await Promise.allSettled(
       wanted.map(async (server) => {
         const begun = performance.now()
@@ -84,17 +86,18 @@ async function start(server: Server, context: Start): Promise<void> {
 }
 
 /** What servers are given to start with; each is written into stack.json as soon as its process runs (S4). */
-function contextOf(folder: string, say: Say, before: Servers): (name: ServerName) => Start {
+function contextOf(folder: string, say: Say, before: Servers, portsFrom: number): (name: ServerName) => Start {
   const secrets = readSecrets(folder)
-  const state: StackState = { servers: { ...before }, developmentToken: secrets.developmentToken }
   const recorded = readState(folder)?.servers ?? {}
+  // Those that ended stay in the file until they are started anew: their ports are tried first, also at a second attempt.
+  const state: StackState = { servers: { ...recorded, ...before }, developmentToken: secrets.developmentToken }
   const taken = new Set<number>()
   writeState(folder, state)
   return (name) => ({
     folder,
     secrets,
     say,
-    port: (preferred) => freePort(preferred, taken),
+    port: (usual, last) => freePort(last ?? usual + portsFrom, taken),
     last: (other) => portOf(recorded[other]?.address),
     runs: (other) => other in before,
     launch: async (address, what) => {

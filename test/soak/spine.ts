@@ -23,6 +23,7 @@ import { createRegistry } from '../../schemas/registry.ts'
 import { up } from '../../stack/stack.ts'
 import { readState } from '../../stack/state.ts'
 import { createWatch } from '../../watch.ts'
+import { OWN_PORTS } from '../support/own-stack.ts'
 import { until } from '../support/wait.ts'
 import { createWorkload, randomOf } from './workload.ts'
 import { checkTables } from './tables.ts'
@@ -112,7 +113,7 @@ async function stopPostgresHard(options: SpineOptions): Promise<void> {
   say('Postgres killed; starting it again')
   await until(
     () =>
-      up({ folder, say: () => undefined, env: {}, kinds: ['postgres'] }).then(
+      up({ folder, say: () => undefined, env: {}, kinds: ['postgres'], portsFrom: OWN_PORTS }).then(
         () => true,
         () => false,
       ),
@@ -168,7 +169,7 @@ export async function runSpine(options: SpineOptions): Promise<SpineReport> {
   const { folder, seed, say } = options
   const began = performance.now()
   mkdirSync(folder, { recursive: true })
-  await up({ folder, say, env: {} })
+  await up({ folder, say, env: {}, portsFrom: OWN_PORTS })
   const servers = serversOf(folder)
   const hitsFile = path.join(folder, `hits-${seed}`)
   const log = createKafkaLog({ brokers: [servers.kafka], clientId: PREFIX, logger: silent, groupSession: 3000, groupHeartbeat: 500 })

@@ -32,11 +32,14 @@ export function ownFolder(t: Test): string {
   return folder
 }
 
+/** Ports of this test process's own stacks: apart from others', which would take a killed server's while it is away. */
+export const OWN_PORTS = 10_000 + (process.pid % 40) * 300
+
 /** Up when this resolves; down, with its data gone, when the test ends. */
 export async function ownStack(t: Test, { brokers = 1 }: { brokers?: 1 | 3 } = {}): Promise<OwnStack> {
   const folder = ownFolder(t)
   const quiet = () => undefined
-  await up({ folder, say: (line) => t.comment(line), env: {}, brokers })
+  await up({ folder, say: (line) => t.comment(line), env: {}, brokers, portsFrom: OWN_PORTS })
   const servers = () => readState(folder)?.servers ?? {}
   const address = (name: ServerName): string => servers()[name]?.address ?? ''
   const names: ServerName[] = brokers === 3 ? ['kafka', 'kafka-2', 'kafka-3'] : ['kafka']
@@ -55,7 +58,7 @@ export async function ownStack(t: Test, { brokers = 1 }: { brokers?: 1 | 3 } = {
     async restore(kind) {
       await until(
         () =>
-          up({ folder, say: quiet, env: {}, kinds: [kind], brokers }).then(
+          up({ folder, say: quiet, env: {}, kinds: [kind], brokers, portsFrom: OWN_PORTS }).then(
             () => true,
             () => false,
           ),

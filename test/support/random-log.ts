@@ -35,7 +35,7 @@ const moves: fc.Arbitrary<Move> = fc.oneof(
       name: fc.constantFrom('cancel', 'pause', 'resume', 'terminate', 'retry'),
     }),
   },
-  { weight: 2, arbitrary: fc.record({ move: fc.constant('start' as const), version: nat(1) }) },
+  { weight: 3, arbitrary: fc.record({ move: fc.constant('start' as const), version: nat(1) }) },
   {
     weight: 2,
     arbitrary: fc.record({
@@ -45,7 +45,7 @@ const moves: fc.Arbitrary<Move> = fc.oneof(
       failed: fc.boolean(),
     }),
   },
-  { weight: 2, arbitrary: fc.record({ move: fc.constant('fire' as const), timer: fc.integer({ min: 1, max: 4 }) }) },
+  { weight: 4, arbitrary: fc.record({ move: fc.constant('fire' as const), timer: fc.integer({ min: 1, max: 4 }) }) },
   {
     weight: 6,
     arbitrary: fc.record({
@@ -75,7 +75,7 @@ function decide(move: Extract<Move, { move: 'decide' }>, made: readonly Workflow
   const chain = before ? nextChain(before.decision_chain, contentOf(before)) : ''
   const payload =
     move.name === 'timer.started'
-      ? { fire_at: new Date(now + move.value * 10).toISOString() }
+      ? { fire_at: new Date(now + move.value * 60).toISOString() }
       : move.name === 'timer.cancelled'
         ? { timer_id: move.timer }
         : { value: move.value, result: move.value }

@@ -98,7 +98,8 @@ t.test('accept says what the rules say, read literally', async (t) => {
       }
       return true
     }),
-    RUNS,
+    // A fixed seed, so that reaching every verdict is no matter of luck; the other properties take new logs each time.
+    { numRuns: 3000, seed: 20_261_122 },
   )
   t.strictSame([...seen].toSorted(), ['accepted', 'conflict', 'duplicate', 'early', 'late'], 'the logs reach every verdict')
 })
