@@ -29,6 +29,8 @@ function output(command: string, args: readonly string[], input = ''): Promise<s
     child.once('close', (code) =>
       code === 0 ? resolve(out) : reject(new Error(`${command} ${args.join(' ')} ended with ${code}: ${err}`)),
     )
+    // A program that ends before it has read everything says why on stderr, or needed no more of it.
+    child.stdin.on('error', () => undefined)
     child.stdin.end(input)
   })
 }
