@@ -24,7 +24,7 @@ export async function test(args: readonly string[], withStack: boolean): Promise
     const run = ['run', ...args.flatMap(filesOf)]
     const code = process.env['CI']
       ? await runTool('tap', [...run, '--reporter=tap'], RESULTS)
-      : await runTool('tap', ['--reporter=base', ...run, `--output-file=${RESULTS}`])
+      : await runTool('tap', [`--reporter=${process.stdout.isTTY ? 'base' : 'terse'}`, ...run, `--output-file=${RESULTS}`])
     const counts = readCounts()
     if (counts) say(`tests: ${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`)
     return code
