@@ -21,7 +21,7 @@ export type Start = {
   /** True for a server of this stack that runs already. */
   runs: (name: ServerName) => boolean
   /** A free port: the last one if it is given and free, else the usual one or the next. No two servers of one start get the same. */
-  port: (usual: number, last?: number | undefined) => Promise<number>
+  port: (usual: number, last?: number) => Promise<number>
 }
 
 export type Server = {
