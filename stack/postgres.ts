@@ -7,6 +7,7 @@ import { spawnSync } from 'node:child_process'
 import { chownSync, cpSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import path from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { Client } from 'pg'
 import { RefoldError } from '../errors.ts'
 import { alone } from './lock.ts'
@@ -45,6 +46,7 @@ export const postgres: Server = {
     const settings = Object.entries({ ...SETTINGS, port: chosen }).flatMap(([key, value]) => ['-c', `${key}=${value}`])
     const address = `postgres://refold:${secrets.databasePassword}@${HOST}:${chosen}/${DATABASE}`
     const command = path.join(binaries, 'bin', 'postgres')
+    await released(path.join(data, 'postmaster.pid'))
     const server = await launch(address, { command, args: ['-D', data, ...settings], cwd: data, ...(user && { user }) })
     await untilAnswers({ name: 'postgres', process: server, ports: [chosen], answers: () => postgres.answers(address) })
   },
@@ -65,6 +67,29 @@ export const postgres: Server = {
 }
 
 const outside = (secrets: Secrets) => path.join(persistentTmp(), `refold-${secrets.id}`)
+
+/**
+ * Waits until the process that a lock file names is gone from the process table: Postgres takes one that was killed, but
+ * is not yet reaped by its parent, for a server that runs, and refuses. Ten seconds at most; then Postgres says it itself.
+ */
+async function released(lock: string): Promise<void> {
+  const deadline = performance.now() + 10_000
+  while (performance.now() < deadline) {
+    const pid = existsSync(lock) ? Number(readFileSync(lock, 'utf8').split('\n')[0]) : 0
+    if (!(pid > 0) || !isListed(pid)) return
+    await delay(50)
+  }
+}
+
+/** Whether a process is in the process table, be it only as a zombie. */
+function isListed(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== 'ESRCH'
+  }
+}
 
 /** Made under another name first, so that a cluster is either whole or not there. */
 function initialise(binaries: string, data: string, secrets: Secrets, user: { uid: number; gid: number } | undefined): void {
