@@ -20,3 +20,16 @@ export { accept, BLANK_HEAD, type Head, inspect, type Verdict } from './workflow
 export { applyEvent, type ExecutionState, type ExecutionStatus, initial, isComplete } from './workflow/execution.ts'
 export { eventIdOf, executionIdOf, NAMESPACE } from './workflow/ids.ts'
 export { partitionOf } from './workflow/partition.ts'
+export {
+  type Action,
+  type ActionContext,
+  type ActionOptions,
+  defineAction,
+  type Guarantee,
+  type LineLog,
+  type RetryPolicy,
+} from './workflow/action.ts'
+export { type App, defineApp, implement, type Implementation } from './workflow/app.ts'
+export { ActionFailed, InvalidCall, WorkflowCancelled } from './workflow/failures.ts'
+export { createReplay, type Divergence, type Replay } from './workflow/replay.ts'
+export { defineWorkflow, type ReceivedEvent, type Workflow, type WorkflowContext } from './workflow/workflow.ts'

@@ -1,0 +1,121 @@
+// The contract of an action: work with an effect on the world, run by workers. A workflow calls it by its contract and
+// never imports what implements it.
+
+import { z } from 'zod'
+import { type Duration, milliseconds } from './duration.ts'
+
+/**
+ * What is promised of the effect: `at-least-once` (the key is handed to the target), `at-most-once` (an attempt whose
+ * worker vanished ends as `unknown`, never a second run), `exactly-once` (the outcome is part of the action's own
+ * database transaction).
+ */
+export type Guarantee = 'at-least-once' | 'at-most-once' | 'exactly-once'
+
+/** All times in milliseconds; the wait before attempt k + 1 is `backoff_ms · factor^(k−1)`, at most `max_ms`. */
+export type RetryPolicy = { attempts: number; backoff_ms: number; factor: number; max_ms: number }
+
+/** `P` and `R` are zod schemas: what the author gives, and what comes back. */
+export type Action<P extends z.ZodType = z.ZodType, R extends z.ZodType = z.ZodType> = {
+  readonly kind: 'action'
+  readonly name: string
+  readonly parameters: P
+  readonly result: R
+  readonly retry: RetryPolicy
+  /** Longest that one attempt may run, ms. */
+  readonly timeout_ms: number
+  readonly guarantee: Guarantee
+  /** Workers of which queue run it; null: those of the topic without a name. */
+  readonly queue: string | null
+}
+
+export type ActionOptions<P extends z.ZodType, R extends z.ZodType> = {
+  name: string
+  parameters: P
+  result: R
+  retry?: { attempts?: number; backoff?: Duration; factor?: number; max?: Duration }
+  timeout?: Duration
+  guarantee?: Guarantee
+  queue?: string
+}
+
+const NAME = /^[A-Za-z][A-Za-z0-9_.-]{0,127}$/
+
+/** Names of workflows, actions and queues: letters, digits, `_ . -`, at most 128. Throws TypeError. */
+export function checkName(kind: string, name: string): void {
+  if (!NAME.test(name))
+    throw new TypeError(`${kind} name ${JSON.stringify(name)}: it begins with a letter and has letters, digits, _ . - only`)
+}
+
+/** Throws TypeError for a name or policy that is none. Defaults: 3 attempts, 1 s doubling to 1 min, 30 s, at-least-once. */
+export function defineAction<P extends z.ZodType, R extends z.ZodType>(options: ActionOptions<P, R>): Action<P, R> {
+  const { name, parameters, result, retry = {}, timeout = '30 s', guarantee = 'at-least-once', queue } = options
+  checkName('action', name)
+  if (queue !== undefined) checkName('queue', queue)
+  const policy: RetryPolicy = {
+    attempts: retry.attempts ?? 3,
+    backoff_ms: milliseconds(retry.backoff ?? '1 s'),
+    factor: retry.factor ?? 2,
+    max_ms: milliseconds(retry.max ?? '1 min'),
+  }
+  if (!Number.isInteger(policy.attempts) || policy.attempts < 1)
+    throw new TypeError(`action ${name}: retry.attempts is a whole number from 1`)
+  if (!(policy.factor >= 1)) throw new TypeError(`action ${name}: retry.factor is at least 1`)
+  return { kind: 'action', name, parameters, result, retry: policy, timeout_ms: milliseconds(timeout), guarantee, queue: queue ?? null }
+}
+
+/** Payload of `action.scheduled`: all that a worker and a replay need, as it was when the decision was made. */
+export type ScheduledPayload = {
+  name: string
+  /** The author's key; null: the action's id is the key. */
+  key: string | null
+  group: null
+  /** As the author wrote them; these count for the content of the decision. */
+  arguments: unknown
+  /** Parsed by the contract's schema. */
+  parameters: unknown
+  retry: RetryPolicy
+  timeout_ms: number
+  guarantee: Guarantee
+  queue: string | null
+}
+
+const scheduledShape: z.ZodType<ScheduledPayload> = z.object({
+  name: z.string(),
+  key: z.string().nullable(),
+  group: z.null(),
+  arguments: z.unknown(),
+  parameters: z.unknown(),
+  retry: z.object({ attempts: z.number(), backoff_ms: z.number(), factor: z.number(), max_ms: z.number() }),
+  timeout_ms: z.number(),
+  guarantee: z.enum(['at-least-once', 'at-most-once', 'exactly-once']),
+  queue: z.string().nullable(),
+})
+
+/** The payload of an accepted `action.scheduled`. Throws where it is not one of ours. */
+export const readScheduled = (payload: string): ScheduledPayload => scheduledShape.parse(JSON.parse(payload))
+
+/** Log lines of actions and workflows. */
+export type LineLog = Record<'debug' | 'info' | 'warn' | 'error', (facts: object, message: string) => void>
+
+/** What a worker hands to an implementation. */
+export type ActionContext<P = unknown> = {
+  readonly tenant: string
+  readonly executionId: string
+  /** Event id of the action.scheduled. */
+  readonly actionId: string
+  /** Decision number of the action.scheduled. */
+  readonly action: number
+  /** 1, 2, 3 … */
+  readonly attempt: number
+  readonly parameters: P
+  /** The same for all attempts: hand it to the target, so that a repetition has one effect. */
+  readonly idempotencyKey: string
+  readonly userId: string | null
+  /** Aborted at the timeout, and when the worker is told to stop. */
+  readonly signal: AbortSignal
+  readonly logger: LineLog
+  /** Tells that a long attempt lives; `progress` is kept for the next attempt. */
+  heartbeat(progress?: unknown): void
+  /** What an earlier attempt kept by `heartbeat`. */
+  readonly progress: unknown
+}

@@ -1,0 +1,37 @@
+// An application: the workflows a deployment drives, and the actions its workers run. One module exports it as default.
+
+import type { z } from 'zod'
+import type { Action, ActionContext } from './action.ts'
+import type { Workflow } from './workflow.ts'
+
+/** An action with what runs it. */
+export type Implementation = { readonly action: Action; run(context: ActionContext): Promise<unknown> }
+
+export type App = { readonly workflows: readonly Workflow[]; readonly implementations: readonly Implementation[] }
+
+/** Joins a contract to the code that workers run for it. */
+export function implement<P extends z.ZodType, R extends z.ZodType>(
+  action: Action<P, R>,
+  run: (context: ActionContext<z.output<P>>) => Promise<z.input<R>>,
+): Implementation {
+  // The worker parses the parameters by this very contract before it calls.
+  return { action, run: (context) => run(context as ActionContext<z.output<P>>) }
+}
+
+function refuseTwice(kind: string, names: readonly string[]): void {
+  const twice = names.find((name, i) => names.indexOf(name) !== i)
+  if (twice !== undefined) throw new TypeError(`${kind} ${twice} is in the application twice`)
+}
+
+/** Throws TypeError where a workflow's version or an action's implementation is there twice. */
+export function defineApp({ workflows = [], implementations = [] }: Partial<App>): App {
+  refuseTwice(
+    'workflow',
+    workflows.map(({ name, version }) => `${name} version ${version}`),
+  )
+  refuseTwice(
+    'implementation of',
+    implementations.map(({ action }) => action.name),
+  )
+  return Object.freeze({ workflows, implementations })
+}

@@ -1,0 +1,91 @@
+// A workflow: one async function, replayed on its events. What it may use is its context; nothing else can be awaited.
+
+import type { z } from 'zod'
+import { type Action, checkName, type LineLog } from './action.ts'
+import type { Duration } from './duration.ts'
+
+type Actions = Readonly<Record<string, Action>>
+
+type Snake<S extends string> = S extends `${infer First}${infer Rest}`
+  ? `${First extends Lowercase<First> ? First : `_${Lowercase<First>}`}${Snake<Rest>}`
+  : S
+type Camel<S extends string> = S extends `${infer Head}_${infer Tail}` ? `${Head}${Capitalize<Camel<Tail>>}` : S
+
+export type CallOptions = {
+  /** Idempotency key handed to the target; without it, the action's id. */
+  key?: string
+}
+
+type Call<A> = A extends Action<infer P, infer R> ? (parameters: z.input<P>, options?: CallOptions) => Promise<z.output<R>> : never
+
+/** Each action by its name in `actions`, and by that name in camelCase and snake_case. */
+export type ActionCalls<A extends Actions> = { readonly [K in keyof A as K | Snake<K & string> | Camel<K & string>]: Call<A[K]> }
+
+/** An event as a workflow sees it. */
+export type ReceivedEvent = {
+  readonly id: string
+  readonly name: string
+  readonly type: string
+  /** Parsed JSON; null without a payload. */
+  readonly payload: unknown
+  readonly userId: string | null
+  /** Milliseconds since 1970 UTC. */
+  readonly createdAt: number
+}
+
+export type WorkflowEvents = {
+  /**
+   * The next event of one of these names that no other wait took, also one that came before this call. With a timeout:
+   * null when it passes first.
+   */
+  waitFor(names: string | readonly string[]): Promise<ReceivedEvent>
+  waitFor(names: string | readonly string[], options: { timeout: Duration }): Promise<ReceivedEvent | null>
+  /** Appends an event to this execution; it is read as an input too. */
+  emit(name: string, payload?: unknown): void
+}
+
+export type WorkflowContext<I = unknown, A extends Actions = Actions> = {
+  readonly executionId: string
+  readonly tenant: string
+  readonly userId: string | null
+  readonly input: I
+  readonly actions: ActionCalls<A>
+  readonly data: { get(name: string): unknown; set(name: string, value: unknown): void }
+  readonly events: WorkflowEvents
+  getCurrentState(): string
+  setState(state: string): void
+  /** Silent in replay. */
+  readonly logger: LineLog
+  sleep(duration: Duration): Promise<void>
+  /** Milliseconds since 1970 UTC: the append time of the newest input. */
+  now(): number
+  /** The same at each replay. */
+  uuid(): string
+  /** In [0, 1), the same at each replay. */
+  random(): number
+  /** Aborted by cancel. */
+  readonly signal: AbortSignal
+}
+
+export type Workflow = {
+  readonly kind: 'workflow'
+  readonly name: string
+  /** Pinned by workflow.started: an execution is driven by this version to its end. */
+  readonly version: string
+  readonly input: z.ZodType | undefined
+  readonly actions: Actions
+  run(context: WorkflowContext): Promise<unknown>
+}
+
+export type WorkflowOptions<I extends z.ZodType, A extends Actions> = { name: string; version: string; input?: I; actions?: A }
+
+/** Throws TypeError for a name or version that is none. */
+export function defineWorkflow<I extends z.ZodType, A extends Actions>(
+  { name, version, input, actions }: WorkflowOptions<I, A>,
+  run: (context: WorkflowContext<z.output<I>, A>) => Promise<unknown>,
+): Workflow {
+  checkName('workflow', name)
+  if (version === '' || version.length > 128) throw new TypeError(`workflow ${name}: its version has 1 to 128 characters`)
+  // Replay makes the context from this very input schema and these actions.
+  return { kind: 'workflow', name, version, input, actions: actions ?? {}, run: (context) => run(context as never) }
+}
