@@ -1,0 +1,220 @@
+// Workflow programs made from a seed, and what each must end with, told by an interpreter that knows nothing of Refold.
+
+import { z } from 'zod'
+import { ActionFailed } from '../../workflow/failures.ts'
+import { defineAction } from '../../workflow/action.ts'
+import { defineWorkflow, type Workflow, type WorkflowContext } from '../../workflow/workflow.ts'
+import type { FakeCall } from '../../testing/run-workflow.ts'
+
+/** `fails`: attempts of the action that fail first; more than it has, and it fails for good. */
+export type Step =
+  | { kind: 'act'; value: number; fails: number }
+  | { kind: 'sleep'; ms: number }
+  | { kind: 'wait'; event: string; comes: boolean }
+  | { kind: 'emit'; value: number }
+  | { kind: 'set'; name: string; value: number }
+  | { kind: 'state'; to: string }
+  | { kind: 'sequence' | 'parallel'; steps: Step[] }
+  | { kind: 'race'; step: Step; ms: number }
+  | { kind: 'loop'; times: number; step: Step }
+  | { kind: 'compensate'; step: Step; undo: number }
+
+const ATTEMPTS = 3
+
+export const work = defineAction({
+  name: 'work',
+  parameters: z.object({ value: z.number(), fails: z.number() }),
+  result: z.number(),
+  retry: { attempts: ATTEMPTS, backoff: 50, factor: 2 },
+})
+
+/** The action's effect: it fails as often as the program says, then gives back its value. */
+export function doWork({ parameters, attempt }: FakeCall): number {
+  const { value, fails } = parameters as { value: number; fails: number }
+  if (attempt <= fails) throw new Error(`attempt ${attempt} of ${value}`)
+  return value
+}
+
+type Random = () => number
+
+/** mulberry32. */
+export function randomOf(seed: number): Random {
+  let a = seed >>> 0
+  return () => {
+    a = (a + 0x6d2b79f5) | 0
+    let x = Math.imul(a ^ (a >>> 15), 1 | a)
+    x = (x + Math.imul(x ^ (x >>> 7), 61 | x)) ^ x
+    return ((x ^ (x >>> 14)) >>> 0) / 2 ** 32
+  }
+}
+
+type Made = { count: number; random: Random }
+
+function stepOf(made: Made, depth: number): Step {
+  const value = ++made.count
+  const { random } = made
+  const below = (n: number) => Math.floor(random() * n)
+  const children = () => Array.from({ length: 1 + below(3) }, () => stepOf(made, depth - 1))
+  switch (below(depth > 0 ? 11 : 7)) {
+    case 0:
+    case 1:
+      return { kind: 'act', value, fails: below(5) }
+    case 2:
+      return { kind: 'sleep', ms: 1 + below(1000) }
+    case 3:
+      return { kind: 'wait', event: `event-${value}`, comes: random() < 0.6 }
+    case 4:
+      return { kind: 'emit', value }
+    case 5:
+      return { kind: 'set', name: `d${below(4)}`, value }
+    case 6:
+      return { kind: 'state', to: `s${value}` }
+    case 7:
+      return { kind: 'sequence', steps: children() }
+    case 8:
+      return { kind: 'parallel', steps: children() }
+    case 9:
+      return random() < 0.5
+        ? { kind: 'race', step: stepOf(made, 0), ms: 1 + below(200) }
+        : { kind: 'loop', times: 1 + below(3), step: stepOf(made, depth - 1) }
+    default:
+      return { kind: 'compensate', step: stepOf(made, depth - 1), undo: value }
+  }
+}
+
+export const programOf = (seed: number): Step => {
+  const made: Made = { count: 0, random: randomOf(seed) }
+  return { kind: 'sequence', steps: Array.from({ length: 3 }, () => stepOf(made, 2)) }
+}
+
+/** The events a program waits for and that come. */
+export function eventsOf(step: Step): string[] {
+  switch (step.kind) {
+    case 'wait':
+      return step.comes ? [step.event] : []
+    case 'sequence':
+    case 'parallel':
+      return step.steps.flatMap(eventsOf)
+    case 'race':
+    case 'loop':
+    case 'compensate':
+      return eventsOf(step.step)
+    case 'act':
+    case 'sleep':
+    case 'emit':
+    case 'set':
+    case 'state':
+      return []
+    default:
+      return step satisfies never
+  }
+}
+
+type Context = WorkflowContext<unknown, { work: typeof work }>
+
+async function run(step: Step, context: Context): Promise<unknown> {
+  switch (step.kind) {
+    case 'act':
+      return context.actions.work({ value: step.value, fails: step.fails })
+    case 'sleep':
+      return context.sleep(step.ms).then(() => 'slept')
+    case 'wait': {
+      // Its event comes once: in a loop, a later turn waits in vain.
+      const event = await context.events.waitFor(step.event, { timeout: 5000 })
+      return event === null ? 'nothing came' : event.payload
+    }
+    case 'emit':
+      context.events.emit(`own-${step.value}`, step.value)
+      return (await context.events.waitFor(`own-${step.value}`)).payload
+    case 'set':
+      context.data.set(step.name, step.value)
+      return context.data.get(step.name)
+    case 'state':
+      context.setState(step.to)
+      return context.getCurrentState()
+    case 'sequence': {
+      const results: unknown[] = []
+      for (const one of step.steps) results.push(await run(one, context))
+      return results
+    }
+    case 'parallel':
+      return Promise.all(step.steps.map((one) => run(one, context).catch(failed)))
+    case 'race':
+      // Who wins depends on time; that one did, not.
+      await Promise.race([run(step.step, context).catch(failed), context.sleep(step.ms)])
+      return 'raced'
+    case 'loop': {
+      const results: unknown[] = []
+      for (let i = 0; i < step.times; i++) results.push(await run(step.step, context))
+      return results
+    }
+    case 'compensate':
+      try {
+        return await run(step.step, context)
+      } catch {
+        return ['undone', await context.actions.work({ value: step.undo, fails: 0 })]
+      }
+    default:
+      return step satisfies never
+  }
+}
+
+const failed = (error: unknown) => (error instanceof ActionFailed ? 'failed' : String(error))
+
+export const workflowOf = (program: Step): Workflow =>
+  defineWorkflow({ name: 'random', version: '1', actions: { work } }, (context) => run(program, context).catch(failed))
+
+class Failed extends Error {}
+
+/** What a program must give back, by the meaning of its steps alone; `came` are the events not yet taken. */
+export function expectedOf(step: Step, came = new Set(eventsOf(step))): unknown {
+  const tried = (one: Step) => {
+    try {
+      return expectedOf(one, came)
+    } catch (error) {
+      if (error instanceof Failed) return 'failed'
+      throw error
+    }
+  }
+  switch (step.kind) {
+    case 'act':
+      if (step.fails >= ATTEMPTS) throw new Failed()
+      return step.value
+    case 'sleep':
+      return 'slept'
+    case 'wait':
+      return came.delete(step.event) ? step.event : 'nothing came'
+    case 'emit':
+    case 'set':
+      return step.value
+    case 'state':
+      return step.to
+    case 'sequence':
+      return step.steps.map((one) => expectedOf(one, came))
+    case 'parallel':
+      return step.steps.map(tried)
+    case 'race':
+      return 'raced'
+    case 'loop':
+      return Array.from({ length: step.times }, () => expectedOf(step.step, came))
+    case 'compensate':
+      try {
+        return expectedOf(step.step, came)
+      } catch (error) {
+        if (!(error instanceof Failed)) throw error
+        return ['undone', step.undo]
+      }
+    default:
+      return step satisfies never
+  }
+}
+
+/** What the whole workflow ends with. */
+export function outcomeOf(program: Step): unknown {
+  try {
+    return expectedOf(program)
+  } catch (error) {
+    if (error instanceof Failed) return 'failed'
+    throw error
+  }
+}

@@ -1,0 +1,32 @@
+// Random workflow programs: whatever crashes and however often records are repeated, the outcome is the one that an
+// interpreter of the program alone gives, and nothing diverges.
+
+import t from 'tap'
+import { runWorkflow, type RunOptions } from '../../testing/run-workflow.ts'
+import { doWork, eventsOf, outcomeOf, programOf, workflowOf } from '../support/random-workflow.ts'
+
+const SEEDS = 5000
+
+const WAYS: readonly { name: string; options: RunOptions; every: number }[] = [
+  { name: 'undisturbed', options: {}, every: 1 },
+  { name: 'each record repeated', options: { copies: 3 }, every: 1 },
+  { name: 'the memory lost after each record', options: { crashAfterEachRecord: true }, every: 5 },
+]
+
+for (const { name, options, every } of WAYS)
+  t.test(`${SEEDS / every} random programs end as they must: ${name}`, { timeout: 120_000 }, async (t) => {
+    const wrong: object[] = []
+    let events = 0
+    for (let seed = 1; seed <= SEEDS; seed += every) {
+      const program = programOf(seed)
+      const sent = eventsOf(program).map((event) => ({ name: event, payload: event }))
+      const run = await runWorkflow(workflowOf(program), { ...options, actions: { work: doWork }, events: sent })
+      events += run.history.length
+      const expected = JSON.stringify(outcomeOf(program))
+      const got = JSON.stringify(run.state.result)
+      if (run.state.status !== 'completed' || got !== expected)
+        wrong.push({ seed, expected, got, status: run.state.status, divergence: run.divergence })
+    }
+    t.strictSame(wrong.slice(0, 3), [])
+    t.ok(events > SEEDS / every, `${events} events`)
+  })
