@@ -36,6 +36,7 @@ async function startAll(t: Test, stack: OwnStack, replication: number): Promise<
     kafkaBrokers: stack.brokers,
     registryUrl: stack.registryUrl,
     databaseUrl: stack.databaseUrl,
+    redisUrl: stack.redisUrl,
     apiTokens: new Map([['token', TENANT]]),
     operatorTokens: new Set<string>(),
   }

@@ -1,0 +1,114 @@
+// What all roles are made on: addresses and settings, the log with our topic and schema in it, the checks of /readyz.
+
+import { setTimeout as pause } from 'node:timers/promises'
+import type { Logger } from 'pino'
+import type { Part } from '../api/ports.ts'
+import type { Config } from '../config.ts'
+import { asError, RefoldError } from '../errors.ts'
+import { type Faults, readFaults } from '../faults.ts'
+import { createKafkaLog } from '../kafka/kafka-log.ts'
+import type { Log, LogReader } from '../kafka/log.ts'
+import { eventsSettings } from '../kafka/topics.ts'
+import type { Lifetime } from '../lifetime.ts'
+import { createEventCodec, type EventCodec } from '../schemas/codec.ts'
+import { WORKFLOW_EVENT_SCHEMA } from '../schemas/generated.ts'
+import { createRegistry, type Registry } from '../schemas/registry.ts'
+import type { Watch } from '../watch.ts'
+
+/** What a process may do; any set of them, in any number of processes. */
+export const ROLES = ['api', 'recorder'] as const
+export type Role = (typeof ROLES)[number]
+
+/** Where the servers are; see stack/addresses.ts. */
+export type ServerAddresses = {
+  kafkaBrokers: readonly string[]
+  registryUrl: string
+  databaseUrl: string
+  redisUrl: string
+  apiTokens: ReadonlyMap<string, string>
+}
+
+export type StartOptions = { config: Config; addresses: ServerAddresses; roles: readonly Role[]; logger: Logger; watch?: Watch }
+
+/** Between two tries of a server that is not up yet, ms. */
+const RETRY_AFTER = 500
+const RETRY_AFTER_MOST = 5000
+
+/** Waits for a server at start-up: what the catalogue calls retryable is tried again, with a line of log; the rest is thrown. */
+export async function untilUp<T>(logger: Logger, doing: string, action: () => Promise<T>): Promise<T> {
+  for (let attempt = 0; ; attempt++) {
+    try {
+      return await action()
+    } catch (error) {
+      if (!(error instanceof RefoldError && error.retryable)) throw error
+      logger.warn({ code: error.code, detail: error.detail }, `${doing}: not yet, trying again`)
+      await pause(Math.min(RETRY_AFTER * 2 ** attempt, RETRY_AFTER_MOST))
+    }
+  }
+}
+
+/** What all roles share: the log, our topic and schema in it, and the codec. */
+export type Base = {
+  log: Log
+  logEnds: () => Promise<Map<number, number>>
+  topic: string
+  partitions: number
+  schemaId: number
+  codec: EventCodec
+  registry: Registry
+  faults: Faults
+}
+
+export async function openBase({ config, addresses, logger }: StartOptions, lifetime: Lifetime): Promise<Base> {
+  const log = lifetime.owns(
+    createKafkaLog({
+      brokers: addresses.kafkaBrokers,
+      clientId: config.topicPrefix,
+      logger,
+      fetchWait: config.fetchWait,
+      groupSession: config.groupSession,
+      groupHeartbeat: config.groupHeartbeat,
+      stuckAfter: config.stuckAfter,
+    }),
+    (opened) => opened.close(),
+  )
+  const topic = `${config.topicPrefix}.events`
+  const spec = { name: topic, partitions: config.partitions, replication: config.replication, settings: eventsSettings(config.replication) }
+  const partitions = await untilUp(logger, 'events topic', () =>
+    config.createTopics ? log.ensureTopic(spec) : log.bounds(topic).then((all) => all.length),
+  )
+  const registry = createRegistry({ url: addresses.registryUrl })
+  const schemaId = await untilUp(logger, 'schema registry', () => registry.register(`${topic}-value`, WORKFLOW_EVENT_SCHEMA))
+  const faults = readFaults(config.faults, config.faultLog, config.faultSeed)
+  const logEnds = async () => new Map((await log.bounds(topic)).map(({ partition, high }) => [partition, high]))
+  return { log, logEnds, topic, partitions, schemaId, codec: createEventCodec({ schemaId }), registry, faults }
+}
+
+export function readerPart(name: string, reader: LogReader): Part {
+  const { state, lastError } = reader.health()
+  return { name, ready: state === 'running', ...(state === 'running' ? {} : { detail: lastError ? `${state}: ${lastError}` : state }) }
+}
+
+export async function part(name: string, look: () => Promise<unknown>): Promise<Part> {
+  return look().then(
+    () => ({ name, ready: true }),
+    (error: unknown) => ({ name, ready: false, detail: error instanceof RefoldError ? error.detail : String(error) }),
+  )
+}
+
+/** What /readyz asks, by the name of the part. */
+export type Checks = Map<string, () => Promise<Part>>
+
+/** What /readyz answers with. */
+export const readinessOf = (checks: Checks) => () => Promise.all([...checks.values()].map((check) => check()))
+
+type Listener = { listen(address: { host: string; port: number }): Promise<string> }
+
+/** Opens a port; one that can't be had is a setting to correct. */
+export async function listen(app: Listener, host: string, port: number, setting: string): Promise<string> {
+  try {
+    return await app.listen({ host, port })
+  } catch (cause) {
+    throw new RefoldError('config-invalid', `${setting}=${port} on ${host}: ${asError(cause).message}`, { cause })
+  }
+}

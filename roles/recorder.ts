@@ -1,0 +1,48 @@
+// The recorder, put together: Postgres, the schemas, the reader on the events topic.
+
+import { createRecorder } from '../consumers/recorder.ts'
+import { createWriterSchemas } from '../consumers/writer-schemas.ts'
+import { pinLog } from '../postgres/log-pin.ts'
+import { createPgPool } from '../postgres/pool.ts'
+import { createRecorderStore } from '../postgres/recorder-store.ts'
+import { createSchemaTexts } from '../postgres/schema-texts.ts'
+import { WORKFLOW_EVENT_SCHEMA } from '../schemas/generated.ts'
+import type { Lifetime } from '../lifetime.ts'
+import type { Watch } from '../watch.ts'
+import { type Base, type Checks, part, readerPart, type StartOptions } from './base.ts'
+
+export async function startRecorder(
+  { config, addresses, logger }: StartOptions,
+  base: Base,
+  checks: Checks,
+  watch: Watch,
+  lifetime: Lifetime,
+): Promise<void> {
+  const { log, topic, partitions, schemaId, codec, registry, faults } = base
+  const pool = lifetime.owns(
+    createPgPool(addresses.databaseUrl, { max: config.databaseConnections, name: 'refold-recorder', role: 'refold_engine' }),
+    (opened) => opened.end(),
+  )
+  await pinLog(pool, { topic, partitions, schemaId, schemaText: WORKFLOW_EVENT_SCHEMA })
+  const schemas = createWriterSchemas(codec, createSchemaTexts(pool), registry, (id) =>
+    watch.emit('recorder:schema:stored', { schemaId: id }),
+  )
+  const reader = log.reader({
+    topic,
+    group: `${config.topicPrefix}.recorder`,
+    handler: createRecorder({
+      store: createRecorderStore(pool, faults),
+      schemas,
+      partitions,
+      watch,
+      faults,
+      rememberedExecutions: config.stateCacheSize,
+    }),
+    mirror: { reader: 'recorder', generation: 1 },
+    maxRecords: config.recorderBatch,
+  })
+  checks.set('postgres', () => part('postgres', () => pool.query('SELECT')))
+  checks.set('recorder', async () => readerPart('recorder', reader))
+  await lifetime.owns(reader, (opened) => opened.stop()).start()
+  logger.info({ topic, partitions }, 'recorder started')
+}
