@@ -104,6 +104,51 @@ export const SETTINGS = {
     'ms',
     'With lag and no progress for so long, a reader builds its client anew and readiness turns red.',
   ),
+  deployment: setting(
+    'REFOLD_DEPLOYMENT',
+    z
+      .string()
+      .regex(/^[A-Za-z0-9._-]{1,64}$/, 'has letters, digits, . _ - only, at most 64')
+      .default('default'),
+    'name',
+    'Of the runtimes that share one application. Two versions of it side by side need two names; each has its own checkpoint.',
+  ),
+  rememberedExecutions: setting(
+    'REFOLD_REMEMBERED_EXECUTIONS',
+    whole(10_000, 100, 10_000_000),
+    'executions',
+    'Running executions that a runtime keeps in memory, over all partitions; others are read back from Postgres when something comes for them.',
+  ),
+  workerConcurrency: setting(
+    'REFOLD_WORKER_CONCURRENCY',
+    whole(32, 1, 10_000),
+    'attempts',
+    'Attempts of actions that one worker process runs at once.',
+  ),
+  workerQueues: setting(
+    'REFOLD_WORKER_QUEUES',
+    z.string().optional(),
+    'queue,…',
+    'Queues this worker reads; without it, those of the actions its application implements. `-` is the queue without a name.',
+  ),
+  workerDrain: setting(
+    'REFOLD_WORKER_DRAIN',
+    whole(8000, 0, 600_000),
+    'ms',
+    'How long a worker that is told to stop lets attempts end; then it aborts them and others take them over.',
+  ),
+  eagerSlots: setting(
+    'REFOLD_EAGER_SLOTS',
+    whole(1, 0, 1000),
+    'attempts',
+    'Attempts that a runtime hands straight to a worker in its own process, past the actions topic. 0: never.',
+  ),
+  resultsKept: setting(
+    'REFOLD_RESULTS_KEPT',
+    whole(86_400_000, 1000, 2_592_000_000),
+    'ms',
+    'How long Redis keeps the result of an action under its idempotency key.',
+  ),
   faults: setting(
     'REFOLD_FAULTS',
     z.string().optional(),

@@ -80,6 +80,26 @@ export const CATALOGUE = {
     help: 'Read the cause; nothing was changed, the step was rolled back.',
     retryable: false,
   },
+  'recorder-behind': {
+    title: 'The recorder has not come far enough',
+    help: 'Nothing is lost and it goes on by itself; if it stays so, look at the recorder with /readyz and its log lines.',
+    retryable: true,
+  },
+  'memory-doubted': {
+    title: 'What was in memory is not what the log says',
+    help: 'It is read anew by itself; if the code still disagrees with its history, an incident names the step.',
+    retryable: true,
+  },
+  'app-invalid': {
+    title: 'The application cannot be used',
+    help: 'Give --app a module whose default export is defineApp({ workflows, implementations }); the detail says what is wrong.',
+    retryable: false,
+  },
+  'redis-unavailable': {
+    title: 'Redis does not answer',
+    help: 'Check REDIS_URL; nothing is lost meanwhile, some work may be repeated.',
+    retryable: true,
+  },
   'request-invalid': {
     title: 'The request is not valid',
     help: 'Correct what `errors` names; /openapi.json has the shapes.',
@@ -124,6 +144,21 @@ export const CATALOGUE = {
   'not-found': {
     title: 'There is no such thing',
     help: "Check the id and the token's tenant; a thing just written may need `minPosition` to be seen.",
+    retryable: false,
+  },
+  'workflow-unknown': {
+    title: 'No runtime that is running registers this workflow',
+    help: 'Start one with `npm run refold -- start --app <module>`, or name a version: then the execution waits for its runtime.',
+    retryable: true,
+  },
+  'execution-ended': {
+    title: 'The execution has ended',
+    help: 'Nothing can be asked of it any more; GET …/result says how it ended.',
+    retryable: false,
+  },
+  'execution-not-driven': {
+    title: 'The execution has no workflow function',
+    help: 'It is folded from the events sent to it; only an execution that was started (POST /v1/executions) can be asked this.',
     retryable: false,
   },
   'redrive-impossible': {

@@ -24,12 +24,14 @@ export {
   type Action,
   type ActionContext,
   type ActionOptions,
+  type ActionSql,
   defineAction,
   type Guarantee,
+  type Isolation,
   type LineLog,
   type RetryPolicy,
 } from './workflow/action.ts'
-export { type App, defineApp, implement, type Implementation } from './workflow/app.ts'
+export { type App, type DatabaseContext, defineApp, implement, implementDatabase, type Implementation } from './workflow/app.ts'
 export { ActionFailed, InvalidCall, WorkflowCancelled } from './workflow/failures.ts'
 export { createReplay, type Divergence, type Replay } from './workflow/replay.ts'
 export { defineWorkflow, type ReceivedEvent, type Workflow, type WorkflowContext } from './workflow/workflow.ts'

@@ -10,6 +10,8 @@ import { createPgPool } from './postgres/pool.ts'
 import { startApi, watched } from './roles/api.ts'
 import { type Checks, listen, openBase, part, readinessOf, type StartOptions, untilUp } from './roles/base.ts'
 import { startRecorder } from './roles/recorder.ts'
+import { startRuntime } from './roles/runtime.ts'
+import { startWorker } from './roles/worker.ts'
 import { createWatch, type Watch } from './watch.ts'
 
 export { ROLES, type StartOptions } from './roles/base.ts'
@@ -36,6 +38,10 @@ function logHappenings(watch: Watch, logger: Logger): void {
   watch.on('recorder:batch:stored', (facts) => logger.debug(facts, 'batch stored'))
   watch.on('recorder:batch:overtaken', (facts) => logger.info(facts, 'another recorder was ahead; the batch was thrown away'))
   watch.on('recorder:schema:stored', (facts) => logger.info(facts, 'schema stored'))
+  watch.on('runtime:execution:parked', (facts) => logger.error(facts, 'an execution is parked: see its incident'))
+  watch.on('runtime:decisions:resent', (facts) => logger.debug(facts, 'decisions were appended again'))
+  watch.on('worker:attempt:ended', (facts) => logger.debug(facts, 'an attempt ended'))
+  watch.on('worker:memory:away', (facts) => logger.debug(facts, 'Redis is away: attempts run without it'))
   watch.on('watch:listener:failed', (facts) => logger.error(facts, 'a listener failed'))
 }
 
@@ -55,6 +61,8 @@ export async function start(options: StartOptions): Promise<Running> {
     await untilUp(logger, 'database', () => migrateDatabase(addresses.databaseUrl, logger))
     checks.set('kafka', () => part('kafka', base.logEnds))
     if (roles.includes('recorder')) await startRecorder(options, base, checks, watch, lifetime)
+    const worker = roles.includes('worker') ? await startWorker(options, base, checks, watch, lifetime) : undefined
+    if (roles.includes('runtime')) await startRuntime(options, base, checks, watch, worker, lifetime)
     const url = roles.includes('api') ? await startApi(options, base, checks, counted, lifetime) : undefined
     checks.delete('start')
     return { ...(url === undefined ? {} : { url }), watch, stop: () => lifetime.close() }

@@ -5,6 +5,12 @@ export type Happenings = {
   'recorder:batch:stored': { partition: number; next: number; highWatermark: number; accepted: number; refused: number; ms: number }
   'recorder:batch:overtaken': { partition: number; expected: number }
   'recorder:schema:stored': { schemaId: number }
+  'runtime:execution:parked': { tenant: string; executionId: string; kind: string }
+  'runtime:decisions:resent': { executionId: string }
+  'runtime:action:dispatched': { name: string }
+  'worker:attempt:ended': { name: string; outcome: 'completed' | 'failed' | 'cached' | 'skipped' | 'handed-back'; ms: number }
+  'worker:lock:busy': { name: string }
+  'worker:memory:away': { error: string }
   'api:request:answered': { method: string; route: string; status: number; ms: number }
   'api:events:taken': { appended: number; refused: number; unknown: number }
   'watch:listener:failed': { happening: string; error: unknown }

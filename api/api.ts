@@ -8,6 +8,7 @@ import { serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fas
 import { z } from 'zod'
 import { appendRoutes } from './append.ts'
 import { authentication } from './authentication.ts'
+import type { BodyLimits } from './bodies.ts'
 import { createByteBudget } from './budget.ts'
 import { executionRoutes } from './executions.ts'
 import { feedRoutes } from './feed.ts'
@@ -17,10 +18,15 @@ import { redriveRoutes } from './redrive.ts'
 import { snapshotRoutes } from './snapshots.ts'
 import { stateRoutes } from './state.ts'
 import { verdictRoutes } from './verdicts.ts'
+import { incidentRoutes } from './incidents.ts'
+import { progressRoutes } from './progress.ts'
+import { requestRoutes } from './requests.ts'
+import { resultRoutes } from './result.ts'
+import { startRoutes } from './start.ts'
 import { OPENAPI } from './openapi.ts'
 import type { ApiDeps } from './ports.ts'
 import { errorHandler, notFoundHandler } from './problem.ts'
-import { createWatermarks } from './watermarks.ts'
+import { createWatermarks, type Watermarks } from './watermarks.ts'
 
 export type ApiLimits = {
   /** Largest request body, bytes. */
@@ -33,6 +39,26 @@ export type ApiLimits = {
 
 const MIB = 1024 * 1024
 export const API_LIMITS: ApiLimits = { bodyBytes: 64 * MIB, heldBytes: 128 * MIB, heldWait: 30_000 }
+
+type Routes = (scope: FastifyInstance, options: ApiDeps & { watermarks: Watermarks }) => Promise<void>
+type BodyRoutes = (scope: FastifyInstance, options: ApiDeps & { watermarks: Watermarks } & BodyLimits) => Promise<void>
+
+/** Routes whose bodies stay bytes. */
+const BODY_ROUTES: readonly BodyRoutes[] = [appendRoutes, startRoutes]
+
+const ROUTES: readonly Routes[] = [
+  executionRoutes,
+  stateRoutes,
+  snapshotRoutes,
+  receiptRoutes,
+  feedRoutes,
+  verdictRoutes,
+  redriveRoutes,
+  requestRoutes,
+  resultRoutes,
+  progressRoutes,
+  incidentRoutes,
+]
 
 /** An API that does not listen yet. Closing it ends all waits. */
 export function createApi(deps: ApiDeps, logger?: FastifyBaseLogger, limits: ApiLimits = API_LIMITS): FastifyInstance {
@@ -70,9 +96,8 @@ export function createApi(deps: ApiDeps, logger?: FastifyBaseLogger, limits: Api
     })
     void open.register(async (guarded) => {
       guarded.addHook('onRequest', authentication(deps.tokens, deps.operators))
-      void guarded.register(appendRoutes, { ...deps, watermarks, budget, bodyLimit: limits.bodyBytes })
-      for (const routes of [executionRoutes, stateRoutes, snapshotRoutes, receiptRoutes, feedRoutes, verdictRoutes, redriveRoutes])
-        void guarded.register(routes, { ...deps, watermarks })
+      for (const routes of BODY_ROUTES) void guarded.register(routes, { ...deps, watermarks, budget, bodyLimit: limits.bodyBytes })
+      for (const routes of ROUTES) void guarded.register(routes, { ...deps, watermarks })
     })
   })
   return app

@@ -8,6 +8,7 @@ import type { EventPage, EventRow } from '../postgres/reads/events.ts'
 import type { ReceiptRow, Sent } from '../postgres/reads/receipts.ts'
 import type { Replayed } from '../postgres/reads/replay.ts'
 import type { SnapshotRow } from '../postgres/reads/snapshots.ts'
+import type { IncidentFilter, IncidentRow, ProcessRow, Standing } from '../postgres/reads/standing.ts'
 import type { FoundVerdict, JudgedRow, RefusalFilter, RefusalPage } from '../postgres/reads/verdicts.ts'
 
 /** Reads of one tenant. All reject with RefoldError `database-unavailable` while Postgres is away. */
@@ -41,6 +42,12 @@ export type Reads = {
   verdict: (tenant: string, position: Position, nobodys: boolean) => Promise<Read<JudgedRow | undefined>>
   /** Kept snapshots of an execution, the newest first; undefined when the tenant has no such execution. */
   snapshots: (tenant: string, executionId: string, partition: number) => Promise<Read<readonly SnapshotRow[] | undefined>>
+  /** What needs a person; with `nobodys` also what belongs to no tenant. The newest first. */
+  incidents: (tenant: string, nobodys: boolean, filter: IncidentFilter) => Promise<readonly IncidentRow[]>
+  /** Runtimes and workers that told of themselves within 30 s. */
+  processes: (tenant: string) => Promise<readonly ProcessRow[]>
+  /** What a diagnosis rests on beside the history. */
+  standing: (tenant: string, executionId: string, partition: number) => Promise<Standing>
   /** The recorder's checkpoints now. */
   checkpoints: () => Promise<Checkpoints>
 }
@@ -58,6 +65,15 @@ export type Redriver = {
 /** One part of the process as /readyz shows it. */
 export type Part = { name: string; ready: boolean; detail?: string }
 
+/** Tells of executions that end, where a runtime is in this process. */
+export type Endings = {
+  wait: (
+    tenant: string,
+    executionId: string,
+    signal: AbortSignal,
+  ) => Promise<{ event: WorkflowEvent; partition: number; offset: number } | undefined>
+}
+
 export type ApiDeps = {
   /** Token → tenant. */
   tokens: ReadonlyMap<string, string>
@@ -66,6 +82,7 @@ export type ApiDeps = {
   appender: Appender
   redriver: Redriver
   reads: Reads
+  endings: Endings
   /** The events topic's pinned partition count. */
   partitions: number
   /** Partition → one past the newest record of the log. */

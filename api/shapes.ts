@@ -231,6 +231,78 @@ export const snapshot = z
   })
   .meta({ id: 'Snapshot' })
 
+export const started = z
+  .object({
+    executionId: z.string(),
+    workflow: z.string(),
+    version: z.string(),
+    event_id: z.string().describe('Id of its workflow.started; with the position, its receipt.'),
+    position,
+  })
+  .meta({ id: 'Started' })
+
+export const result = z
+  .object({
+    executionId: z.string(),
+    status: z.string().describe('running, paused, completed, failed, cancelled or terminated.'),
+    result: z.unknown().describe('What the function returned; null while it runs.'),
+    error: z.unknown().describe('Why it failed or was cancelled.'),
+    position: position.optional().describe('Of its newest event.'),
+  })
+  .meta({ id: 'Result' })
+
+export const requested = z
+  .object({ event_id: z.string(), executionId: z.string(), position, verdict: z.literal('pending') })
+  .meta({ id: 'Requested' })
+
+const failure = z.object({ name: z.string(), message: z.string(), code: z.string().optional(), retryable: z.boolean().optional() })
+
+export const actionProgress = z
+  .object({
+    action: z.int().describe('Decision number of its action.scheduled.'),
+    name: z.string(),
+    queue: z.string().nullable(),
+    key: z.string().nullable().describe("The author's idempotency key; null: the action's id."),
+    guarantee: z.string(),
+    status: z.enum(['running', 'backing-off', 'completed', 'failed', 'cancelled']),
+    attempt: z.int(),
+    attempts: z.int().describe('The most its policy allows.'),
+    scheduledAt: z.string(),
+    requestedAt: z.string(),
+    endedAt: z.string().nullable(),
+    worker: z.string().nullable(),
+    lastError: failure.nullable(),
+    nextAttemptAt: z.string().nullable(),
+  })
+  .meta({ id: 'Action' })
+
+export const diagnosis = z
+  .object({
+    executionId: z.string(),
+    status: z.string(),
+    currentState: z.string(),
+    cause: z.string().describe('One word of docs/workflows.md#diagnosis.'),
+    summary: z.string(),
+    evidence: z.record(z.string(), z.unknown()),
+    byItself: z.string().describe('What happens without anybody doing anything, and when.'),
+    youCan: z.array(z.string()),
+    also: z.array(z.string()).describe('What else is open.'),
+  })
+  .meta({ id: 'Diagnosis' })
+
+export const incident = z
+  .object({
+    id: z.string(),
+    kind: z.string(),
+    executionId: z.string().nullable(),
+    partition: z.int().nullable(),
+    summary: z.string(),
+    evidence: z.record(z.string(), z.unknown()),
+    openedAt: z.string(),
+    closedAt: z.string().nullable(),
+  })
+  .meta({ id: 'Incident' })
+
 /** An answer of type application/problem+json. */
 const problemAnswer = (description: string) => ({ description, content: { 'application/problem+json': { schema: problem } } })
 
@@ -239,6 +311,8 @@ export const problems = {
   auth: { 401: problemAnswer('No valid token.') },
   missing: { 404: problemAnswer('There is no such thing, or it is not yours.') },
   behind: { 412: problemAnswer('The reads have not come to minPosition; `gap` says how far they are behind.') },
+  ended: { 409: problemAnswer('The execution has ended, or has no function.') },
+  unknown: { 409: problemAnswer('No version was named, and no runtime that runs registers the workflow.') },
   notAgain: { 409: problemAnswer('Too little of the record is kept, or it can never be accepted.') },
   conflict: { 422: problemAnswer('Something else is recorded under this Idempotency-Key.') },
   large: { 413: problemAnswer('The body is too large.') },

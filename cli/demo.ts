@@ -23,12 +23,13 @@ async function servers({ lifetime, folder }: Demo): Promise<void> {
 }
 
 async function refold({ lifetime, folder }: Demo): Promise<Running & { url: string; addresses: Addresses }> {
-  const [{ readConfig, SETTINGS }, { resolveAddresses }, { ROLES, start }, { freePort }, { pino }] = await Promise.all([
+  const [{ readConfig, SETTINGS }, { resolveAddresses }, { ROLES, start }, { freePort }, { pino }, { default: app }] = await Promise.all([
     import('../config.ts'),
     import('../stack/addresses.ts'),
     import('../main.ts'),
     import('../stack/ports.ts'),
     import('pino'),
+    import('../examples/order-fulfilment/app.ts'),
   ])
   const given = readConfig(process.env)
   const port = process.env[SETTINGS.port.env] ? given.port : await freePort(given.port, new Set())
@@ -36,7 +37,7 @@ async function refold({ lifetime, folder }: Demo): Promise<Running & { url: stri
   const addresses = resolveAddresses(config)
   const log = path.join(folder, 'logs', 'refold.log')
   const logger = pino({ level: config.logLevel }, pino.destination({ dest: log, mkdir: true, sync: true }))
-  const running = await start({ config, addresses, roles: ROLES, logger })
+  const running = await start({ config, addresses, roles: ROLES, app, logger })
   lifetime.owns(running, (opened) => opened.stop())
   if (running.url === undefined) throw new Error('the API did not say where it listens')
   lifetime.owns(announceApi(folder, running.url), (forget) => forget())

@@ -2,9 +2,13 @@
 
 import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { type Command, InvalidArgumentError } from 'commander'
+import type { App } from '../workflow/app.ts'
 
-const ROLE_NAMES = ['api', 'recorder'] as const
+const ROLE_NAMES = ['api', 'recorder', 'runtime', 'worker'] as const
+/** Those that need an application. */
+const APP_ROLES: readonly RoleName[] = ['runtime', 'worker']
 type RoleName = (typeof ROLE_NAMES)[number]
 
 function parseRoles(text: string): RoleName[] {
@@ -30,9 +34,24 @@ export function announceApi(folder: string, url: string): () => void {
   return () => rmSync(file, { force: true })
 }
 
-type Options = { roles: RoleName[]; port?: number }
+/** The default export of a module, made by defineApp. */
+export async function loadApp(file: string): Promise<App> {
+  const { RefoldError, asError } = await import('../errors.ts')
+  let module: { default?: unknown }
+  try {
+    module = (await import(pathToFileURL(path.resolve(file)).href)) as { default?: unknown }
+  } catch (cause) {
+    throw new RefoldError('app-invalid', `${file}: ${asError(cause).message}`, { cause })
+  }
+  const app = module.default
+  if (typeof app === 'object' && app !== null && 'workflows' in app && 'implementations' in app) return app as App
+  throw new RefoldError('app-invalid', `${file}: its default export is not an application`)
+}
 
-async function run({ roles, port }: Options): Promise<void> {
+type Options = { roles?: RoleName[]; app?: string; port?: number }
+
+async function run({ roles: given, app: file, port }: Options): Promise<void> {
+  const roles = given ?? ROLE_NAMES.filter((role) => file !== undefined || !APP_ROLES.includes(role))
   const [{ readConfig }, { resolveAddresses }, { start }, { stackFolder }, { pino }, { firstSignal }] = await Promise.all([
     import('../config.ts'),
     import('../stack/addresses.ts'),
@@ -43,7 +62,8 @@ async function run({ roles, port }: Options): Promise<void> {
   ])
   const config = readConfig(process.env, port === undefined ? {} : { port })
   const logger = pino({ level: config.logLevel })
-  const running = await start({ config, addresses: resolveAddresses(config), roles, logger })
+  const app = file === undefined ? {} : { app: await loadApp(file) }
+  const running = await start({ config, addresses: resolveAddresses(config), roles, logger, ...app })
   const forget = running.url === undefined ? () => undefined : announceApi(stackFolder(), running.url)
   logger.info({ roles, url: running.url }, 'running; Ctrl-C stops')
   await firstSignal()
@@ -56,11 +76,16 @@ export function register(program: Command): void {
   program
     .command('start')
     .description('run roles in this process, until Ctrl-C')
-    .option('--roles <names>', `any of ${ROLE_NAMES.join(', ')}, separated by commas`, parseRoles, [...ROLE_NAMES])
+    .option(
+      '--roles <names>',
+      `any of ${ROLE_NAMES.join(', ')}, separated by commas; default: all, without --app only api,recorder`,
+      parseRoles,
+    )
+    .option('--app <module>', 'the application: a module whose default export is defineApp(…); for the roles runtime and worker')
     .option('--port <number>', 'port of the API; 0 takes a free one (default: REFOLD_PORT or 8080)', wholePort)
     .addHelpText(
       'after',
-      '\nProcesses with the same role share its work; start as many as you like, on any machine.\nSettings are environment variables: docs/settings.md.',
+      '\nProcesses with the same role share its work; start as many as you like, on any machine.\nrefold start --app examples/order-fulfilment/app.ts runs everything in one process.\nSettings are environment variables: docs/settings.md.',
     )
     .action(run)
 }

@@ -24,6 +24,18 @@ export const EVENTS_SETTINGS = {
 export const eventsSettings = (replication: number): Readonly<Record<string, string>> =>
   replication >= 3 ? { ...EVENTS_SETTINGS, 'min.insync.replicas': '2' } : EVENTS_SETTINGS
 
+/** How long requests of actions are kept, ms: what waited for half of it is dispatched again. */
+export const ACTIONS_KEPT = 7 * 86_400_000
+
+/** Settings of the topics of action requests. */
+export const actionsSettings = (replication: number): Readonly<Record<string, string>> => ({
+  'cleanup.policy': 'delete',
+  'retention.ms': String(ACTIONS_KEPT),
+  'message.timestamp.type': 'LogAppendTime',
+  'compression.type': 'uncompressed',
+  ...(replication >= 3 ? { 'min.insync.replicas': '2' } : {}),
+})
+
 const ANSWERS_WITHIN = 30_000
 const ASK_EVERY = 100
 

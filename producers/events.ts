@@ -101,11 +101,15 @@ export type EventProducerOptions = {
   /** The topic's pinned partition count. */
   partitions: number
   encode: (event: WorkflowEvent) => Uint8Array
+  /** Told of each event once it is safe in the log. */
+  written?: (event: WorkflowEvent, appended: Appended) => void
   faults?: Faults
 }
 
 /** Appends events to the log, each in the partition of its execution. */
-export function createEventProducer({ log, topic, partitions, encode, faults = NO_FAULTS }: EventProducerOptions): EventProducer {
+export function createEventProducer(options: EventProducerOptions): EventProducer {
+  const { log, topic, partitions, encode, written, faults = NO_FAULTS } = options
+
   function recordOf(event: WorkflowEvent, headers: LogAppend['headers']): LogAppend {
     const key = event.execution_id
     const record = { topic, partition: partitionOf(key, partitions), key, value: encode(event) }
@@ -116,7 +120,8 @@ export function createEventProducer({ log, topic, partitions, encode, faults = N
     return {
       append(event, headers) {
         try {
-          return log.append(recordOf(event, headers))
+          const appending = log.append(recordOf(event, headers))
+          return written ? appending.then((appended) => (written(event, appended), appended)) : appending
         } catch (error) {
           return Promise.reject(asError(error))
         }
@@ -130,6 +135,7 @@ export function createEventProducer({ log, topic, partitions, encode, faults = N
       if (appending) await appending
       const appended = await log.append(record)
       await faults.at('api:event:appended')
+      written?.(event, appended)
       return appended
     },
   }

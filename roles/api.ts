@@ -43,9 +43,10 @@ export async function startApi(
     {
       tokens: addresses.apiTokens,
       operators: operatorsOf(config, addresses),
-      appender: createEventProducer({ log, topic, partitions, encode: (event) => codec.encode(event), faults }),
+      appender: createEventProducer({ log, topic, partitions, encode: (event) => codec.encode(event), faults, written: base.tell }),
       redriver: createRedriver({ log, topic, partitions }),
       reads,
+      endings: base.endings,
       partitions,
       logEnds,
       readiness: readinessOf(checks),

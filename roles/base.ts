@@ -4,19 +4,22 @@ import { setTimeout as pause } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { Part } from '../api/ports.ts'
 import type { Config } from '../config.ts'
+import { createEndings, type Endings } from '../consumers/endings.ts'
 import { asError, RefoldError } from '../errors.ts'
 import { type Faults, readFaults } from '../faults.ts'
 import { createKafkaLog } from '../kafka/kafka-log.ts'
-import type { Log, LogReader } from '../kafka/log.ts'
+import type { Appended, Log, LogReader } from '../kafka/log.ts'
 import { eventsSettings } from '../kafka/topics.ts'
 import type { Lifetime } from '../lifetime.ts'
 import { createEventCodec, type EventCodec } from '../schemas/codec.ts'
-import { WORKFLOW_EVENT_SCHEMA } from '../schemas/generated.ts'
+import { WORKFLOW_EVENT_SCHEMA, type WorkflowEvent } from '../schemas/generated.ts'
 import { createRegistry, type Registry } from '../schemas/registry.ts'
 import type { Watch } from '../watch.ts'
+import type { LineLog } from '../workflow/action.ts'
+import type { App } from '../workflow/app.ts'
 
 /** What a process may do; any set of them, in any number of processes. */
-export const ROLES = ['api', 'recorder'] as const
+export const ROLES = ['api', 'recorder', 'runtime', 'worker'] as const
 export type Role = (typeof ROLES)[number]
 
 /** Where the servers are; see stack/addresses.ts. */
@@ -28,7 +31,32 @@ export type ServerAddresses = {
   apiTokens: ReadonlyMap<string, string>
 }
 
-export type StartOptions = { config: Config; addresses: ServerAddresses; roles: readonly Role[]; logger: Logger; watch?: Watch }
+export type StartOptions = {
+  config: Config
+  addresses: ServerAddresses
+  roles: readonly Role[]
+  logger: Logger
+  watch?: Watch
+  /** What the roles runtime and worker run. */
+  app?: App
+}
+
+/** The application, for a role that can't do without it. */
+export function requireApp({ app }: StartOptions, role: Role): App {
+  if (!app) throw new RefoldError('app-invalid', `role ${role} needs an application`)
+  return app
+}
+
+/** A logger as workflows and actions use it. */
+export const lineLog = (logger: Logger): LineLog => ({
+  debug: (facts, message) => logger.debug(facts, message),
+  info: (facts, message) => logger.info(facts, message),
+  warn: (facts, message) => logger.warn(facts, message),
+  error: (facts, message) => logger.error(facts, message),
+})
+
+/** Told of events that this process wrote into the log. */
+export type Written = (event: WorkflowEvent, appended: Appended) => void
 
 /** Between two tries of a server that is not up yet, ms. */
 const RETRY_AFTER = 500
@@ -57,6 +85,10 @@ export type Base = {
   codec: EventCodec
   registry: Registry
   faults: Faults
+  written: Set<Written>
+  /** Tells all of `written`. */
+  tell: Written
+  endings: Endings
 }
 
 export async function openBase({ config, addresses, logger }: StartOptions, lifetime: Lifetime): Promise<Base> {
@@ -81,7 +113,23 @@ export async function openBase({ config, addresses, logger }: StartOptions, life
   const schemaId = await untilUp(logger, 'schema registry', () => registry.register(`${topic}-value`, WORKFLOW_EVENT_SCHEMA))
   const faults = readFaults(config.faults, config.faultLog, config.faultSeed)
   const logEnds = async () => new Map((await log.bounds(topic)).map(({ partition, high }) => [partition, high]))
-  return { log, logEnds, topic, partitions, schemaId, codec: createEventCodec({ schemaId }), registry, faults }
+  const written = new Set<Written>()
+  const tell: Written = (event, appended) => {
+    for (const listener of written) listener(event, appended)
+  }
+  return {
+    log,
+    logEnds,
+    topic,
+    partitions,
+    schemaId,
+    codec: createEventCodec({ schemaId }),
+    registry,
+    faults,
+    written,
+    tell,
+    endings: createEndings(),
+  }
 }
 
 export function readerPart(name: string, reader: LogReader): Part {

@@ -11,6 +11,9 @@ import { type Duration, milliseconds } from './duration.ts'
  */
 export type Guarantee = 'at-least-once' | 'at-most-once' | 'exactly-once'
 
+/** Of the transaction an exactly-once action runs in. */
+export type Isolation = 'read committed' | 'repeatable read' | 'serializable'
+
 /** All times in milliseconds; the wait before attempt k + 1 is `backoff_ms · factor^(k−1)`, at most `max_ms`. */
 export type RetryPolicy = { attempts: number; backoff_ms: number; factor: number; max_ms: number }
 
@@ -23,6 +26,9 @@ export type Action<P extends z.ZodType = z.ZodType, R extends z.ZodType = z.ZodT
   readonly retry: RetryPolicy
   /** Longest that one attempt may run, ms. */
   readonly timeout_ms: number
+  /** Longest between two heartbeats, ms; null: none are asked for. */
+  readonly heartbeat_ms: number | null
+  readonly isolation: Isolation
   readonly guarantee: Guarantee
   /** Workers of which queue run it; null: those of the topic without a name. */
   readonly queue: string | null
@@ -34,7 +40,11 @@ export type ActionOptions<P extends z.ZodType, R extends z.ZodType> = {
   result: R
   retry?: { attempts?: number; backoff?: Duration; factor?: number; max?: Duration }
   timeout?: Duration
+  /** An attempt that calls `heartbeat` less often than this has failed; for long actions. */
+  heartbeat?: Duration
   guarantee?: Guarantee
+  /** Default `read committed`; of exactly-once actions. */
+  isolation?: Isolation
   queue?: string
 }
 
@@ -48,7 +58,7 @@ export function checkName(kind: string, name: string): void {
 
 /** Throws TypeError for a name or policy that is none. Defaults: 3 attempts, 1 s doubling to 1 min, 30 s, at-least-once. */
 export function defineAction<P extends z.ZodType, R extends z.ZodType>(options: ActionOptions<P, R>): Action<P, R> {
-  const { name, parameters, result, retry = {}, timeout = '30 s', guarantee = 'at-least-once', queue } = options
+  const { name, parameters, result, retry = {}, timeout = '30 s', guarantee = 'at-least-once', queue, heartbeat } = options
   checkName('action', name)
   if (queue !== undefined) checkName('queue', queue)
   const policy: RetryPolicy = {
@@ -60,7 +70,18 @@ export function defineAction<P extends z.ZodType, R extends z.ZodType>(options: 
   if (!Number.isInteger(policy.attempts) || policy.attempts < 1)
     throw new TypeError(`action ${name}: retry.attempts is a whole number from 1`)
   if (!(policy.factor >= 1)) throw new TypeError(`action ${name}: retry.factor is at least 1`)
-  return { kind: 'action', name, parameters, result, retry: policy, timeout_ms: milliseconds(timeout), guarantee, queue: queue ?? null }
+  return {
+    kind: 'action',
+    name,
+    parameters,
+    result,
+    retry: policy,
+    timeout_ms: milliseconds(timeout),
+    heartbeat_ms: heartbeat === undefined ? null : milliseconds(heartbeat),
+    guarantee,
+    isolation: options.isolation ?? 'read committed',
+    queue: queue ?? null,
+  }
 }
 
 /** Payload of `action.scheduled`: all that a worker and a replay need, as it was when the decision was made. */
@@ -75,6 +96,7 @@ export type ScheduledPayload = {
   parameters: unknown
   retry: RetryPolicy
   timeout_ms: number
+  heartbeat_ms?: number | undefined
   guarantee: Guarantee
   queue: string | null
 }
@@ -87,6 +109,7 @@ const scheduledShape: z.ZodType<ScheduledPayload> = z.object({
   parameters: z.unknown(),
   retry: z.object({ attempts: z.number(), backoff_ms: z.number(), factor: z.number(), max_ms: z.number() }),
   timeout_ms: z.number(),
+  heartbeat_ms: z.number().optional(),
   guarantee: z.enum(['at-least-once', 'at-most-once', 'exactly-once']),
   queue: z.string().nullable(),
 })
@@ -96,6 +119,9 @@ export const readScheduled = (payload: string): ScheduledPayload => scheduledSha
 
 /** Log lines of actions and workflows. */
 export type LineLog = Record<'debug' | 'info' | 'warn' | 'error', (facts: object, message: string) => void>
+
+/** The transaction of an exactly-once action: what is written here is committed with the outcome, or not at all. */
+export type ActionSql = { query(text: string, values?: readonly unknown[]): Promise<readonly Record<string, unknown>[]> }
 
 /** What a worker hands to an implementation. */
 export type ActionContext<P = unknown> = {
@@ -118,4 +144,8 @@ export type ActionContext<P = unknown> = {
   heartbeat(progress?: unknown): void
   /** What an earlier attempt kept by `heartbeat`. */
   readonly progress: unknown
+  /** A secret of the worker's machine: the setting REFOLD_SECRET_<NAME>. Never hand it on to a result: that is in the log. */
+  secret(name: string): string
+  /** Of exactly-once actions. */
+  readonly sql?: ActionSql
 }

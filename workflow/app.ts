@@ -1,7 +1,7 @@
 // An application: the workflows a deployment drives, and the actions its workers run. One module exports it as default.
 
 import type { z } from 'zod'
-import type { Action, ActionContext } from './action.ts'
+import type { Action, ActionContext, ActionSql } from './action.ts'
 import type { Workflow } from './workflow.ts'
 
 /** An action with what runs it. */
@@ -9,13 +9,29 @@ export type Implementation = { readonly action: Action; run(context: ActionConte
 
 export type App = { readonly workflows: readonly Workflow[]; readonly implementations: readonly Implementation[] }
 
-/** Joins a contract to the code that workers run for it. */
+/** Joins a contract to the code that workers run for it. Throws TypeError for an exactly-once action: see implementDatabase. */
 export function implement<P extends z.ZodType, R extends z.ZodType>(
   action: Action<P, R>,
   run: (context: ActionContext<z.output<P>>) => Promise<z.input<R>>,
 ): Implementation {
+  if (action.guarantee === 'exactly-once') throw new TypeError(`action ${action.name} is exactly-once: use implementDatabase`)
   // The worker parses the parameters by this very contract before it calls.
   return { action, run: (context) => run(context as ActionContext<z.output<P>>) }
+}
+
+export type DatabaseContext<P = unknown> = ActionContext<P> & { readonly sql: ActionSql }
+
+/**
+ * Joins an exactly-once contract to code whose whole effect is in `context.sql`, a transaction of Refold's own database:
+ * the outcome is written in it too. Throws TypeError for a contract of another guarantee.
+ */
+export function implementDatabase<P extends z.ZodType, R extends z.ZodType>(
+  action: Action<P, R>,
+  run: (context: DatabaseContext<z.output<P>>) => Promise<z.input<R>>,
+): Implementation {
+  if (action.guarantee !== 'exactly-once') throw new TypeError(`action ${action.name} is ${action.guarantee}: use implement`)
+  // The worker opens the transaction before it calls.
+  return { action, run: (context) => run(context as DatabaseContext<z.output<P>>) }
 }
 
 function refuseTwice(kind: string, names: readonly string[]): void {

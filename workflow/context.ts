@@ -54,10 +54,11 @@ function callAction(execution: Execution, action: Action, given: unknown, { key 
     return promised(({ reject }) => reject(new InvalidCall(`${action.name}: ${issues.join('; ')}`)))
   }
   return promised((settle) => {
-    const { name, retry, timeout_ms, guarantee, queue } = action
+    const { name, retry, timeout_ms, heartbeat_ms, guarantee, queue } = action
     const args = asJson(given, `the parameters of ${name}`)
     const parameters = asJson(parsed.data, `the parameters of ${name}`)
-    const payload = { name, key: key ?? null, group: null, arguments: args, parameters, retry, timeout_ms, guarantee, queue }
+    const beats = heartbeat_ms === null ? {} : { heartbeat_ms }
+    const payload = { name, key: key ?? null, group: null, arguments: args, parameters, retry, timeout_ms, ...beats, guarantee, queue }
     const n = execution.decide('action.scheduled', payload)
     execution.actions.set(n, { ...settle, name, attempt: 1 })
   })

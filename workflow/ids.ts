@@ -36,6 +36,10 @@ export const isOwnId = (id: string) => id.charAt(14) === '8'
 export const executionIdOf = (tenant: string, workflow: string, key: string) =>
   v5(JSON.stringify(['execution', tenant, workflow, key]), NAMESPACE)
 
+/** Id of an execution without a business key that was started under an idempotency key. */
+export const executionIdOfRequest = (tenant: string, workflow: string, idempotencyKey: string) =>
+  v5(JSON.stringify(['execution-of-request', tenant, workflow, idempotencyKey]), NAMESPACE)
+
 /** Id of an event sent under an idempotency key; `index` is its place in the request (0, 1, 2 …). */
 export const eventIdOf = (tenant: string, executionId: string, idempotencyKey: string, index: number) =>
   v5(JSON.stringify(['event', tenant, executionId, idempotencyKey, index]), NAMESPACE)

@@ -23,7 +23,13 @@ import type { Workflow } from './workflow.ts'
 import type { LineLog } from './action.ts'
 
 /** An accepted event, in seq order, decisions among them. */
-export type Fed = { event: WorkflowEvent; seq: number; appendedAt: number }
+export type Fed = {
+  event: WorkflowEvent
+  seq: number
+  appendedAt: number
+  /** Its content digest where that is known; of a row of the audit it must be, since states there are computed ones. */
+  content?: string
+}
 
 export type OpenAction = {
   /** Decision number of its action.scheduled. */
@@ -182,18 +188,18 @@ export class Execution {
   async feed(fed: Fed): Promise<void> {
     if (this.status !== 'running') return
     if (fed.event.decision > 0) {
-      this.#compare(fed.event)
+      this.#compare(fed.event, fed.content ?? contentOf(fed.event))
       if (this.status !== 'running' || isReservedName(fed.event.event_name)) return
     }
     await this.#input(fed)
   }
 
   // P3
-  #compare(event: WorkflowEvent): void {
+  #compare(event: WorkflowEvent, content: string): void {
     const n = event.decision
     const computed = this.decisions[n - 1]
     if (!computed) return this.#diverge(event.event_name, 'nothing more', 'the history has a decision that this code does not make', n)
-    if (contentOf(event) !== this.#contents[n - 1])
+    if (content !== this.#contents[n - 1])
       return this.#diverge(described(event), described(computed), 'this code decides otherwise than the history', n)
     this.readBack = n
     const action = this.actions.get(n)

@@ -7,6 +7,7 @@ import type { ReadPool } from './pool.ts'
 import { readContents, readReceipt } from './receipts.ts'
 import { replayEvents, type ReplayOptions, type StateCache } from './replay.ts'
 import { readSnapshots } from './snapshots.ts'
+import { readIncidents, readProcesses, readStanding } from './standing.ts'
 import { readRefusals, readVerdict, readVerdicts } from './verdicts.ts'
 
 export const createReads = (pool: ReadPool, cache?: StateCache) => ({
@@ -16,9 +17,12 @@ export const createReads = (pool: ReadPool, cache?: StateCache) => ({
   execution: readExecution.bind(undefined, pool),
   executions: readExecutions.bind(undefined, pool),
   history: readHistory.bind(undefined, pool),
+  incidents: readIncidents.bind(undefined, pool),
+  processes: readProcesses.bind(undefined, pool),
   receipt: readReceipt.bind(undefined, pool),
   refusals: readRefusals.bind(undefined, pool),
   snapshots: readSnapshots.bind(undefined, pool),
+  standing: readStanding.bind(undefined, pool),
   state: (tenant: string, executionId: string, until: Pick<ReplayOptions, 'replayUntil' | 'recordedUntil'>) =>
     replayEvents(pool, executionId, tenant, until, cache),
   verdict: readVerdict.bind(undefined, pool),

@@ -108,6 +108,10 @@ t.test('what the API answers fits it', async (t) => {
   await record()
   const own = `/v1/executions/${EXECUTION}`
   const receipt = `${own}/receipts/${eventId}`
+  const started = { workflow: 'w', version: '1', key: 'k', input: { big: 9007199254740993n.toString() } }
+  const begun = await send('a', { method: 'POST', url: '/v1/executions', payload: started })
+  const driven = `/v1/executions/${begun.json<{ executionId: string }>().executionId}`
+  await record()
 
   const asked: [string, number, Parameters<typeof send>[1]][] = [
     ['GET /livez', 200, '/livez'],
@@ -119,6 +123,19 @@ t.test('what the API answers fits it', async (t) => {
     ['POST /v1/executions/{executionId}/events', 202, { method: 'POST', url: `${own}/events`, payload: [{ event_name: 'x' }] }],
     ['GET /v1/events', 200, '/v1/events?limit=100'],
     ['GET /v1/events', 400, '/v1/events?after=x'],
+    ['POST /v1/executions', 202, { method: 'POST', url: '/v1/executions', payload: started }],
+    ['POST /v1/executions', 409, { method: 'POST', url: '/v1/executions', payload: { workflow: 'w' } }],
+    ...['cancel', 'pause', 'resume', 'retry'].map((verb): [string, number, Parameters<typeof send>[1]] => [
+      `POST /v1/executions/{executionId}/${verb}`,
+      202,
+      { method: 'POST', url: `${driven}/${verb}`, payload: { reason: 'r' } },
+    ]),
+    ['POST /v1/executions/{executionId}/cancel', 409, { method: 'POST', url: `${own}/cancel` }],
+    ['POST /v1/executions/{executionId}/terminate', 202, { method: 'POST', url: `${driven}/terminate` }],
+    ['GET /v1/executions/{executionId}/result', 202, `${driven}/result`],
+    ['GET /v1/executions/{executionId}/actions', 200, `${driven}/actions`],
+    ['GET /v1/executions/{executionId}/diagnosis', 200, `${driven}/diagnosis`],
+    ['GET /v1/incidents', 200, '/v1/incidents?state=all'],
     ['GET /v1/executions', 200, '/v1/executions?limit=1'],
     ['GET /v1/executions/{executionId}', 200, own],
     ['GET /v1/executions/{executionId}', 404, '/v1/executions/0b8f1c7e-5d1e-5c3a-9a44-2f1f6f0c9a99'],

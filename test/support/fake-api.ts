@@ -4,6 +4,7 @@ import type { FastifyInstance, InjectOptions, LightMyRequestResponse } from 'fas
 import type { Test } from 'tap'
 import { type ApiLimits, createApi } from '../../api/api.ts'
 import type { ApiDeps, Part, Reads } from '../../api/ports.ts'
+import { createEndings } from '../../consumers/endings.ts'
 import type { WorkflowEvent } from '../../schemas/generated.ts'
 import { partitionOf } from '../../workflow/partition.ts'
 
@@ -42,6 +43,9 @@ const nothing = (checkpoints: ReadonlyMap<number, number>): Reads => ({
   eventsAfter: async () => ({ value: { rows: [], next: new Map(), more: false }, checkpoints }),
   verdict: async () => ({ value: undefined, checkpoints }),
   snapshots: async () => ({ value: undefined, checkpoints }),
+  incidents: async () => [],
+  processes: async () => [],
+  standing: async () => ({ incidents: [], processes: [], checkpoints: [], progress: [] }),
   refusals: async () => ({ value: { rows: [] }, checkpoints }),
 })
 
@@ -75,6 +79,7 @@ export async function fakeApi(t: Test, { limits, ...more }: { limits?: ApiLimits
     redriver: { redrive: async () => ({ partition: 0, offset: 0 }) },
     // Looked up at each call, so that a test may replace single reads.
     reads: new Proxy({} as Reads, { get: (_, name: keyof Reads) => fake.reads[name] }),
+    endings: createEndings(),
     logEnds: async () => offsets,
     readiness: async () => fake.parts,
     ...more,

@@ -3,6 +3,7 @@
 import type { FastifyInstance, InjectOptions, LightMyRequestResponse } from 'fastify'
 import type { Test } from 'tap'
 import { createApi } from '../../api/api.ts'
+import { createEndings } from '../../consumers/endings.ts'
 import { createRecorder } from '../../consumers/recorder.ts'
 import { createWriterSchemas } from '../../consumers/writer-schemas.ts'
 import type { LogAppend, LogRecord } from '../../kafka/log.ts'
@@ -74,6 +75,7 @@ export async function recordedApi(t: Test, databaseUrl: string, lookup: Lookup =
     }),
     redriver: createRedriver({ log: { append: async (one) => put(one) }, topic: 'events', partitions: PARTITIONS }),
     reads: createReads(pool),
+    endings: createEndings(),
     partitions: PARTITIONS,
     logEnds: async () => new Map(log.map((records, partition) => [partition, records.length])),
     readiness: async () => [{ name: 'postgres', ready: true }],

@@ -1,0 +1,282 @@
+// Why an execution stands where it stands: pure, from its row, its history, and what runs. The first cause that holds is
+// named, what makes the others doubtful first; never a guess: each carries what it rests on.
+
+import type { ExecutionRow } from '../postgres/reads/executions.ts'
+import type { IncidentRow, ProcessRow, Standing } from '../postgres/reads/standing.ts'
+import { isTerminalState } from '../workflow/names.ts'
+import type { ActionProgress, Progress } from '../workflow/progress.ts'
+
+export type Facts = {
+  row: ExecutionRow
+  progress: Progress
+  standing: Standing
+  partition: number
+  /** One past the newest record of its partition; undefined while the log does not answer. */
+  logEnd: number | undefined
+  /** ms since 1970 UTC */
+  now: number
+}
+
+export type Cause = {
+  cause: string
+  summary: string
+  evidence: Record<string, unknown>
+  byItself: string
+  youCan: string[]
+}
+
+export type Diagnosis = Cause & { executionId: string; status: string; currentState: string; also: string[] }
+
+/** A reader that has records waiting and did not move for so long is behind, ms. */
+const BEHIND = 5000
+
+type Look = (facts: Facts) => Cause | undefined
+
+function ended({ row }: Facts): Cause | undefined {
+  if (!isTerminalState(row.status)) return undefined
+  return {
+    cause: 'ended',
+    summary: `it is ${row.status}`,
+    evidence: { status: row.status, error: row.error === null ? null : (JSON.parse(row.error) as unknown), at: row.changed_at },
+    byItself: 'nothing more',
+    youCan: ['read its result: GET …/result', 'read its history: GET …/events'],
+  }
+}
+
+function parked({ standing }: Facts): Cause | undefined {
+  const incident: IncidentRow | undefined = standing.incidents[0]
+  if (!incident) return undefined
+  const base = { evidence: { incident: incident.id, openedAt: incident.opened_at, ...incident.evidence } }
+  if (incident.kind === 'diverged')
+    return {
+      ...base,
+      cause: 'diverged',
+      summary: `its code no longer fits its history, at ${incident.summary}`,
+      byItself: 'nothing is written for it until code that fits runs; events that come wait in the log',
+      youCan: ['deploy code that fits this history (the version it was started with): it goes on by itself', 'terminate it'],
+    }
+  if (incident.kind === 'not-registered')
+    return {
+      ...base,
+      cause: 'no-runtime',
+      summary: incident.summary,
+      byItself: 'it goes on when a runtime that registers this version starts',
+      youCan: ['start a deployment with this version of the workflow', 'terminate it'],
+    }
+  return {
+    ...base,
+    cause: incident.kind,
+    summary: incident.summary,
+    byItself: 'nothing',
+    youCan: ['terminate it', 'start a new execution for the rest of the work'],
+  }
+}
+
+function recorderBehind({ standing, logEnd, partition }: Facts): Cause | undefined {
+  const recorder = standing.checkpoints.find(({ reader }) => reader === 'recorder')
+  if (!recorder || logEnd === undefined || logEnd <= recorder.next || recorder.idle_ms < BEHIND) return undefined
+  return {
+    cause: 'recorder-behind',
+    summary: `the recorder stands at p${partition}:${recorder.next}, ${logEnd - recorder.next} records behind: this answer is as old`,
+    evidence: { partition, checkpoint: recorder.next, logEnd, movedAt: recorder.moved_at },
+    byItself: 'it goes on when a recorder runs and reaches Postgres; nothing is lost meanwhile',
+    youCan: ['start a process with the role recorder', 'look at its /readyz and log lines'],
+  }
+}
+
+function notDriven({ row }: Facts): Cause | undefined {
+  if (row.workflow_version !== null) return undefined
+  return {
+    cause: 'not-driven',
+    summary: 'no workflow function drives it: it is folded from the events sent to it',
+    evidence: { state: row.current_state, changedAt: row.changed_at },
+    byItself: 'it moves with the next event that a producer sends',
+    youCan: ['send its next event: POST …/events'],
+  }
+}
+
+function paused({ row, progress }: Facts): Cause | undefined {
+  if (row.status !== 'paused') return undefined
+  return {
+    cause: 'paused',
+    summary: `it was paused at ${progress.pausedAt ?? row.changed_at}`,
+    evidence: { pausedAt: progress.pausedAt },
+    byItself: 'events wait in the log, in their order, until it is resumed',
+    youCan: ['resume it: POST …/resume', 'cancel it (that resumes it too)'],
+  }
+}
+
+const runtimesOf = ({ progress, standing }: Facts): ProcessRow[] =>
+  standing.processes.filter(({ role, workflows }) => role === 'runtime' && workflows.includes(`${progress.workflow}\n${progress.version}`))
+
+function noRuntime(facts: Facts): Cause | undefined {
+  if (runtimesOf(facts).length > 0) return undefined
+  const { workflow, version } = facts.progress
+  const running = facts.standing.processes.filter(({ role }) => role === 'runtime')
+  return {
+    cause: 'no-runtime',
+    summary: `no runtime that runs registers ${workflow} version ${version}`,
+    evidence: {
+      workflow,
+      version,
+      runtimes: running.map(({ id, workflows }) => ({ id, workflows: workflows.map((one) => one.replace('\n', ' ')) })),
+    },
+    byItself: 'it goes on when such a runtime starts',
+    youCan: ['start one: refold start --app <module> --roles runtime', 'terminate it'],
+  }
+}
+
+function unowned(facts: Facts): Cause | undefined {
+  const { partition, standing } = facts
+  const runtimes = runtimesOf(facts)
+  if (runtimes.some(({ partitions }) => partitions.includes(partition))) return undefined
+  const deployment = runtimes[0]?.deployment
+  return {
+    cause: 'partition-unowned',
+    summary: `no runtime of deployment ${deployment} has partition ${partition} now`,
+    evidence: {
+      partition,
+      runtimes: runtimes.map(({ id, partitions, seen_at: seenAt }) => ({ id, partitions, seenAt })),
+      checkpoints: standing.checkpoints,
+    },
+    byItself: 'the group shares its partitions again within the session timeout (10 s unless set otherwise) and 5 s more',
+    youCan: ['look whether the runtimes keep restarting', 'start another runtime'],
+  }
+}
+
+function runtimeBehind(facts: Facts): Cause | undefined {
+  const { standing, partition } = facts
+  const recorder = standing.checkpoints.find(({ reader }) => reader === 'recorder')
+  const deployment = runtimesOf(facts)[0]?.deployment
+  const runtime = standing.checkpoints.find(({ reader }) => reader === `runtime.${deployment}`)
+  if (!recorder || !runtime || runtime.next >= recorder.next || runtime.idle_ms < 2 * BEHIND) return undefined
+  if (Object.keys(openOf(facts)).length > 0) return undefined // what it waits for holds its checkpoint
+  return {
+    cause: 'runtime-behind',
+    summary: `the runtime stands at p${partition}:${runtime.next}, the recorder at ${recorder.next}`,
+    evidence: { partition, runtime, recorder },
+    byItself: 'it goes on as it catches up',
+    youCan: ['start more runtimes of this deployment', 'look at its /readyz and log lines'],
+  }
+}
+
+function openOf({ progress }: Facts): Partial<Record<'action' | 'wait' | 'timer', true>> {
+  const isOpen = [...progress.actions.values()].some(({ endedAt }) => endedAt === null)
+  return {
+    ...(isOpen ? { action: true as const } : {}),
+    ...(progress.waits.size > 0 ? { wait: true as const } : {}),
+    ...(progress.timers.size > 0 ? { timer: true as const } : {}),
+  }
+}
+
+const openActions = ({ progress }: Facts): ActionProgress[] => [...progress.actions.values()].filter(({ endedAt }) => endedAt === null)
+
+const workersOf = ({ standing }: Facts, { name, queue }: ActionProgress): ProcessRow[] =>
+  standing.processes.filter(({ role, actions, queues }) => role === 'worker' && actions.includes(name) && queues.includes(queue ?? ''))
+
+function noWorker(facts: Facts): Cause | undefined {
+  const stuck = openActions(facts).find((action) => action.status === 'running' && workersOf(facts, action).length === 0)
+  if (!stuck) return undefined
+  const { name, queue, action, requestedAt } = stuck
+  const workers = facts.standing.processes.filter(({ role }) => role === 'worker')
+  return {
+    cause: 'no-worker',
+    summary: `no worker that runs implements ${name}${queue === null ? '' : ` in queue ${queue}`}`,
+    evidence: { action, name, queue, requestedAt, workers: workers.map(({ id, actions, queues }) => ({ id, actions, queues })) },
+    byItself: 'the request waits in its topic; the first worker that implements it runs it',
+    youCan: [`start a worker that implements ${name}`, 'cancel or terminate the execution'],
+  }
+}
+
+function retrying(facts: Facts): Cause | undefined {
+  const action = openActions(facts).find(({ status }) => status === 'backing-off')
+  if (!action) return undefined
+  const { name, attempt, attempts, lastError, nextAttemptAt } = action
+  return {
+    cause: 'action-retrying',
+    summary: `${name} failed ${attempt} of ${attempts} times: ${lastError?.message ?? 'no message'}`,
+    evidence: { action: action.action, name, attempt, attempts, lastError, nextAttemptAt, worker: action.worker },
+    byItself: nextAttemptAt === null ? 'it is tried again now' : `attempt ${attempt + 1} starts at ${nextAttemptAt}`,
+    youCan: ['mend what the error names', 'try it now: POST …/retry', 'cancel the execution'],
+  }
+}
+
+function attempting(facts: Facts): Cause | undefined {
+  const action = openActions(facts).find(({ status }) => status === 'running')
+  if (!action) return undefined
+  const { name, attempt, requestedAt, lastError } = action
+  const told = facts.standing.progress.find((one) => one.action === action.action && one.attempt === attempt)
+  return {
+    cause: 'action-running',
+    summary: `attempt ${attempt} of ${name} was asked for at ${requestedAt} and has no outcome yet`,
+    evidence: {
+      action: action.action,
+      name,
+      attempt,
+      requestedAt,
+      waitedMs: Math.max(0, facts.now - Date.parse(requestedAt)),
+      lastError,
+      progress: told?.progress == null ? null : (JSON.parse(told.progress) as unknown),
+      heartbeatAt: told?.told_at ?? null,
+      workers: workersOf(facts, action).map(({ id }) => id),
+    },
+    byItself: 'its outcome, or its timeout, comes as an event',
+    youCan: ['look at the log lines of its workers', 'start more workers if they are busy'],
+  }
+}
+
+function waiting({ progress }: Facts): Cause | undefined {
+  const wait = progress.waits.values().next().value
+  if (!wait) return undefined
+  return {
+    cause: 'waiting-for-event',
+    summary: `it waits for ${wait.names.join(' or ')} since ${wait.startedAt}`,
+    evidence: { ...wait },
+    byItself: wait.timeoutAt === null ? 'it waits without an end' : `the wait times out at ${wait.timeoutAt}`,
+    youCan: [`send the event: POST …/events with event_name ${wait.names.join(' or ')}`, 'cancel the execution'],
+  }
+}
+
+function sleeping({ progress }: Facts): Cause | undefined {
+  const timer = [...progress.timers.values()].toSorted((a, b) => a.fireAt.localeCompare(b.fireAt))[0]
+  if (!timer) return undefined
+  return {
+    cause: 'timer',
+    summary: `it sleeps until ${timer.fireAt}`,
+    evidence: { ...timer },
+    byItself: `it goes on at ${timer.fireAt}`,
+    youCan: ['wait', 'cancel the execution'],
+  }
+}
+
+const working = ({ progress, row }: Facts): Cause => ({
+  cause: 'working',
+  summary: 'nothing is open: its runtime is deciding, or its next decision is on its way',
+  evidence: { decisions: progress.decisions, lastSeq: Number(row.last_seq), changedAt: row.changed_at },
+  byItself: 'its next event comes within a moment',
+  youCan: ['ask again'],
+})
+
+const LOOKS: readonly Look[] = [
+  ended,
+  recorderBehind,
+  notDriven,
+  parked,
+  paused,
+  noRuntime,
+  unowned,
+  noWorker,
+  retrying,
+  attempting,
+  waiting,
+  sleeping,
+  runtimeBehind,
+]
+
+export function diagnose(facts: Facts): Diagnosis {
+  const found = LOOKS.map((look) => look(facts)).filter((cause) => cause !== undefined)
+  const [first = working(facts), ...others] = found
+  const { execution_id: executionId, status, current_state: currentState } = facts.row
+  const also = first.cause === 'ended' ? [] : others.map(({ summary }) => summary)
+  return { executionId, status, currentState, ...first, also }
+}

@@ -1,0 +1,205 @@
+// requests → [action worker] → outcomes → log
+//
+// Owns: which requests of a queue run at once, how far the queue is worked off, handing back. Doesn't own: one attempt
+// (run-attempt.ts), fetching (kafka/).
+//
+// W1  Requests of a partition run side by side; the checkpoint is the lowest one that is not finished.
+// W2  A batch is taken as far as there is room, and the rest asked for again: the reader is never held up.
+// W3  Told to stop, it takes nothing more, lets attempts end for a while, then aborts them; what has no outcome is read again
+//     by whoever gets the partition.
+
+import { setTimeout as pause } from 'node:timers/promises'
+import { asError } from '../errors.ts'
+import type { Faults } from '../faults.ts'
+import type { LogBatch, LogHandler } from '../kafka/log.ts'
+import type { DecodedRequest } from '../schemas/decoded.ts'
+import type { ActionRequest } from '../schemas/generated.ts'
+import type { LineLog } from '../workflow/action.ts'
+import type { Ended } from './run-attempt.ts'
+
+export type WorkerStore = {
+  /** Where to go on in a queue's partition; never below what the topic still holds. */
+  checkpoint(topic: string, partition: number): Promise<number>
+  save(topic: string, partition: number, next: number): Promise<void>
+}
+
+export type WorkerOptions = {
+  store: WorkerStore
+  decode: (bytes: Uint8Array | null) => DecodedRequest
+  attempt: (request: ActionRequest, stop: AbortSignal) => Promise<Ended>
+  /** Attempts that run at once, of all queues. */
+  concurrency: number
+  /** Of those, how many may be handed over in this process. */
+  eager: number
+  /** ms */
+  drain: number
+  logger: LineLog
+  faults: Faults
+}
+
+export type ActionWorker = {
+  /** The handler of a queue's reader. */
+  handler(topic: string): LogHandler
+  /** Runs an attempt at once if an eager slot is free: resolves when its outcome is in the log. */
+  take(request: ActionRequest): Promise<void> | undefined
+  /** Attempts that run now. */
+  readonly running: number
+  /** W3 */
+  stop(): Promise<void>
+}
+
+const SAVE_EVERY = 200
+/** A request without an outcome is tried again after, ms. */
+const AGAIN = { busy: 500, claimed: 2000, 'not-implemented': 5000, stopping: 0, failed: 500 } as const
+/** A batch waits so long for a free slot, ms. */
+const ROOM_WAIT = 300
+
+type Lane = { topic: string; partition: number; next: number; saved: number; unfinished: Set<number>; saving?: NodeJS.Timeout }
+
+export function createActionWorker(options: WorkerOptions): ActionWorker {
+  const { store, concurrency, logger, faults } = options
+  const lanes = new Map<string, Lane>()
+  /** Attempts in this process: a partition that comes back while one runs does not start it twice. */
+  const running = new Map<string, Promise<boolean>>()
+  const stopping = new AbortController()
+  const aborting = new AbortController()
+  let eager = 0
+  let freed = Promise.withResolvers<void>()
+
+  const nameOf = ({ action_id, attempt }: ActionRequest) => `${action_id}/${attempt}`
+
+  /** Until the attempt has an outcome, or the worker stops. */
+  async function untilEnded(request: ActionRequest): Promise<boolean> {
+    while (!aborting.signal.aborted) {
+      const ended = await options.attempt(request, aborting.signal).catch((error: unknown) => {
+        logger.warn(
+          { action: request.name, attempt: request.attempt, error: asError(error).message },
+          'an attempt could not be ended; again',
+        )
+        return { state: 'again', because: 'failed' } as const
+      })
+      if (ended.state !== 'again') return true
+      if (stopping.signal.aborted) return false
+      if (ended.because === 'not-implemented') logger.warn({ action: request.name }, 'no implementation of this action here; it waits')
+      await pause(AGAIN[ended.because], undefined, { signal: stopping.signal }).catch(() => undefined)
+    }
+    return false
+  }
+
+  async function once(request: ActionRequest): Promise<boolean> {
+    const finished = await untilEnded(request)
+    running.delete(nameOf(request))
+    freed.resolve()
+    freed = Promise.withResolvers()
+    return finished
+  }
+
+  /** False: handed back, without an outcome. */
+  function run(request: ActionRequest): Promise<boolean> {
+    const name = nameOf(request)
+    const known = running.get(name)
+    if (known) return known
+    const ended = once(request)
+    running.set(name, ended)
+    return ended
+  }
+
+  async function hasRoom(): Promise<boolean> {
+    const until = performance.now() + ROOM_WAIT
+    while (running.size >= concurrency) {
+      const rest = until - performance.now()
+      if (rest <= 0 || stopping.signal.aborted) return false
+      const late = new AbortController()
+      await Promise.race([freed.promise, pause(rest, undefined, { signal: late.signal }).catch(() => undefined)])
+      late.abort()
+    }
+    return !stopping.signal.aborted
+  }
+
+  const checkpointOf = ({ next, unfinished }: Lane) => Math.min(next, ...unfinished)
+
+  function saveSoon(lane: Lane): void {
+    lane.saving ??= setTimeout(() => void save(lane), SAVE_EVERY)
+  }
+
+  async function save(lane: Lane): Promise<void> {
+    clearTimeout(lane.saving)
+    delete lane.saving
+    const next = checkpointOf(lane)
+    if (next <= lane.saved) return
+    try {
+      await faults.at('worker:checkpoint:moving')
+      await store.save(lane.topic, lane.partition, next)
+      lane.saved = next
+    } catch (error) {
+      logger.debug({ error: asError(error).message }, 'a checkpoint was not stored; it will be')
+      if (!stopping.signal.aborted) saveSoon(lane)
+    }
+  }
+
+  async function start(lane: Lane, offset: number, request: ActionRequest): Promise<void> {
+    lane.unfinished.add(offset)
+    if (!(await run(request))) return
+    lane.unfinished.delete(offset)
+    saveSoon(lane)
+  }
+
+  async function batch({ topic, partition, next, records }: LogBatch): Promise<number> {
+    const lane = lanes.get(`${topic}/${partition}`)
+    if (!lane) throw new Error(`${topic} p${partition} was never positioned`)
+    for (const { value, offset } of records) {
+      if (!(await hasRoom())) {
+        lane.next = offset
+        return offset
+      }
+      const decoded = options.decode(value)
+      // Nobody but us writes here; what can't be read can't be run either.
+      if (decoded.state === 'request') void start(lane, offset, decoded.request)
+      else logger.error({ topic, partition, offset, ...decoded }, 'a request that cannot be read is passed over')
+    }
+    lane.next = next
+    saveSoon(lane)
+    return next
+  }
+
+  async function eagerly(request: ActionRequest): Promise<void> {
+    const finished = await run(request)
+    eager--
+    if (!finished) throw new Error(`attempt ${nameOf(request)} was handed back`)
+  }
+
+  async function stop(): Promise<void> {
+    if (stopping.signal.aborted) return
+    stopping.abort()
+    const ended = Promise.allSettled(running.values())
+    const late = new AbortController()
+    await Promise.race([ended, pause(options.drain, undefined, { signal: late.signal }).catch(() => undefined)])
+    late.abort()
+    aborting.abort()
+    await Promise.allSettled(running.values())
+    await Promise.all([...lanes.values()].map(save))
+  }
+
+  return {
+    handler: (topic) => ({
+      async checkpoint(partition) {
+        const name = `${topic}/${partition}`
+        const old = lanes.get(name)
+        clearTimeout(old?.saving)
+        const next = await store.checkpoint(topic, partition)
+        lanes.set(name, { topic, partition, next, saved: next, unfinished: new Set() })
+        return next
+      },
+      batch,
+    }),
+    take(request) {
+      if (eager >= options.eager || running.size >= concurrency || stopping.signal.aborted) return undefined
+      eager++
+      return eagerly(request)
+    },
+    get running() {
+      return running.size
+    },
+    stop,
+  }
+}

@@ -1,0 +1,97 @@
+// One partition as a runtime sees it, from an assignment to the next: the executions in memory, how far it has come, and the
+// checkpoint that follows behind what is not settled.
+
+import { LRUCache } from 'lru-cache'
+import type { Driven } from './driven.ts'
+
+/** Executions known to need nothing, of each partition. */
+const MOST_IDLE = 50_000
+/** Executions met since `origin`; beyond that the place begins anew. */
+const MOST_MET = 200_000
+
+export class Place {
+  readonly partition: number
+  readonly executions = new Map<string, Driven>()
+  readonly unsettled = new Set<Driven>()
+  /** Brought back on assignment; until they are settled no checkpoint is stored, since nothing else would bring them back. */
+  readonly revived = new Set<Driven>()
+  /** Only folded so far, ended, or driven elsewhere. */
+  readonly idle = new LRUCache<string, true>({ max: MOST_IDLE })
+  /** Of an execution not met since, every record is below this offset. */
+  origin: number
+  /** Every record below this offset was taken. */
+  processed: number
+  /** The checkpoint as stored. */
+  saved: number
+  /** The recorder's checkpoint as last seen. */
+  recorded = -1
+  saving: NodeJS.Timeout | undefined
+  closed = false
+  /** A memory that the log contradicted: the next batch makes the place anew. */
+  doubt: Error | undefined
+  readonly #met = new Set<string>()
+  readonly #moved: (place: Place) => void
+  #turn: Promise<unknown> = Promise.resolve()
+
+  /** `isNew`: no checkpoint is stored yet. */
+  constructor(partition: number, next: number, isNew: boolean, moved: (place: Place) => void) {
+    this.partition = partition
+    this.origin = next
+    this.processed = next
+    this.saved = isNew ? -1 : next
+    this.#moved = moved
+  }
+
+  /** One at a time, in order. */
+  inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const mine = this.#turn.then(work)
+    this.#turn = mine.catch(() => undefined)
+    return mine
+  }
+
+  hasMet = (key: string) => this.#met.has(key)
+
+  meet = (key: string) => void this.#met.add(key)
+
+  /** A record was taken by an execution: it holds the checkpoint until what it caused is settled. */
+  touched(driven: Driven, offset: number): void {
+    // The newest last: eviction begins at the front.
+    this.executions.delete(driven.key)
+    this.executions.set(driven.key, driven)
+    driven.unsettledFrom ??= offset
+    this.unsettled.add(driven)
+  }
+
+  settle(driven: Driven): void {
+    if (!driven.settled) return
+    driven.unsettledFrom = undefined
+    if (this.unsettled.delete(driven) || this.revived.has(driven)) this.#moved(this)
+  }
+
+  get checkpoint(): number {
+    let next = this.processed
+    for (const { unsettledFrom } of this.unsettled) if (unsettledFrom !== undefined && unsettledFrom < next) next = unsettledFrom
+    return next
+  }
+
+  /** Between two batches: forgets those not used for longest, if nothing of them is under way. */
+  evict(most: number): void {
+    if (this.#met.size > MOST_MET) {
+      this.#met.clear()
+      for (const known of this.executions.keys()) this.#met.add(known)
+      this.origin = this.processed
+    }
+    for (const [key, driven] of this.executions) {
+      if (this.executions.size <= most) return
+      if (!driven.settled) continue
+      driven.dispose()
+      this.executions.delete(key)
+    }
+  }
+
+  close(): void {
+    this.closed = true
+    clearTimeout(this.saving)
+    for (const driven of this.executions.values()) driven.dispose()
+  }
+}

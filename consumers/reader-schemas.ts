@@ -1,0 +1,47 @@
+// log → [decode, inspect] → runtime | projector
+//
+// Writer schemas for readers other than the recorder: their texts are in the database once the recorder has judged a record
+// that needed them. Until then such a record waits; one that the recorder passed without a text is unreadable for ever.
+
+import { setTimeout as pause } from 'node:timers/promises'
+import { RefoldError } from '../errors.ts'
+import type { LogRecord } from '../kafka/log.ts'
+import { inspect } from '../workflow/accept.ts'
+import type { Classified } from '../workflow/events.ts'
+import type { RuntimeSchemas } from './runtime.ts'
+import type { Decoder, SchemaTexts } from './writer-schemas.ts'
+
+const POLL = 50
+const WAIT = 30_000
+
+export function createReaderSchemas(
+  codec: Decoder,
+  texts: Pick<SchemaTexts, 'get'>,
+  partitions: number,
+  recorded: (partition: number) => Promise<number>,
+): RuntimeSchemas {
+  async function decode({ value, partition, offset }: LogRecord) {
+    const until = performance.now() + WAIT
+    for (;;) {
+      const decoded = codec.decode(value)
+      if (decoded.state !== 'schema-needed') return decoded
+      // In this order: what the recorder stored before it passed the record is then seen.
+      const passed = (await recorded(partition)) > offset
+      const text = await texts.get(decoded.schemaId)
+      if (text !== undefined) codec.addSchema(decoded.schemaId, text)
+      else if (passed) return undefined
+      else if (performance.now() > until)
+        throw new RefoldError('recorder-behind', `p${partition}:${offset} needs schema ${decoded.schemaId}, which is not stored yet`)
+      else await pause(POLL)
+    }
+  }
+
+  return {
+    async inspect(record): Promise<Classified | undefined> {
+      const decoded = await decode(record)
+      if (!decoded) return undefined
+      const result = inspect(decoded, record, partitions)
+      return 'verdict' in result ? undefined : result
+    },
+  }
+}

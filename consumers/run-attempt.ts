@@ -1,0 +1,380 @@
+// request → [one attempt of an action] → outcome → log
+//
+// Owns: the order of the steps around the author's function, by the guarantee of the action. Doesn't own: which request
+// comes when (action-worker.ts), Redis and SQL (its ports).
+//
+// A1  An attempt that has an outcome is not run again: its mark or its stored outcome is looked for first.
+// A2  A successful result is kept before its outcome is appended; what is then held under the key is what is reported.
+// A3  at-most-once: nothing runs without a claim. A claim of somebody who vanished becomes `unknown`, never a second run.
+// A4  exactly-once: the outcome is written in the action's own transaction. The first one wins.
+// A5  A busy lock, an action nobody here implements, and a worker that stops are no outcomes: the request stays.
+// A6  Redis away: run anyway. It holds nothing that must survive.
+
+import { asError } from '../errors.ts'
+import type { Faults } from '../faults.ts'
+import type { AttemptOutcome } from '../producers/inputs.ts'
+import type { ActionRequest } from '../schemas/generated.ts'
+import type { Watch } from '../watch.ts'
+import {
+  type ActionContext,
+  type ActionSql,
+  type Isolation,
+  type LineLog,
+  readScheduled,
+  type ScheduledPayload,
+} from '../workflow/action.ts'
+import type { Implementation } from '../workflow/app.ts'
+import { digestOf } from '../workflow/content.ts'
+import { failureOf } from '../workflow/failures.ts'
+
+/** What of an attempt is found before it runs. */
+export type Recalled = {
+  /** Its outcome was appended, as far as anybody remembers. */
+  done: boolean
+  /** The result kept under its idempotency key, and the digest of the parameters that made it. */
+  kept?: { result: string; parameters: string }
+}
+
+/** Held while an attempt runs; released by its owner only. */
+export type Lock = { release(): Promise<void> }
+
+/** The worker's port to Redis. Each call rejects while Redis is away. */
+export type ActionMemory = {
+  recall(request: ActionRequest): Promise<Recalled>
+  /** Keeps a result unless the key has one; gives what is held then. */
+  keep(request: ActionRequest, kept: { result: string; parameters: string }): Promise<{ result: string; parameters: string }>
+  markDone(request: ActionRequest): Promise<void>
+  /** Waits up to 5 s for it. */
+  lock(request: ActionRequest): Promise<Lock | 'busy'>
+}
+
+export type Claim = 'ours' | 'held' | 'expired'
+
+/** The worker's port to Postgres. */
+export type ActionStore = {
+  /** A look whether an old request is still wanted: its attempt has no outcome, the action is open, the execution runs. */
+  isOpen(request: ActionRequest): Promise<boolean>
+  /** The outcome stored for an attempt of a stronger guarantee. */
+  outcome(request: ActionRequest): Promise<AttemptOutcome | undefined>
+  /** Stores an outcome unless the attempt has one; gives what is stored then. */
+  putOutcome(request: ActionRequest, outcome: AttemptOutcome): Promise<AttemptOutcome>
+  /** `ttl` in ms, by the database's clock. */
+  claim(request: ActionRequest, ttl: number): Promise<Claim>
+  renew(request: ActionRequest, ttl: number): Promise<void>
+  /** Runs `work` in a transaction that stores its result as the outcome; a stored one wins and undoes the work. */
+  inTransaction(request: ActionRequest, isolation: Isolation, work: (sql: ActionSql) => Promise<string>): Promise<AttemptOutcome>
+  progress(request: ActionRequest): Promise<string | undefined>
+  tellProgress(request: ActionRequest, progress: string | undefined): Promise<void>
+}
+
+export type AttemptOptions = {
+  worker: string
+  implementations: ReadonlyMap<string, Implementation>
+  memory: ActionMemory
+  store: ActionStore
+  append: (request: ActionRequest, outcome: AttemptOutcome, duration: number) => Promise<unknown>
+  secrets: (name: string) => string | undefined
+  logger: LineLog
+  watch: Watch
+  faults: Faults
+  /** The broker's time, ms. */
+  now: () => number
+}
+
+/** `reported`: an outcome is in the log. `skipped`: nothing was to do. `again`: no outcome, the request stays. */
+export type Ended = { state: 'reported' | 'skipped' } | { state: 'again'; because: 'busy' | 'not-implemented' | 'claimed' | 'stopping' }
+
+/** A request older than this is run only after a look whether it is still wanted, ms. */
+const OLD = 10_000
+/** How long a claim lasts without being renewed, ms. */
+const CLAIM = 30_000
+
+class TimedOut extends Error {
+  override readonly name = 'TimedOut'
+}
+
+/** Thrown where an attempt is given up because its worker stops. */
+class Stopping extends Error {
+  override readonly name = 'Stopping'
+}
+
+export function createAttempts(options: AttemptOptions) {
+  const { memory, store, watch, faults, logger } = options
+
+  /** A6 */
+  async function orWithout<T>(doing: () => Promise<T>, without: T): Promise<T> {
+    try {
+      return await doing()
+    } catch (error) {
+      watch.emit('worker:memory:away', { error: asError(error).message })
+      return without
+    }
+  }
+
+  async function report(request: ActionRequest, outcome: AttemptOutcome, began: number): Promise<Ended> {
+    await faults.at('worker:outcome:appending')
+    await options.append(request, outcome, Math.round(performance.now() - began))
+    await faults.at('worker:outcome:appended')
+    await orWithout(() => memory.markDone(request), undefined)
+    return { state: 'reported' }
+  }
+
+  /** The author's function with its context, its time limit and its heartbeat. Gives the result as JSON text. */
+  async function invoke(
+    request: ActionRequest,
+    scheduled: ScheduledPayload,
+    run: Implementation,
+    stop: AbortSignal,
+    sql?: ActionSql,
+  ): Promise<string> {
+    const timeout = new AbortController()
+    const limits = timeLimits(scheduled, (reason) => timeout.abort(new TimedOut(reason)))
+    const signal = AbortSignal.any([timeout.signal, stop])
+    const kept = scheduled.heartbeat_ms === undefined && request.attempt === 1 ? undefined : await store.progress(request)
+    const teller = progressTeller((progress) => store.tellProgress(request, progress))
+    const parameters = run.action.parameters.parse(scheduled.parameters)
+    const context: ActionContext = {
+      tenant: request.tenant,
+      executionId: request.execution_id,
+      actionId: request.action_id,
+      action: request.action,
+      attempt: request.attempt,
+      parameters,
+      idempotencyKey: request.key,
+      userId: request.user_id,
+      signal,
+      logger: lines(logger, request),
+      heartbeat(progress) {
+        limits.beat()
+        teller.tell(progress)
+      },
+      progress: kept === undefined ? undefined : (JSON.parse(kept) as unknown),
+      secret(name) {
+        const value = options.secrets(name)
+        if (value === undefined)
+          throw Object.assign(new Error(`no secret ${name}: set REFOLD_SECRET_${name.toUpperCase()}`), { code: 'SecretMissing' })
+        return value
+      },
+      ...(sql ? { sql } : {}),
+    }
+    try {
+      const result = await Promise.race([run.run(context), aborted(signal)])
+      return JSON.stringify(run.action.result.parse(result) ?? null)
+    } catch (error) {
+      if (stop.aborted && !(error instanceof TimedOut)) throw new Stopping('the worker stops', { cause: error })
+      throw error
+    } finally {
+      limits.end()
+      await teller.end()
+    }
+  }
+
+  /** Runs the function; its failure is an outcome, a worker that stops is none. */
+  async function tried(work: () => Promise<string>): Promise<AttemptOutcome | 'stopping'> {
+    try {
+      return { result: await work() }
+    } catch (error) {
+      if (error instanceof Stopping) return 'stopping'
+      const retryable = !(error instanceof Error && (('retryable' in error && error.retryable === false) || error.name === 'ZodError'))
+      return { error: { ...failureOf(error), retryable } }
+    }
+  }
+
+  async function atLeastOnce(
+    request: ActionRequest,
+    scheduled: ScheduledPayload,
+    run: Implementation,
+    stop: AbortSignal,
+  ): Promise<AttemptOutcome | 'stopping'> {
+    const outcome = await tried(() => invoke(request, scheduled, run, stop))
+    await faults.at('worker:attempt:done')
+    if (outcome === 'stopping' || 'error' in outcome) return outcome
+    // A2
+    const kept = { result: outcome.result, parameters: parametersDigest(scheduled) }
+    const held = await orWithout(() => memory.keep(request, kept), kept)
+    await faults.at('worker:outcome:kept')
+    return { result: held.result }
+  }
+
+  /** A3 */
+  async function atMostOnce(
+    request: ActionRequest,
+    scheduled: ScheduledPayload,
+    run: Implementation,
+    stop: AbortSignal,
+  ): Promise<AttemptOutcome | 'claimed' | 'stopping'> {
+    const claim = await store.claim(request, CLAIM)
+    await faults.at('worker:attempt:claimed')
+    if (claim === 'held') return 'claimed'
+    if (claim === 'expired') {
+      const message = 'the worker that ran it vanished; whether it had its effect is not known'
+      return store.putOutcome(request, { error: { name: 'OutcomeUnknown', code: 'unknown', message, retryable: false } })
+    }
+    const renewing = setInterval(() => void orWithout(() => store.renew(request, CLAIM), undefined), CLAIM / 3)
+    try {
+      const outcome = await tried(() => invoke(request, scheduled, run, stop))
+      await faults.at('worker:attempt:done')
+      // Given up in the middle: the claim stands and expires, since the effect may have happened.
+      if (outcome === 'stopping') return 'stopping'
+      const stored = await store.putOutcome(request, outcome)
+      await faults.at('worker:outcome:kept')
+      return stored
+    } finally {
+      clearInterval(renewing)
+    }
+  }
+
+  /** A4 */
+  async function exactlyOnce(
+    request: ActionRequest,
+    scheduled: ScheduledPayload,
+    run: Implementation,
+    stop: AbortSignal,
+  ): Promise<AttemptOutcome | 'stopping'> {
+    let stored: AttemptOutcome | undefined
+    const outcome = await tried(async () => {
+      stored = await store.inTransaction(request, run.action.isolation, async (sql) => {
+        const result = await invoke(request, scheduled, run, stop, sql)
+        await faults.at('worker:attempt:done')
+        return result
+      })
+      return ''
+    })
+    await faults.at('worker:outcome:kept')
+    if (outcome === 'stopping') return 'stopping'
+    return stored ?? store.putOutcome(request, outcome)
+  }
+
+  async function locked(
+    request: ActionRequest,
+    scheduled: ScheduledPayload,
+    run: Implementation,
+    stop: AbortSignal,
+    began: number,
+  ): Promise<Ended> {
+    const lock = await orWithout<Lock | 'busy' | undefined>(() => memory.lock(request), undefined)
+    if (lock === 'busy') {
+      watch.emit('worker:lock:busy', { name: request.name })
+      return { state: 'again', because: 'busy' }
+    }
+    try {
+      // Whoever held the lock may have done it meanwhile.
+      const recalled = await orWithout(() => memory.recall(request), { done: false })
+      if (recalled.done) return { state: 'skipped' }
+      if (recalled.kept) return await fromCache(request, scheduled, recalled.kept, began)
+      await faults.at('worker:attempt:starting')
+      const outcome = await byGuarantee(request, scheduled, run, stop)
+      if (outcome === 'stopping' || outcome === 'claimed') return { state: 'again', because: outcome }
+      const ended = await report(request, outcome, began)
+      watch.emit('worker:attempt:ended', {
+        name: request.name,
+        outcome: 'result' in outcome ? 'completed' : 'failed',
+        ms: performance.now() - began,
+      })
+      return ended
+    } finally {
+      if (lock) await orWithout(() => lock.release(), undefined)
+    }
+  }
+
+  function byGuarantee(request: ActionRequest, scheduled: ScheduledPayload, run: Implementation, stop: AbortSignal) {
+    switch (scheduled.guarantee) {
+      case 'at-least-once':
+        return atLeastOnce(request, scheduled, run, stop)
+      case 'at-most-once':
+        return atMostOnce(request, scheduled, run, stop)
+      case 'exactly-once':
+        return exactlyOnce(request, scheduled, run, stop)
+      default:
+        return scheduled.guarantee satisfies never
+    }
+  }
+
+  function fromCache(
+    request: ActionRequest,
+    scheduled: ScheduledPayload,
+    kept: { result: string; parameters: string },
+    began: number,
+  ): Promise<Ended> {
+    watch.emit('worker:attempt:ended', { name: request.name, outcome: 'cached', ms: performance.now() - began })
+    if (kept.parameters === parametersDigest(scheduled)) return report(request, { result: kept.result }, began)
+    const message = `key ${request.key} was used for ${request.name} with other parameters`
+    return report(request, { error: { name: 'KeyReused', code: 'key-reused', message, retryable: false } }, began)
+  }
+
+  /** One request, until it has an outcome or is given back. Rejects when the log or the database is away: try again. */
+  return async function attempt(request: ActionRequest, stop: AbortSignal): Promise<Ended> {
+    const began = performance.now()
+    const scheduled = readScheduled(request.scheduled)
+    const recalled = await orWithout(() => memory.recall(request), { done: false })
+    if (recalled.done) return skipped(request, watch)
+    if (options.now() - request.requested_at > OLD && !(await store.isOpen(request))) return skipped(request, watch)
+    if (scheduled.guarantee !== 'at-least-once') {
+      const stored = await store.outcome(request)
+      if (stored) return report(request, stored, began)
+    } else if (recalled.kept) return fromCache(request, scheduled, recalled.kept, began)
+    const run = options.implementations.get(request.name)
+    if (!run) return { state: 'again', because: 'not-implemented' }
+    return locked(request, scheduled, run, stop, began)
+  }
+}
+
+function skipped({ name }: ActionRequest, watch: Watch): Ended {
+  watch.emit('worker:attempt:ended', { name, outcome: 'skipped', ms: 0 })
+  return { state: 'skipped' }
+}
+
+const parametersDigest = ({ parameters }: ScheduledPayload) => digestOf([JSON.stringify(parameters)])
+
+function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    const abort = () => reject(signal.reason instanceof Error ? signal.reason : new Stopping(String(signal.reason)))
+    if (signal.aborted) abort()
+    else signal.addEventListener('abort', abort, { once: true })
+  })
+}
+
+function timeLimits({ timeout_ms: timeout, heartbeat_ms: heartbeat }: ScheduledPayload, expired: (reason: string) => void) {
+  const whole = setTimeout(() => expired(`no outcome within ${timeout} ms`), timeout)
+  const alive = heartbeat === undefined ? undefined : setTimeout(() => expired(`no heartbeat within ${heartbeat} ms`), heartbeat)
+  return {
+    beat: () => void alive?.refresh(),
+    end() {
+      clearTimeout(whole)
+      clearTimeout(alive)
+    },
+  }
+}
+
+const TELL_EVERY = 1000
+
+/** At most one write a second; the newest is told in the end. */
+function progressTeller(put: (progress: string | undefined) => Promise<void>) {
+  let newest: { progress: string | undefined } | undefined
+  let telling: Promise<void> = Promise.resolve()
+  let last = -Infinity
+  const flush = () => {
+    if (!newest) return
+    const { progress } = newest
+    newest = undefined
+    last = performance.now()
+    // Progress is a help for the next attempt: an attempt does not fail for it.
+    telling = telling.then(() => put(progress)).catch(() => undefined)
+  }
+  return {
+    tell(progress: unknown) {
+      newest = { progress: progress === undefined ? undefined : JSON.stringify(progress) }
+      if (performance.now() - last >= TELL_EVERY) flush()
+    },
+    end() {
+      flush()
+      return telling
+    },
+  }
+}
+
+function lines(logger: LineLog, { tenant, execution_id: executionId, name: action, attempt }: ActionRequest): LineLog {
+  const line = (level: keyof LineLog) => (facts: object, message: string) =>
+    logger[level]({ ...facts, tenant, executionId, action, attempt }, message)
+  return { debug: line('debug'), info: line('info'), warn: line('warn'), error: line('error') }
+}

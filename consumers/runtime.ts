@@ -1,0 +1,335 @@
+// produce → log → accept → [runtime] → decisions → log, requests → action workers
+//
+// Owns: which executions of a partition are in memory, what is appended and dispatched for them, the runtime's checkpoint.
+// Doesn't own: one execution (driven.ts), the rules (workflow/), SQL (postgres/runtime-store.ts), fetching (kafka/).
+//
+// T1  Effects happen only from decisions read back as accepted; our own appended record counts as read back when it is the
+//     partition's next one (nobody else wrote in between).
+// T2  The stored checkpoint passes a record only when everything that it caused is read back and acknowledged, or parked.
+// T3  What is read from the audit is read up to a known offset, once the recorder has come that far; the log does the rest.
+// T4  Two runtimes on one partition decide the same, with the same ids: the second copy is dropped by `accept`.
+// T5  A new assignment forgets the partition. What was parked is tried again then: code that fits goes on by itself.
+
+import { setTimeout as pause } from 'node:timers/promises'
+import { asError, RefoldError } from '../errors.ts'
+import type { Appended, LogBatch, LogHandler, LogRecord } from '../kafka/log.ts'
+import type { WorkflowEvent } from '../schemas/generated.ts'
+import type { Watch } from '../watch.ts'
+import { type Classified, classify } from '../workflow/events.ts'
+import { executionKey } from '../workflow/execution.ts'
+import { Driven, type DrivenOptions, type History, type Identity, type Parked } from './driven.ts'
+import { drive, type DriveOptions } from './drive.ts'
+import type { Ending } from './endings.ts'
+import { Place } from './place.ts'
+import type { Timer, Timers } from './timers.ts'
+
+/** The runtime's port to Postgres. */
+export type RuntimeStore = {
+  /** Where to go on; `isNew` when this deployment has never read the partition: then at the recorder's checkpoint. */
+  checkpoint(partition: number): Promise<{ next: number; isNew: boolean }>
+  /** Moves the checkpoint forward; a smaller one changes nothing. */
+  save(partition: number, next: number): Promise<void>
+  /** The recorder's checkpoint. */
+  recorded(partition: number): Promise<number>
+  /** Histories below offset `before` of those that were started by then, or are named in `always`. */
+  histories(wanted: readonly Identity[], before: number, always: ReadonlySet<string>): Promise<readonly History[]>
+  /** Executions of registered versions that have not ended. */
+  open(partition: number): Promise<readonly Identity[]>
+  /** Executions parked by this deployment, or by nobody driving them. */
+  parked(partition: number): Promise<readonly Identity[]>
+  openTimers(partition: number): Promise<readonly Timer[]>
+  park(execution: Driven, parked: Parked): Promise<void>
+  /** Closes the incidents of an execution that goes on. */
+  mended(execution: Identity): Promise<void>
+  /** Another deployment that lives registers this version. */
+  isDrivenElsewhere(workflow: string, version: string): Promise<boolean>
+}
+
+export type RuntimeSchemas = {
+  /** undefined: quarantined, whatever it is. Waits for a schema's text that the recorder has not stored yet. */
+  inspect(record: LogRecord): Promise<Classified | undefined>
+}
+
+export type RuntimeOptions = DriveOptions & {
+  store: RuntimeStore
+  schemas: RuntimeSchemas
+  find: DrivenOptions['find']
+  timers: Timers
+  logger: DrivenOptions['logger']
+  watch: Watch
+  /** Told of each execution's last event, once it is accepted. */
+  ended?: (ending: Ending) => void
+  /** Executions kept in memory, of each partition. */
+  remembered: number
+}
+
+export type Runtime = {
+  handler: LogHandler
+  /** Told of every event this process appended: T1. */
+  written(event: WorkflowEvent, appended: Appended): void
+  /** Partitions that are still ours; the others are forgotten. Also looks for what diverged meanwhile. */
+  keep(partitions: ReadonlySet<number>): void
+  /** Timers and appends stop; checkpoints are stored. */
+  close(): Promise<void>
+}
+
+const SAVE_EVERY = 250
+const RECORDER_POLL = { first: 2, most: 50 }
+/** The recorder is behind for so long: the batch is given back, and asked for again. */
+const RECORDER_WAIT = 30_000
+/** Histories read at a time. */
+const LOADED_AT_ONCE = 200
+/** Another deployment's timers are fired too, if nobody else did, ms after their time. */
+const OTHERS_LATER = 5000
+
+export function createRuntime(options: RuntimeOptions): Runtime {
+  const { store, schemas, timers, watch, logger } = options
+  const places = new Map<number, Place>()
+  /** Executions whose memory was dropped once because the log said otherwise. */
+  const suspects = new Set<string>()
+  let closed = false
+
+  async function untilRecorded(place: Place, before: number): Promise<void> {
+    const until = performance.now() + RECORDER_WAIT
+    for (let wait = RECORDER_POLL.first; place.recorded < before; wait = Math.min(2 * wait, RECORDER_POLL.most)) {
+      place.recorded = await store.recorded(place.partition)
+      if (place.recorded >= before || place.closed) return
+      if (performance.now() > until)
+        throw new RefoldError('recorder-behind', `p${place.partition}: the recorder is at ${place.recorded}, ${before} is needed`)
+      await pause(wait)
+    }
+  }
+
+  function remember(place: Place, history: Identity): Driven {
+    const driven = new Driven({ ...history, partition: place.partition, find: options.find, logger })
+    place.executions.set(driven.key, driven)
+    return driven
+  }
+
+  /** T3. Brings executions into memory as they were before offset `before`. */
+  async function load(place: Place, wanted: readonly Identity[], before: number, always: ReadonlySet<string>): Promise<Driven[]> {
+    await untilRecorded(place, before)
+    const loaded: Driven[] = []
+    for (let at = 0; at < wanted.length; at += LOADED_AT_ONCE) {
+      const histories = await store.histories(wanted.slice(at, at + LOADED_AT_ONCE), before, always)
+      for (const history of histories) {
+        const driven = remember(place, history)
+        await driven.recall(history.events)
+        loaded.push(driven)
+      }
+    }
+    for (const { tenant, executionId } of wanted) place.meet(executionKey(tenant, executionId))
+    return loaded
+  }
+
+  async function needed(place: Place, all: readonly Classified[], from: number): Promise<void> {
+    const fresh = new Map<string, Identity>()
+    const met = new Map<string, Identity>()
+    const starting = new Set<string>()
+    for (const { event, role } of all) {
+      const key = executionKey(event.tenant, event.execution_id)
+      if (place.executions.has(key)) continue
+      if (role.kind === 'started') starting.add(key)
+      else if (place.idle.has(key)) continue
+      const identity = { tenant: event.tenant, executionId: event.execution_id }
+      if (place.hasMet(key)) met.set(key, identity)
+      else fresh.set(key, identity)
+    }
+    if (fresh.size > 0) await load(place, [...fresh.values()], place.origin, starting)
+    if (met.size > 0) await load(place, [...met.values()], from, starting)
+    for (const key of [...fresh.keys(), ...met.keys()]) {
+      const driven = place.executions.get(key)
+      if (driven) await settleOrPark(place, driven)
+      // Nothing of ours: only folded so far, or ended.
+      if (!place.executions.has(key)) place.idle.set(key, true)
+    }
+  }
+
+  /** After anything that may have moved an execution: appends and dispatches what is due, parks or forgets it. */
+  async function settleOrPark(place: Place, driven: Driven): Promise<void> {
+    driven.look()
+    if (driven.parked) return parkIt(place, driven)
+    drive(place, driven, options)
+    if (driven.ended) forget(place, driven)
+  }
+
+  function forget(place: Place, driven: Driven): void {
+    driven.dispose()
+    place.executions.delete(driven.key)
+    place.settle(driven)
+    place.idle.set(driven.key, true)
+    if (driven.parked) place.revived.delete(driven)
+  }
+
+  async function parkIt(place: Place, driven: Driven): Promise<void> {
+    const { parked } = driven
+    if (!parked) return
+    if (parked.kind === 'not-registered' && (await store.isDrivenElsewhere(parked.workflow, parked.version))) return forget(place, driven)
+    await store.park(driven, parked)
+    watch.emit('runtime:execution:parked', { executionId: driven.executionId, tenant: driven.tenant, ...parked })
+    forget(place, driven)
+  }
+
+  async function takeOne(
+    place: Place,
+    classified: Classified,
+    { offset, appendedAt }: Pick<LogRecord, 'offset' | 'appendedAt'>,
+  ): Promise<void> {
+    const { event, role } = classified
+    options.clock.saw(appendedAt)
+    const driven = place.executions.get(executionKey(event.tenant, event.execution_id))
+    if (!driven) return ofOthers(classified, appendedAt)
+    const before = driven.head.openTimers
+    const verdict = await driven.take(classified, appendedAt)
+    if (role.kind === 'fired' && verdict.verdict === 'early')
+      timers.early({ tenant: driven.tenant, executionId: driven.executionId, timer: role.timer })
+    if (verdict.verdict !== 'accepted') return
+    if (driven.head.openTimers !== before) armed(driven, before)
+    if (driven.ended) options.ended?.({ event, partition: place.partition, offset })
+    if (driven.parked?.kind === 'diverged' && event.decision > 0) doubt(place, driven)
+    place.touched(driven, offset)
+    await settleOrPark(place, driven)
+  }
+
+  /** A decision read back is not the one computed: the memory may be wrong, so it is made anew, once. */
+  function doubt(place: Place, driven: Driven): void {
+    if (suspects.has(driven.key)) return
+    suspects.add(driven.key)
+    place.doubt = new RefoldError('memory-doubted', `execution ${driven.executionId} decided otherwise than its history`)
+    throw place.doubt
+  }
+
+  /** A timer of an execution that is not in memory, fired or cancelled. */
+  function ofOthers({ event, role }: Classified, appendedAt: number): void {
+    const execution = { tenant: event.tenant, executionId: event.execution_id }
+    if (role.kind === 'fired') timers.seen({ ...execution, timer: role.timer }, appendedAt)
+    if (role.kind === 'decision' && role.timer && 'closes' in role.timer) timers.disarm({ ...execution, timer: role.timer.closes })
+  }
+
+  function armed({ partition, tenant, executionId, head }: Driven, before: ReadonlyMap<number, number>): void {
+    for (const timer of before.keys()) if (!head.openTimers.has(timer)) timers.disarm({ tenant, executionId, timer })
+    for (const [timer, fireAt] of head.openTimers) if (!before.has(timer)) timers.arm({ partition, tenant, executionId, timer, fireAt })
+  }
+
+  async function batch({ partition, next, records, from }: LogBatch): Promise<number> {
+    const place = places.get(partition)
+    if (!place) throw new RefoldError('internal', `p${partition} was never positioned`)
+    if (place.doubt) throw place.doubt
+    await options.faults.at('runtime:batch:read')
+    const all: { record: LogRecord; classified: Classified }[] = []
+    for (const record of records) {
+      const classified = await schemas.inspect(record)
+      if (classified) all.push({ record, classified })
+    }
+    await place.inTurn(async () => {
+      const rest = all.filter(({ record }) => record.offset >= place.processed)
+      await needed(
+        place,
+        rest.map(({ classified }) => classified),
+        Math.max(from, place.processed),
+      )
+      for (const { record, classified } of rest) await takeOne(place, classified, record)
+      place.processed = Math.max(place.processed, next)
+      for (const driven of place.unsettled) if (driven.isMissing(place.processed)) resend(place, driven)
+      place.evict(options.remembered)
+    })
+    await options.faults.at('runtime:batch:taken')
+    saveSoon(place)
+    return next
+  }
+
+  function resend(place: Place, driven: Driven): void {
+    driven.resend()
+    watch.emit('runtime:decisions:resent', { executionId: driven.executionId })
+    drive(place, driven, options)
+  }
+
+  function saveSoon(place: Place): void {
+    if (place.saving || place.closed) return
+    place.saving = setTimeout(() => void save(place), SAVE_EVERY)
+  }
+
+  async function save(place: Place): Promise<void> {
+    place.saving = undefined
+    try {
+      for (const driven of place.revived)
+        if (driven.settled) {
+          await store.mended(driven)
+          place.revived.delete(driven)
+        }
+      const next = place.checkpoint
+      if (next <= place.saved || place.revived.size > 0) return
+      await options.faults.at('runtime:checkpoint:moving')
+      await store.save(place.partition, next)
+      place.saved = next
+    } catch (error) {
+      logger.debug({ partition: place.partition, error: asError(error).message }, 'the checkpoint was not stored; it will be')
+    }
+    if (place.checkpoint > place.saved) saveSoon(place)
+  }
+
+  function drop(partition: number): void {
+    const place = places.get(partition)
+    if (!place) return
+    place.close()
+    places.delete(partition)
+    timers.dropPartition(partition)
+  }
+
+  /** T5 */
+  async function checkpoint(partition: number): Promise<number> {
+    drop(partition)
+    const { next, isNew } = await store.checkpoint(partition)
+    const place = new Place(partition, next, isNew, saveSoon)
+    const revived = isNew ? await store.open(partition) : await store.parked(partition)
+    for (const driven of await load(place, revived, next, new Set())) {
+      driven.forgetRequests()
+      place.revived.add(driven)
+      await settleOrPark(place, driven)
+    }
+    for (const timer of await store.openTimers(partition)) {
+      const ours = place.executions.has(executionKey(timer.tenant, timer.executionId))
+      timers.arm(timer, ours || !isNew ? 0 : OTHERS_LATER)
+    }
+    places.set(partition, place)
+    saveSoon(place)
+    return next
+  }
+
+  return {
+    handler: { checkpoint, batch },
+    written(event, appended) {
+      const place = places.get(appended.partition)
+      if (!place || closed) return
+      const isStart = event.event_name === 'workflow.started' && event.decision === 0
+      if (!isStart && !place.executions.has(executionKey(event.tenant, event.execution_id))) return
+      // The batch that the reader fetches has it too: a failure here changes nothing but the time.
+      place
+        .inTurn(async () => {
+          if (appended.offset !== place.processed) return
+          const classified = classify(event)
+          if ('fault' in classified) return
+          if (isStart) await needed(place, [classified], place.processed)
+          await takeOne(place, classified, appended)
+          place.processed = appended.offset + 1
+          saveSoon(place)
+        })
+        .catch((error: unknown) => logger.debug({ error: asError(error).message }, 'left to the reader'))
+    },
+    keep(partitions) {
+      for (const [partition, place] of places) {
+        if (!partitions.has(partition)) drop(partition)
+        else
+          for (const driven of place.executions.values())
+            if (driven.replay?.divergence) void place.inTurn(() => settleOrPark(place, driven))
+      }
+    },
+    async close() {
+      closed = true
+      timers.close()
+      const open = [...places.values()]
+      await Promise.all(open.map((place) => save(place)))
+      for (const place of open) place.close()
+    },
+  }
+}

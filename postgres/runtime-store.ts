@@ -1,0 +1,171 @@
+// accepted events → runtime → [Postgres]: its checkpoints, histories, incidents
+//
+// The runtime's port (RuntimeStore in consumers/runtime.ts). Everything is read up to an offset that the recorder has passed.
+
+import type { Pool } from 'pg'
+import type { History, Identity, Parked, PastEvent } from '../consumers/driven.ts'
+import type { RuntimeStore } from '../consumers/runtime.ts'
+import type { Timer } from '../consumers/timers.ts'
+import type { WorkflowEvent } from '../schemas/generated.ts'
+import { executionKey } from '../workflow/execution.ts'
+import { startIdOf } from '../workflow/ids.ts'
+import { READER } from './recorder-store.ts'
+
+export type RuntimeStoreOptions = {
+  deployment: string
+  /** Registered versions: name, line feed, version. */
+  workflows: readonly string[]
+}
+
+const SAVE = `
+  INSERT INTO refold.checkpoints AS c (reader, partition, next_offset) VALUES ($1, $2, $3)
+  ON CONFLICT (reader, partition) DO UPDATE SET next_offset = greatest(c.next_offset, excluded.next_offset), moved_at = now()`
+
+const STARTED = `
+  SELECT e.tenant, e.execution_id
+  FROM unnest($1::text[], $2::uuid[], $3::uuid[]) AS wanted (tenant, execution_id, event_id)
+  JOIN refold.workflow_events e USING (tenant, execution_id, event_id) WHERE e.log_offset < $4`
+
+const HISTORIES = `
+  SELECT e.tenant, e.execution_id, e.seq, e.event_id, e.event_name, e.event_type, e.from_state, e.to_state, e.user_id, e.payload,
+         (extract(epoch FROM e.created_at) * 1000)::bigint AS created_at, e.causation_id, e.correlation_id, e.workflow_name,
+         e.business_key, e.decision, encode(e.content, 'hex') AS content, (extract(epoch FROM e.appended_at) * 1000)::bigint AS appended_at
+  FROM unnest($1::text[], $2::uuid[]) AS wanted (tenant, execution_id)
+  JOIN refold.workflow_events e USING (tenant, execution_id) WHERE e.log_offset < $3
+  ORDER BY e.tenant, e.execution_id, e.seq`
+
+const OPEN = `
+  SELECT tenant, execution_id FROM refold.workflow_executions
+  WHERE partition = $1 AND status IN ('running', 'paused') AND workflow_name || E'\\n' || workflow_version = ANY ($2)`
+
+const PARKED = `
+  SELECT tenant, execution_id FROM refold.incidents
+  WHERE partition = $1 AND closed_at IS NULL AND execution_id IS NOT NULL
+    AND ((kind IN ('diverged', 'history-full') AND evidence ->> 'deployment' = $2)
+      OR (kind = 'not-registered' AND (evidence ->> 'workflow') || E'\\n' || (evidence ->> 'version') = ANY ($3)))`
+
+const TIMERS = `
+  SELECT h.tenant, h.execution_id, t.key::int AS timer, t.value::bigint AS fire_at
+  FROM refold.execution_heads h, json_each_text(h.open_timers) t
+  WHERE h.partition = $1 AND h.open_timers::text <> '{}' AND h.phase = 'driven'`
+
+const PARK = `
+  INSERT INTO refold.incidents (kind, subject, tenant, execution_id, partition, summary, evidence)
+  VALUES ($1, $2, $3, $4, $5, $6, $7)
+  ON CONFLICT (kind, subject) WHERE closed_at IS NULL DO UPDATE SET summary = excluded.summary, evidence = excluded.evidence`
+
+type EventRow = Omit<WorkflowEvent, 'created_at' | 'decision_chain'> & {
+  seq: string
+  created_at: string
+  content: string
+  appended_at: string
+}
+
+type IdentityRow = { tenant: string; execution_id: string }
+
+const identityOf = ({ tenant, execution_id: executionId }: IdentityRow): Identity => ({ tenant, executionId })
+
+const pastEvent = ({ seq, created_at: createdAt, content, appended_at: appendedAt, ...event }: EventRow): PastEvent => ({
+  event: { ...event, created_at: Number(createdAt), decision_chain: '' },
+  seq: Number(seq),
+  appendedAt: Number(appendedAt),
+  content,
+})
+
+function summaryOf(parked: Parked): string {
+  switch (parked.kind) {
+    case 'diverged':
+      return `step ${parked.divergence.step}: ${parked.divergence.reason}`
+    case 'not-registered':
+      return `no deployment that runs registers ${parked.workflow} version ${parked.version}`
+    case 'history-full':
+      return `its history has ${parked.events} events, the most that are driven`
+    default:
+      return parked satisfies never
+  }
+}
+
+/** `pool` connects as refold_engine. */
+export function createRuntimeStore(pool: Pool, { deployment, workflows }: RuntimeStoreOptions): RuntimeStore {
+  const reader = `runtime.${deployment}`
+
+  async function offsetOf(name: string, partition: number): Promise<number | undefined> {
+    const { rows } = await pool.query<{ next_offset: string }>({
+      name: 'runtime-checkpoint',
+      text: 'SELECT next_offset FROM refold.checkpoints WHERE reader = $1 AND partition = $2',
+      values: [name, partition],
+    })
+    return rows[0] === undefined ? undefined : Number(rows[0].next_offset)
+  }
+
+  async function identities(text: string, values: readonly unknown[]): Promise<readonly Identity[]> {
+    const { rows } = await pool.query<IdentityRow>(text, [...values])
+    return rows.map(identityOf)
+  }
+
+  async function started(wanted: readonly Identity[], before: number): Promise<readonly Identity[]> {
+    const { rows } = await pool.query<IdentityRow>({
+      name: 'runtime-started',
+      text: STARTED,
+      values: [
+        wanted.map(({ tenant }) => tenant),
+        wanted.map(({ executionId }) => executionId),
+        wanted.map(({ tenant, executionId }) => startIdOf(tenant, executionId)),
+        before,
+      ],
+    })
+    return rows.map(identityOf)
+  }
+
+  async function histories(wanted: readonly Identity[], before: number, always: ReadonlySet<string>): Promise<readonly History[]> {
+    const isWanted = ({ tenant, executionId }: Identity) => always.has(executionKey(tenant, executionId))
+    const asked = wanted.filter((one) => !isWanted(one))
+    const driven = [...(asked.length > 0 ? await started(asked, before) : []), ...wanted.filter(isWanted)]
+    if (driven.length === 0) return []
+    const found = new Map(driven.map((one) => [executionKey(one.tenant, one.executionId), { ...one, events: [] as PastEvent[] }]))
+    const { rows } = await pool.query<EventRow>({
+      name: 'runtime-histories',
+      text: HISTORIES,
+      values: [driven.map(({ tenant }) => tenant), driven.map(({ executionId }) => executionId), before],
+    })
+    for (const row of rows) found.get(executionKey(row.tenant, row.execution_id))?.events.push(pastEvent(row))
+    return [...found.values()]
+  }
+
+  return {
+    async checkpoint(partition) {
+      const known = await offsetOf(reader, partition)
+      if (known !== undefined) return { next: known, isNew: false }
+      return { next: (await offsetOf(READER, partition)) ?? 0, isNew: true }
+    },
+    async save(partition, next) {
+      await pool.query({ name: 'runtime-save', text: SAVE, values: [reader, partition, next] })
+    },
+    recorded: async (partition) => (await offsetOf(READER, partition)) ?? 0,
+    histories,
+    open: (partition) => identities(OPEN, [partition, workflows]),
+    parked: (partition) => identities(PARKED, [partition, deployment, workflows]),
+    async openTimers(partition) {
+      const { rows } = await pool.query<IdentityRow & { timer: number; fire_at: string }>(TIMERS, [partition])
+      return rows.map((row): Timer => ({ ...identityOf(row), partition, timer: row.timer, fireAt: Number(row.fire_at) }))
+    },
+    async park({ tenant, executionId, partition, started: start }, parked) {
+      const evidence = { deployment, workflow: start?.workflow_name ?? undefined, ...parked }
+      const subject = executionKey(tenant, executionId)
+      await pool.query(PARK, [parked.kind, subject, tenant, executionId, partition, summaryOf(parked), JSON.stringify(evidence)])
+    },
+    async mended({ tenant, executionId }) {
+      await pool.query('UPDATE refold.incidents SET closed_at = now() WHERE subject = $1 AND closed_at IS NULL', [
+        executionKey(tenant, executionId),
+      ])
+    },
+    async isDrivenElsewhere(workflow, version) {
+      const { rows } = await pool.query(
+        `SELECT FROM refold.processes
+         WHERE role = 'runtime' AND deployment <> $1 AND $2 = ANY (workflows) AND seen_at > now() - interval '30 seconds' LIMIT 1`,
+        [deployment, `${workflow}\n${version}`],
+      )
+      return rows.length > 0
+    },
+  }
+}

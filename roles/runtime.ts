@@ -1,0 +1,121 @@
+// The runtime, put together: the application's workflows, Postgres, the reader of its deployment, timers.
+
+import { hostname } from 'node:os'
+import { createClock } from '../consumers/drive.ts'
+import { createReaderSchemas } from '../consumers/reader-schemas.ts'
+import { createRuntime } from '../consumers/runtime.ts'
+import { createTimers } from '../consumers/timers.ts'
+import { actionsSettings } from '../kafka/topics.ts'
+import type { Lifetime } from '../lifetime.ts'
+import { createPgPool } from '../postgres/pool.ts'
+import { forgetProcess, type ProcessFacts, tellProcess } from '../postgres/processes.ts'
+import { createRuntimeStore } from '../postgres/runtime-store.ts'
+import { createSchemaTexts } from '../postgres/schema-texts.ts'
+import { createEventProducer } from '../producers/events.ts'
+import { firedEvent } from '../producers/inputs.ts'
+import { createRequester } from '../producers/requests.ts'
+import { createRequestCodec } from '../schemas/codec.ts'
+import { ACTION_REQUEST_SCHEMA } from '../schemas/generated.ts'
+import { newId } from '../workflow/ids.ts'
+import type { ActionWorker } from '../consumers/action-worker.ts'
+import type { Watch } from '../watch.ts'
+import { type Base, type Checks, lineLog, part, readerPart, requireApp, type StartOptions, untilUp } from './base.ts'
+
+/** Between two looks at what is still ours, ms. */
+const LOOK_EVERY = 1000
+/** Between two times that a process tells of itself, ms. */
+const TELL_EVERY = 5000
+
+/** The codec of requests, its schema registered under `<topic>-value`. */
+export async function requestCodec({ config, logger }: StartOptions, { registry }: Base) {
+  const subject = `${config.topicPrefix}.actions-value`
+  return createRequestCodec({ schemaId: await untilUp(logger, 'schema registry', () => registry.register(subject, ACTION_REQUEST_SCHEMA)) })
+}
+
+/** What makes a queue's topic. */
+export const actionsSpec =
+  ({ config }: StartOptions) =>
+  (name: string) => ({
+    name,
+    partitions: config.partitions,
+    replication: config.replication,
+    settings: actionsSettings(config.replication),
+  })
+
+export const processId = (role: string) => `${role}-${hostname()}-${process.pid}-${newId().slice(-8)}`
+
+export async function startRuntime(
+  options: StartOptions,
+  base: Base,
+  checks: Checks,
+  watch: Watch,
+  worker: ActionWorker | undefined,
+  lifetime: Lifetime,
+): Promise<void> {
+  const { config, addresses, logger } = options
+  const { log, topic, partitions, codec, faults, written } = base
+  const app = requireApp(options, 'runtime')
+  const workflows = new Map(app.workflows.map((workflow) => [`${workflow.name}\n${workflow.version}`, workflow]))
+  const pool = lifetime.owns(
+    createPgPool(addresses.databaseUrl, { max: config.databaseConnections, name: 'refold-runtime', role: 'refold_engine' }),
+    (opened) => opened.end(),
+  )
+  const store = createRuntimeStore(pool, { deployment: config.deployment, workflows: [...workflows.keys()] })
+  const requests = await requestCodec(options, base)
+  const producer = createEventProducer({ log, topic, partitions, encode: (event) => codec.encode(event), written: base.tell })
+  const requester = createRequester({ log, prefix: config.topicPrefix, spec: actionsSpec(options), encode: (one) => requests.encode(one) })
+  const clock = createClock()
+  const timers = createTimers({
+    now: clock.now,
+    fire: (timer) => {
+      // One that fails is fired again by itself.
+      producer.append(firedEvent({ ...timer, now: Math.round(clock.now()) }, timer.timer)).catch(() => undefined)
+    },
+  })
+  const runtime = createRuntime({
+    store,
+    schemas: createReaderSchemas(codec, createSchemaTexts(pool), partitions, store.recorded),
+    find: (name, version) => workflows.get(`${name}\n${version}`),
+    timers,
+    clock,
+    append: (event) => producer.append(event),
+    dispatch: (request, queue) => worker?.take(request) ?? requester.dispatch(request, queue),
+    logger: lineLog(logger),
+    watch,
+    faults,
+    ended: base.endings.ended,
+    remembered: Math.ceil(config.rememberedExecutions / partitions),
+  })
+  const reader = log.reader({
+    topic,
+    group: `${config.topicPrefix}.runtime.${config.deployment}`,
+    handler: runtime.handler,
+    mirror: { reader: `runtime.${config.deployment}`, generation: 1 },
+    maxRecords: config.recorderBatch,
+  })
+  lifetime.owns(runtime, (opened) => opened.close())
+  lifetime.owns(written.add(runtime.written), (listeners) => listeners.delete(runtime.written))
+  const id = processId('runtime')
+  const facts = (): ProcessFacts => ({
+    id,
+    role: 'runtime',
+    deployment: config.deployment,
+    workflows: [...workflows.keys()],
+    actions: [],
+    queues: [],
+    partitions: [...reader.health().partitions.keys()],
+  })
+  await untilUp(logger, 'database', () => tellProcess(pool, facts()))
+  const looking = setInterval(() => runtime.keep(new Set(reader.health().partitions.keys())), LOOK_EVERY)
+  const telling = setInterval(() => void tellProcess(pool, facts()).catch(() => undefined), TELL_EVERY)
+  lifetime.owns(id, () => forgetProcess(pool, id).catch(() => undefined))
+  lifetime.owns(looking, (timer) => clearInterval(timer))
+  lifetime.owns(telling, (timer) => clearInterval(timer))
+  checks.set('runtime', async () => readerPart('runtime', reader))
+  checks.set('runtime-postgres', () => part('runtime-postgres', () => pool.query('SELECT')))
+  await lifetime.owns(reader, (opened) => opened.stop()).start()
+  logger.info(
+    { deployment: config.deployment, workflows: app.workflows.map(({ name, version }) => `${name} ${version}`) },
+    'runtime started',
+  )
+}

@@ -1,0 +1,115 @@
+// A worker of actions, put together: the application's implementations, Redis, Postgres, one reader a queue.
+
+import { createActionWorker, type ActionWorker } from '../consumers/action-worker.ts'
+import { createClock } from '../consumers/drive.ts'
+import { createAttempts } from '../consumers/run-attempt.ts'
+import { RefoldError } from '../errors.ts'
+import type { Lifetime } from '../lifetime.ts'
+import { createActionStore, createWorkerStore } from '../postgres/action-store.ts'
+import { createPgPool } from '../postgres/pool.ts'
+import { forgetProcess, type ProcessFacts, tellProcess } from '../postgres/processes.ts'
+import { createEventProducer } from '../producers/events.ts'
+import { outcomeEvent } from '../producers/inputs.ts'
+import { actionsTopic } from '../producers/requests.ts'
+import { createActionMemory } from '../redis/action-memory.ts'
+import { createRedis } from '../redis/client.ts'
+import type { Watch } from '../watch.ts'
+import type { App } from '../workflow/app.ts'
+import { type Base, type Checks, lineLog, part, readerPart, requireApp, type StartOptions, untilUp } from './base.ts'
+import { actionsSpec, processId, requestCodec } from './runtime.ts'
+
+const TELL_EVERY = 5000
+
+function queuesOf(setting: string | undefined, { implementations }: App): (string | null)[] {
+  if (setting) return setting.split(',').map((queue) => (queue.trim() === '-' ? null : queue.trim()))
+  return [...new Set(implementations.map(({ action }) => action.queue))]
+}
+
+export async function startWorker(
+  options: StartOptions,
+  base: Base,
+  checks: Checks,
+  watch: Watch,
+  lifetime: Lifetime,
+): Promise<ActionWorker> {
+  const { config, addresses, logger } = options
+  const { log, topic, partitions, codec, faults } = base
+  const app = requireApp(options, 'worker')
+  const id = processId('worker')
+  const pool = lifetime.owns(
+    createPgPool(addresses.databaseUrl, { max: config.databaseConnections, name: 'refold-worker', role: 'refold_engine' }),
+    (opened) => opened.end(),
+  )
+  const actions = lifetime.owns(createPgPool(addresses.databaseUrl, { max: config.workerConcurrency, name: 'refold-actions' }), (opened) =>
+    opened.end(),
+  )
+  const redis = lifetime.owns(
+    createRedis(addresses.redisUrl, (error) => watch.emit('worker:memory:away', { error: error.message })),
+    (opened) => opened.disconnect(),
+  )
+  const requests = await requestCodec(options, base)
+  const producer = createEventProducer({ log, topic, partitions, encode: (event) => codec.encode(event), written: base.tell })
+  const clock = createClock()
+  const attempt = createAttempts({
+    worker: id,
+    implementations: new Map(app.implementations.map((one) => [one.action.name, one])),
+    memory: createActionMemory({ redis, prefix: config.topicPrefix, worker: id, resultsKept: config.resultsKept }),
+    store: createActionStore(pool, actions, id),
+    async append(request, outcome, duration) {
+      const appended = await producer.append(outcomeEvent(request, outcome, { worker: id, duration, now: Date.now() }))
+      clock.saw(appended.appendedAt)
+    },
+    secrets: (name) => process.env[`REFOLD_SECRET_${name.toUpperCase()}`],
+    logger: lineLog(logger),
+    watch,
+    faults,
+    now: clock.now,
+  })
+  const low = async (name: string, partition: number) => (await log.bounds(name)).find((one) => one.partition === partition)?.low ?? 0
+  const worker = createActionWorker({
+    store: createWorkerStore(pool, low),
+    decode: (bytes) => requests.decode(bytes),
+    attempt,
+    concurrency: config.workerConcurrency,
+    eager: config.eagerSlots,
+    drain: config.workerDrain,
+    logger: lineLog(logger),
+    faults,
+  })
+  const queues = queuesOf(config.workerQueues, app)
+  if (queues.length === 0) throw new RefoldError('app-invalid', 'role worker: the application implements no action')
+  const topics = queues.map((queue) => actionsTopic(config.topicPrefix, queue))
+  for (const name of topics) await untilUp(logger, 'actions topic', () => log.ensureTopic(actionsSpec(options)(name)))
+  const facts: ProcessFacts = {
+    id,
+    role: 'worker',
+    deployment: null,
+    workflows: [],
+    actions: app.implementations.map(({ action }) => action.name),
+    queues: queues.map((queue) => queue ?? ''),
+    partitions: [],
+  }
+  await untilUp(logger, 'database', () => tellProcess(pool, facts))
+  const telling = setInterval(() => void tellProcess(pool, facts).catch(() => undefined), TELL_EVERY)
+  lifetime.owns(id, () => forgetProcess(pool, id).catch(() => undefined))
+  lifetime.owns(telling, (timer) => clearInterval(timer))
+  const readers = topics.map((name) =>
+    log.reader({
+      topic: name,
+      group: `${config.topicPrefix}.worker.${name}`,
+      handler: worker.handler(name),
+      mirror: { reader: `worker.${name}`, generation: 1 },
+      maxRecords: config.workerConcurrency * 2,
+    }),
+  )
+  checks.set('redis', () => part('redis', () => redis.ping()))
+  checks.set('worker', async () => {
+    const parts = readers.map((reader) => readerPart('worker', reader))
+    return parts.find(({ ready }) => !ready) ?? { name: 'worker', ready: true }
+  })
+  // First no new requests, then the attempts in hand: the other way round, what they hand back would come again.
+  lifetime.owns(worker, (opened) => opened.stop())
+  for (const reader of readers) await lifetime.owns(reader, (opened) => opened.stop()).start()
+  logger.info({ queues, actions: facts.actions, concurrency: config.workerConcurrency }, 'worker started')
+  return worker
+}
