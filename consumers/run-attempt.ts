@@ -87,7 +87,7 @@ export type Ended = { state: 'reported' | 'skipped' } | { state: 'again'; becaus
 /** A request older than this is run only after a look whether it is still wanted, ms. */
 const OLD = 10_000
 /** How long a claim lasts without being renewed, ms. */
-const CLAIM = 30_000
+const CLAIM = 15_000
 
 class TimedOut extends Error {
   override readonly name = 'TimedOut'

@@ -16,6 +16,8 @@ export type ActionMemoryOptions = {
 }
 
 const LOCK_TTL = 60_000
+/** A worker that did not say so for this long is taken for dead, ms: its locks need not run out first. */
+const ALIVE_TTL = 6000
 const LOCK_WAIT = 5000
 const LOCK_POLL = 100
 /** A mark outlives every request that may still be on its way, ms. */
@@ -28,6 +30,13 @@ const KEEP = `
   redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
   return ARGV[1]`
 
+/** Takes a lock that is free, or whose owner is not alive any more. */
+const LOCK = `
+  local owner = redis.call('GET', KEYS[1])
+  if owner and owner ~= ARGV[1] and redis.call('EXISTS', ARGV[3] .. owner) == 1 then return 0 end
+  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+  return 1`
+
 const RELEASE = `if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0`
 const RENEW = `if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0`
 
@@ -38,12 +47,21 @@ const kept = (text: string): Kept => {
   return { parameters: text.slice(0, cut), result: text.slice(cut + 1) }
 }
 
-export function createActionMemory({ redis, prefix, worker, resultsKept }: ActionMemoryOptions): ActionMemory {
+export function createActionMemory({ redis, prefix, worker, resultsKept }: ActionMemoryOptions): ActionMemory & { close(): void } {
   const resultKey = ({ tenant, name, key }: ActionRequest) => `${prefix}:result:${JSON.stringify([tenant, name, key])}`
   const markKey = ({ tenant, execution_id, action, attempt }: ActionRequest) =>
     `${prefix}:done:${tenant}:${execution_id}:${action}:${attempt}`
   const lockKey = ({ tenant, key }: ActionRequest) => `lock:action:${tenant}:${key}`
   const owner = `worker:${worker}`
+  const alivePrefix = `${prefix}:alive:`
+  /** Keys that are locked in this process: one owner runs one attempt of a key at a time. */
+  const own = new Set<string>()
+  const sayAlive = () => {
+    // Not said while Redis is away: locks are not kept then either.
+    redis.set(`${alivePrefix}${owner}`, '1', 'PX', ALIVE_TTL).catch(() => undefined)
+  }
+  const saying = setInterval(sayAlive, ALIVE_TTL / 3)
+  redis.on('ready', sayAlive)
 
   async function held(name: string): Promise<Lock> {
     const renewing = setInterval(() => {
@@ -53,6 +71,7 @@ export function createActionMemory({ redis, prefix, worker, resultsKept }: Actio
     return {
       async release() {
         clearInterval(renewing)
+        own.delete(name)
         await redis.eval(RELEASE, 1, name, owner)
       },
     }
@@ -73,10 +92,22 @@ export function createActionMemory({ redis, prefix, worker, resultsKept }: Actio
       const name = lockKey(request)
       const until = performance.now() + LOCK_WAIT
       for (;;) {
-        if ((await redis.set(name, owner, 'PX', LOCK_TTL, 'NX')) === 'OK') return held(name)
+        if (!own.has(name)) {
+          own.add(name)
+          const taken = await redis.eval(LOCK, 1, name, owner, LOCK_TTL, alivePrefix).catch((error: unknown) => {
+            own.delete(name)
+            throw error
+          })
+          if (taken === 1) return held(name)
+          own.delete(name)
+        }
         if (performance.now() > until) return 'busy'
         await pause(LOCK_POLL)
       }
+    },
+    close() {
+      clearInterval(saying)
+      redis.del(`${alivePrefix}${owner}`).catch(() => undefined)
     },
   }
 }

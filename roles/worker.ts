@@ -50,10 +50,14 @@ export async function startWorker(
   const requests = await requestCodec(options, base)
   const producer = createEventProducer({ log, topic, partitions, encode: (event) => codec.encode(event), written: base.tell })
   const clock = createClock()
+  const memory = lifetime.owns(
+    createActionMemory({ redis, prefix: config.topicPrefix, worker: id, resultsKept: config.resultsKept }),
+    (opened) => opened.close(),
+  )
   const attempt = createAttempts({
     worker: id,
     implementations: new Map(app.implementations.map((one) => [one.action.name, one])),
-    memory: createActionMemory({ redis, prefix: config.topicPrefix, worker: id, resultsKept: config.resultsKept }),
+    memory,
     store: createActionStore(pool, actions, id),
     async append(request, outcome, duration) {
       const appended = await producer.append(outcomeEvent(request, outcome, { worker: id, duration, now: Date.now() }))

@@ -9,6 +9,8 @@ import type { FakeCall } from '../../testing/run-workflow.ts'
 /** `fails`: attempts of the action that fail first; more than it has, and it fails for good. */
 export type Step =
   | { kind: 'act'; value: number; fails: number }
+  | { kind: 'exact'; value: number }
+  | { kind: 'once'; value: number }
   | { kind: 'sleep'; ms: number }
   | { kind: 'wait'; event: string; comes: boolean }
   | { kind: 'emit'; value: number }
@@ -28,12 +30,31 @@ export const work = defineAction({
   retry: { attempts: ATTEMPTS, backoff: 50, factor: 2 },
 })
 
+export const exact = defineAction({
+  name: 'exact',
+  parameters: z.object({ value: z.number() }),
+  result: z.number(),
+  retry: { attempts: 20, backoff: 20, max: 200 },
+  guarantee: 'exactly-once',
+})
+
+/** Its outcome may be unknown; so the program asks only whether it was tried. */
+export const once = defineAction({
+  name: 'once',
+  parameters: z.object({ value: z.number() }),
+  result: z.number(),
+  retry: { attempts: 1 },
+  guarantee: 'at-most-once',
+})
+
 /** The action's effect: it fails as often as the program says, then gives back its value. */
 export function doWork({ parameters, attempt }: FakeCall): number {
   const { value, fails } = parameters as { value: number; fails: number }
   if (attempt <= fails) throw new Error(`attempt ${attempt} of ${value}`)
   return value
 }
+
+export const doOther = ({ parameters }: FakeCall): number => (parameters as { value: number }).value
 
 type Random = () => number
 
@@ -55,7 +76,7 @@ function stepOf(made: Made, depth: number): Step {
   const { random } = made
   const below = (n: number) => Math.floor(random() * n)
   const children = () => Array.from({ length: 1 + below(3) }, () => stepOf(made, depth - 1))
-  switch (below(depth > 0 ? 11 : 7)) {
+  switch (below(depth > 0 ? 13 : 9)) {
     case 0:
     case 1:
       return { kind: 'act', value, fails: below(5) }
@@ -70,10 +91,14 @@ function stepOf(made: Made, depth: number): Step {
     case 6:
       return { kind: 'state', to: `s${value}` }
     case 7:
-      return { kind: 'sequence', steps: children() }
+      return { kind: 'exact', value }
     case 8:
-      return { kind: 'parallel', steps: children() }
+      return { kind: 'once', value }
     case 9:
+      return { kind: 'sequence', steps: children() }
+    case 10:
+      return { kind: 'parallel', steps: children() }
+    case 11:
       return random() < 0.5
         ? { kind: 'race', step: stepOf(made, 0), ms: 1 + below(200) }
         : { kind: 'loop', times: 1 + below(3), step: stepOf(made, depth - 1) }
@@ -100,6 +125,8 @@ export function eventsOf(step: Step): string[] {
     case 'compensate':
       return eventsOf(step.step)
     case 'act':
+    case 'exact':
+    case 'once':
     case 'sleep':
     case 'emit':
     case 'set':
@@ -110,12 +137,19 @@ export function eventsOf(step: Step): string[] {
   }
 }
 
-type Context = WorkflowContext<unknown, { work: typeof work }>
+type Context = WorkflowContext<unknown, { work: typeof work; exact: typeof exact; once: typeof once }>
 
-async function run(step: Step, context: Context): Promise<unknown> {
+export async function run(step: Step, context: Context): Promise<unknown> {
   switch (step.kind) {
     case 'act':
       return context.actions.work({ value: step.value, fails: step.fails })
+    case 'exact':
+      return context.actions.exact({ value: step.value })
+    case 'once':
+      return context.actions.once({ value: step.value }).then(
+        () => 'tried',
+        () => 'tried',
+      )
     case 'sleep':
       return context.sleep(step.ms).then(() => 'slept')
     case 'wait': {
@@ -159,10 +193,10 @@ async function run(step: Step, context: Context): Promise<unknown> {
   }
 }
 
-const failed = (error: unknown) => (error instanceof ActionFailed ? 'failed' : String(error))
+export const failed = (error: unknown) => (error instanceof ActionFailed ? 'failed' : String(error))
 
 export const workflowOf = (program: Step): Workflow =>
-  defineWorkflow({ name: 'random', version: '1', actions: { work } }, (context) => run(program, context).catch(failed))
+  defineWorkflow({ name: 'random', version: '1', actions: { work, exact, once } }, (context) => run(program, context).catch(failed))
 
 class Failed extends Error {}
 
@@ -180,6 +214,10 @@ export function expectedOf(step: Step, came = new Set(eventsOf(step))): unknown 
     case 'act':
       if (step.fails >= ATTEMPTS) throw new Failed()
       return step.value
+    case 'exact':
+      return step.value
+    case 'once':
+      return 'tried'
     case 'sleep':
       return 'slept'
     case 'wait':

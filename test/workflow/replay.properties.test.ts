@@ -3,7 +3,7 @@
 
 import t from 'tap'
 import { runWorkflow, type RunOptions } from '../../testing/run-workflow.ts'
-import { doWork, eventsOf, outcomeOf, programOf, workflowOf } from '../support/random-workflow.ts'
+import { doOther, doWork, eventsOf, outcomeOf, programOf, workflowOf } from '../support/random-workflow.ts'
 
 const SEEDS = 5000
 
@@ -20,7 +20,11 @@ for (const { name, options, every } of WAYS)
     for (let seed = 1; seed <= SEEDS; seed += every) {
       const program = programOf(seed)
       const sent = eventsOf(program).map((event) => ({ name: event, payload: event }))
-      const run = await runWorkflow(workflowOf(program), { ...options, actions: { work: doWork }, events: sent })
+      const run = await runWorkflow(workflowOf(program), {
+        ...options,
+        actions: { work: doWork, exact: doOther, once: doOther },
+        events: sent,
+      })
       events += run.history.length
       const expected = JSON.stringify(outcomeOf(program))
       const got = JSON.stringify(run.state.result)

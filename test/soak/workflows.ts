@@ -1,0 +1,337 @@
+// Workflows under fire: random programs run while recorder, runtimes and workers are killed at seeded moments and at every
+// named fault point. At the end each execution has the state, the result and the history that its program demands, and an
+// outside ledger tells what effects there were.
+
+import { type ChildProcess, spawn } from 'node:child_process'
+import { createInterface } from 'node:readline'
+import { appendFileSync, existsSync, readFileSync, rmSync } from 'node:fs'
+import path from 'node:path'
+import { Redis } from 'ioredis'
+import { Pool } from 'pg'
+import { FAULT_POINTS, type FaultPoint } from '../../faults.ts'
+import { restOf } from '../support/rest.ts'
+import { LEDGER } from '../support/random-app.ts'
+import { eventsOf, outcomeOf, programOf, randomOf } from '../support/random-workflow.ts'
+import { until } from '../support/wait.ts'
+
+export type WorkflowsOptions = {
+  seed: number
+  executions: number
+  /** Kills at random moments, beside one at every fault point of runtime and worker. */
+  kills: number
+  /** Environment of all processes: servers, prefix, tokens; the token is `token`. */
+  env: NodeJS.ProcessEnv
+  /** The database of this run, not migrated yet. */
+  databaseUrl: string
+  /** Where processes note the faults they carry out. */
+  faultLog: string
+  /** Flushes Redis every second meanwhile. */
+  flush?: boolean
+  say: (line: string) => void
+}
+
+export type WorkflowsReport = {
+  executions: number
+  events: number
+  killed: number
+  points: string[]
+  flushed: number
+  cached: number
+  effects: Record<string, number>
+  faults: string[]
+  seconds: number
+}
+
+const ROOT = path.join(import.meta.dirname, '..', '..')
+const APP = path.join(ROOT, 'test', 'support', 'random-app.ts')
+const POINTS = FAULT_POINTS.filter((point) => point.startsWith('runtime:') || point.startsWith('worker:'))
+
+type Kind = 'recorder' | 'runtime' | 'worker'
+
+/** A process that is started again whenever it dies. */
+class Kept {
+  readonly kind: Kind
+  readonly name: string
+  readonly #env: NodeJS.ProcessEnv
+  readonly #lines: string[] = []
+  #child: ChildProcess | undefined
+  #faults: string[] = []
+  #stopping = false
+  isUp = false
+  deaths = 0
+  /** Of every process that ran under this name and was killed. */
+  readonly killedPids: number[] = []
+  url = ''
+
+  constructor(kind: Kind, name: string, env: NodeJS.ProcessEnv) {
+    this.kind = kind
+    this.name = name
+    this.#env = env
+  }
+
+  /** The next start carries out this fault. */
+  plan(fault: string): void {
+    this.#faults.push(fault)
+  }
+
+  start(roles: string): void {
+    this.isUp = false
+    const fault = this.#faults.shift()
+    const env = fault === undefined ? this.#env : { ...this.#env, REFOLD_FAULTS: fault }
+    const args = ['--disable-warning=TimeoutNegativeWarning', path.join(ROOT, 'cli', 'main.ts'), 'start', '--roles', roles, '--app', APP]
+    const child = spawn(process.execPath, args, { cwd: ROOT, env, stdio: ['ignore', 'pipe', 'pipe'] })
+    this.#child = child
+    const hear = (line: string) => {
+      this.#lines.push(line)
+      if (this.#lines.length > 50) this.#lines.shift()
+      if (!line.includes('"running;')) return
+      this.isUp = true
+      this.url = (JSON.parse(line) as { url?: string }).url ?? ''
+    }
+    createInterface({ input: child.stdout }).on('line', hear)
+    createInterface({ input: child.stderr }).on('line', hear)
+    child.once('close', () => {
+      this.isUp = false
+      if (child.pid !== undefined) this.killedPids.push(child.pid)
+      if (this.#stopping) return
+      this.deaths++
+      this.start(roles)
+    })
+  }
+
+  kill(): void {
+    this.#child?.kill('SIGKILL')
+  }
+
+  /** As an operator stops it; resolves with its exit code. */
+  async stop(): Promise<number | null> {
+    this.#stopping = true
+    const child = this.#child
+    if (!child || child.exitCode !== null) return child?.exitCode ?? null
+    const closed = new Promise<number | null>((resolve) => child.once('close', resolve))
+    child.kill('SIGTERM')
+    return closed
+  }
+
+  get tail(): string {
+    return this.#lines.slice(-8).join('\n')
+  }
+}
+
+/** Carried out so far, by point. */
+function pointsHit(faultLog: string): Set<string> {
+  if (!existsSync(faultLog)) return new Set()
+  return new Set(
+    readFileSync(faultLog, 'utf8')
+      .split('\n')
+      .filter((line) => line.endsWith(' kill'))
+      .map((line) => line.split(' ')[0] ?? ''),
+  )
+}
+
+const kindOf = (point: FaultPoint): Kind => (point.startsWith('runtime:') ? 'runtime' : 'worker')
+
+export async function runWorkflows(options: WorkflowsOptions): Promise<WorkflowsReport> {
+  const { seed, executions, kills, databaseUrl, faultLog, say } = options
+  const began = performance.now()
+  const random = randomOf(seed)
+  const below = (n: number) => Math.floor(random() * n)
+  rmSync(faultLog, { force: true })
+  appendFileSync(faultLog, '')
+  const pool = new Pool({ connectionString: databaseUrl, max: 4 })
+  pool.on('error', () => undefined)
+  const redis = new Redis(String(options.env['REDIS_URL']), { maxRetriesPerRequest: null })
+  await pool.query(LEDGER)
+  const env: NodeJS.ProcessEnv = {
+    ...options.env,
+    REFOLD_TEST_LEDGER: databaseUrl,
+    REFOLD_FAULT_LOG: faultLog,
+    REFOLD_GROUP_SESSION: '1500',
+    REFOLD_GROUP_HEARTBEAT: '300',
+    REFOLD_DATABASE_CONNECTIONS: '4',
+    REFOLD_LOG_LEVEL: 'info',
+  }
+  const api = new Kept('recorder', 'api', env)
+  const fighters = [
+    new Kept('recorder', 'recorder', env),
+    new Kept('runtime', 'runtime-1', env),
+    new Kept('runtime', 'runtime-2', env),
+    new Kept('worker', 'worker-1', env),
+    new Kept('worker', 'worker-2', env),
+  ]
+  const faults: string[] = []
+  let flushed = 0
+  const flushing =
+    options.flush === true
+      ? setInterval(
+          () =>
+            void redis.flushall().then(
+              () => flushed++,
+              () => undefined,
+            ),
+          1000,
+        )
+      : undefined
+  try {
+    api.start('api')
+    await until(() => api.isUp, { within: 60_000, what: () => `the API: ${api.tail}` })
+    for (const one of fighters) one.start(one.kind)
+    await until(() => fighters.every(({ isUp }) => isUp), { within: 60_000, what: () => fighters.map(({ tail }) => tail).join('\n') })
+    say(`up after ${Math.round((performance.now() - began) / 1000)} s`)
+    const rest = restOf(api.url, 'token')
+
+    const started = new Map<number, string>()
+    const start = async (n: number) => {
+      const begun = await rest.post(
+        '/v1/executions',
+        JSON.stringify({ workflow: 'random', version: '1', key: `seed-${n}`, input: { seed: n } }),
+        {
+          'content-type': 'application/json',
+        },
+      )
+      if (begun.status !== 202) throw new Error(`start of ${n}: ${begun.status} ${begun.text}`)
+      const { executionId } = begun.json() as { executionId: string }
+      started.set(n, executionId)
+      const events = eventsOf(programOf(n)).map((event) => ({
+        execution_id: executionId,
+        event_name: event,
+        payload: event,
+        idempotency_key: event,
+      }))
+      if (events.length > 0) await rest.send(events)
+    }
+    const killing = (async () => {
+      const points = POINTS.toSorted(() => random() - 0.5)
+      for (const point of points) {
+        const victims = fighters.filter(({ kind }) => kind === kindOf(point))
+        victims[below(victims.length)]?.plan(`${point}=kill@${1 + below(12)}`)
+      }
+      const total = kills + points.length
+      for (let done = 0; done < total; done++) {
+        const due = Math.min(executions, Math.ceil(((done + 1) * executions) / (total + 1)))
+        await until(() => started.size >= due, { within: 300_000, every: 20, what: `${due} started` })
+        const victim = fighters[below(fighters.length)]
+        if (!victim) continue
+        await until(() => victim.isUp, { within: 120_000, what: () => `${victim.name} to come up: ${victim.tail}` })
+        victim.kill()
+      }
+    })()
+    const first = seed * 100_000
+    const one = async (next: () => number | undefined) => {
+      for (let n = next(); n !== undefined; n = next()) await start(n)
+    }
+    let counter = 0
+    const next = () => (counter < executions ? first + counter++ : undefined)
+    // Not faster than the kills: they are spread over the starts.
+    const pace = async () => {
+      for (let n = next(); n !== undefined; n = next()) {
+        await start(n)
+        await until(() => fighters.filter(({ isUp }) => isUp).length >= 3, { within: 120_000, what: 'three of five to be up' })
+      }
+    }
+    await Promise.all([pace(), pace(), killing])
+    // Points that were planned and not reached yet: each gets a process that waits for it.
+    const missing = () => POINTS.filter((point) => !pointsHit(faultLog).has(point))
+    let extra = first + executions
+    for (let turn = 0; turn < 40 && missing().length > 0; turn++) {
+      for (const point of missing()) {
+        const victims = fighters.filter(({ kind }) => kind === kindOf(point))
+        const victim = victims[turn % victims.length]
+        victim?.plan(`${point}=kill@1`)
+        victim?.kill()
+        if (victim) await until(() => victim.isUp || pointsHit(faultLog).has(point), { within: 60_000, what: () => victim.tail })
+        const from = extra
+        extra += 4
+        let at = from
+        await one(() => (at < extra ? at++ : undefined))
+      }
+    }
+    faults.push(...missing().map((point) => `${point} was never reached`))
+    say(`${started.size} started, ${fighters.reduce((sum, { deaths }) => sum + deaths, 0)} deaths`)
+
+    const open = async () => {
+      const { rows } = await pool.query<{ open: string }>(
+        "SELECT count(*) AS open FROM refold.workflow_executions WHERE status IN ('running', 'paused')",
+      )
+      const { rows: known } = await pool.query<{ known: string }>('SELECT count(*) AS known FROM refold.workflow_executions')
+      return Number(rows[0]?.open) + started.size - Number(known[0]?.known)
+    }
+    let left = await open()
+    await until(async () => (left = await open()) === 0, { within: 240_000, every: 200, what: () => `${left} executions to end` }).catch(
+      (error: unknown) => faults.push(String(error)),
+    )
+    clearInterval(flushing)
+    faults.push(...(await judge(pool, started, fighters)))
+    const { rows: effects } = await pool.query<{ guarantee: string; count: string }>('SELECT guarantee, count(*) FROM ledger GROUP BY 1')
+    const { rows: events } = await pool.query<{ count: string }>('SELECT count(*) FROM refold.workflow_events')
+    return {
+      executions: started.size,
+      events: Number(events[0]?.count),
+      killed: fighters.reduce((sum, { deaths }) => sum + deaths, 0),
+      points: [...pointsHit(faultLog)],
+      flushed,
+      cached: 0,
+      effects: Object.fromEntries(effects.map(({ guarantee, count }) => [guarantee, Number(count)])),
+      faults,
+      seconds: Math.round((performance.now() - began) / 1000),
+    }
+  } finally {
+    clearInterval(flushing)
+    const codes = await Promise.all([...fighters, api].map((kept) => kept.stop()))
+    if (codes.some((code) => code !== 0)) say(`exit codes at the end: ${codes.join(', ')}`)
+    redis.disconnect()
+    await pool.end()
+  }
+}
+
+/** Everything that is not as the programs demand. */
+async function judge(pool: Pool, started: ReadonlyMap<number, string>, fighters: readonly Kept[]): Promise<string[]> {
+  const faults: string[] = []
+  const { rows } = await pool.query<{ execution_id: string; status: string; result: string | null; error: string | null }>(
+    'SELECT execution_id, status, result::text AS result, error::text AS error FROM refold.workflow_executions',
+  )
+  const ended = new Map(rows.map((row) => [row.execution_id, row]))
+  for (const [n, executionId] of started) {
+    const row = ended.get(executionId)
+    const expected = JSON.stringify(outcomeOf(programOf(n)))
+    if (row?.status !== 'completed' || JSON.stringify(JSON.parse(row.result ?? 'null')) !== expected)
+      faults.push(`seed ${n} (${executionId}) is ${row?.status} with ${row?.result ?? row?.error}, not ${expected}`)
+  }
+  const incidents = await pool.query<{ summary: string; subject: string }>(
+    'SELECT subject, summary FROM refold.incidents WHERE closed_at IS NULL',
+  )
+  faults.push(...incidents.rows.map(({ subject, summary }) => `incident of ${subject}: ${summary}`))
+  const outcomes = await pool.query<{ execution_id: string; action: number; n: string }>(`
+    SELECT execution_id, (payload::json ->> 'action')::int AS action, count(*) AS n FROM refold.workflow_events
+    WHERE event_name IN ('action.completed', 'action.failed') GROUP BY 1, 2 HAVING count(*) > 1`)
+  faults.push(...outcomes.rows.map(({ execution_id, action, n }) => `action ${action} of ${execution_id} has ${n} outcomes`))
+  const stronger = await pool.query<{ guarantee: string; execution: string; action: number; n: string }>(`
+    SELECT guarantee, execution, action, count(*) AS n FROM ledger WHERE guarantee <> 'at-least-once' GROUP BY 1, 2, 3 HAVING count(*) > 1`)
+  faults.push(
+    ...stronger.rows.map(({ guarantee, execution, action, n }) => `${guarantee} action ${action} of ${execution} had ${n} effects`),
+  )
+  const lacking = await pool.query<{ execution_id: string; action: number }>(`
+    SELECT e.execution_id, (e.payload::json ->> 'action')::int AS action FROM refold.workflow_events e
+    WHERE e.event_name = 'action.completed' AND e.payload::json ->> 'name' = 'exact'
+      AND NOT EXISTS (SELECT FROM ledger l WHERE l.guarantee = 'exactly-once' AND l.execution = e.execution_id AND l.action = (e.payload::json ->> 'action')::int)`)
+  faults.push(
+    ...lacking.rows.map(({ execution_id, action }) => `exactly-once action ${action} of ${execution_id} completed without its effect`),
+  )
+  // An effect beyond the first of an attempt: whoever had it before must have died, else nothing explains the second.
+  const killed = fighters.flatMap(({ killedPids }) => killedPids)
+  const extra = await pool.query<{ execution: string; action: number; attempt: number; pids: number[] }>(`
+    SELECT execution, action, attempt, array_agg(pid ORDER BY id) AS pids FROM ledger WHERE guarantee = 'at-least-once'
+    GROUP BY 1, 2, 3 HAVING count(*) > 1`)
+  for (const { execution, action, attempt, pids } of extra.rows)
+    if (pids.slice(0, -1).some((pid) => !killed.includes(pid)))
+      faults.push(`attempt ${attempt} of action ${action} of ${execution} had ${pids.length} effects, and its first worker lives`)
+  const unlogged = await pool.query<{ execution: string; action: number; attempt: number }>(`
+    SELECT l.execution, l.action, l.attempt FROM ledger l
+    WHERE l.attempt > 1 AND NOT EXISTS (
+      SELECT FROM refold.workflow_events e WHERE e.execution_id = l.execution AND e.event_name = 'action.retried'
+        AND (e.payload::json ->> 'action')::int = l.action AND (e.payload::json ->> 'attempt')::int = l.attempt)`)
+  faults.push(
+    ...unlogged.rows.map(({ execution, action, attempt }) => `attempt ${attempt} of action ${action} of ${execution} is not in the log`),
+  )
+  return faults
+}
