@@ -43,6 +43,37 @@ function apiMetrics(watch: Watch, registers: Registry[]): void {
   })
 }
 
+function workflowMetrics(watch: Watch, registers: Registry[]): void {
+  const parked = new Counter({ name: 'refold_runtime_parked_total', help: 'Executions parked', labelNames: ['kind'], registers })
+  const resent = new Counter({ name: 'refold_runtime_resent_total', help: 'Times that decisions were appended again', registers })
+  const dispatched = new Counter({ name: 'refold_runtime_dispatched_total', help: 'Attempts asked for', labelNames: ['action'], registers })
+  const attempts = new Counter({
+    name: 'refold_worker_attempts_total',
+    help: 'Attempts ended; cached: by the result cache, skipped: nothing was to do',
+    labelNames: ['action', 'outcome'],
+    registers,
+  })
+  const durations = new Histogram({
+    name: 'refold_worker_attempt_seconds',
+    help: 'One attempt that ran, with its outcome in the log',
+    labelNames: ['action'],
+    buckets: SECONDS,
+    registers,
+  })
+  const locks = new Counter({ name: 'refold_worker_locks_total', help: 'Locks asked for', labelNames: ['result'], registers })
+  const away = new Counter({ name: 'refold_worker_redis_away_total', help: 'Calls to Redis that failed', registers })
+  watch.on('runtime:execution:parked', ({ kind }) => parked.inc({ kind }))
+  watch.on('runtime:decisions:resent', () => resent.inc())
+  watch.on('runtime:action:dispatched', ({ name }) => dispatched.inc({ action: name }))
+  watch.on('worker:attempt:ended', ({ name, outcome, ms }) => {
+    attempts.inc({ action: name, outcome })
+    if (outcome === 'completed' || outcome === 'failed') durations.observe({ action: name }, ms / 1000)
+  })
+  watch.on('worker:lock:taken', () => locks.inc({ result: 'taken' }))
+  watch.on('worker:lock:busy', () => locks.inc({ result: 'busy' }))
+  watch.on('worker:memory:away', () => away.inc())
+}
+
 function cacheMetrics(cache: CacheCounts, registers: Registry[]): void {
   const asked = new Gauge({
     name: 'refold_state_cache_lookups',
@@ -62,6 +93,7 @@ export function createMetrics(watch: Watch, cache: CacheCounts): Metrics {
   collectDefaultMetrics({ register: registry, prefix: 'refold_' })
   recorderMetrics(watch, [registry])
   apiMetrics(watch, [registry])
+  workflowMetrics(watch, [registry])
   cacheMetrics(cache, [registry])
   return { contentType: registry.contentType, metrics: () => registry.metrics() }
 }

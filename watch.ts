@@ -9,6 +9,7 @@ export type Happenings = {
   'runtime:decisions:resent': { executionId: string }
   'runtime:action:dispatched': { name: string }
   'worker:attempt:ended': { name: string; outcome: 'completed' | 'failed' | 'cached' | 'skipped' | 'handed-back'; ms: number }
+  'worker:lock:taken': { name: string }
   'worker:lock:busy': { name: string }
   'worker:memory:away': { error: string }
   'api:request:answered': { method: string; route: string; status: number; ms: number }

@@ -238,7 +238,10 @@ function waiting({ progress }: Facts): Cause | undefined {
 }
 
 function sleeping({ progress }: Facts): Cause | undefined {
-  const timer = [...progress.timers.values()].toSorted((a, b) => a.fireAt.localeCompare(b.fireAt))[0]
+  // Those of retries and of waits are told with what they belong to.
+  const timer = [...progress.timers.values()]
+    .filter(({ purpose }) => purpose === 'sleep')
+    .toSorted((a, b) => a.fireAt.localeCompare(b.fireAt))[0]
   if (!timer) return undefined
   return {
     cause: 'timer',

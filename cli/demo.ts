@@ -1,4 +1,4 @@
-// `refold demo`: servers → all roles in this process → the permit log imported → a tour over REST.
+// `refold demo`: servers → all roles in this process → the permit log imported → a tour over REST → orders as workflows.
 
 import path from 'node:path'
 import type { Command } from 'commander'
@@ -95,7 +95,10 @@ async function show(demo: Demo): Promise<boolean> {
   const { tour } = await import('./demo/tour.ts')
   say(await tour({ url, token }))
   say()
-  return complete
+  const { runOrders } = await import('./demo/orders.ts')
+  const fulfilled = await runOrders({ url, token }, { count: 200, say, stop: demo.stop })
+  say()
+  return complete && fulfilled
 }
 
 async function run({ once = false }: { once?: boolean }): Promise<void> {
@@ -123,7 +126,7 @@ async function run({ once = false }: { once?: boolean }): Promise<void> {
 export function register(program: Command): void {
   program
     .command('demo')
-    .description('everything at once: servers, Refold, the permit log imported, a tour; stays up until Ctrl-C')
+    .description('everything at once: servers, Refold, the permit log imported, a tour, orders as workflows; stays up until Ctrl-C')
     .option('--once', 'end after the tour, with exit code 0 if all went well')
     .addHelpText('after', '\nREFOLD_DATA names the real permit log where there is one; without it, one is generated.')
     .action(run)

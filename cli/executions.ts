@@ -3,6 +3,7 @@
 import type { Command } from 'commander'
 import { z } from 'zod'
 import { answer, columns, example, JSON_OPTION, type Output, print, segment, whole } from './output.ts'
+import { registerWorkflows } from './executions/workflows.ts'
 import { oneLine, sheet, table } from './table.ts'
 
 const execution = z.object({
@@ -167,7 +168,7 @@ const ID = '0b8f1c7e-5d1e-5c3a-9a44-2f1f6f0c9a01'
 export function register(program: Command): void {
   const group = program
     .command('executions')
-    .description('executions, their state and history')
+    .description('executions: start them, ask of them, their state and history')
     .addHelpText('after', '\nThe API is that of this clone, or REFOLD_API_URL with REFOLD_API_TOKEN.')
 
   group
@@ -221,4 +222,6 @@ export function register(program: Command): void {
     .option(...JSON_OPTION)
     .addHelpText('after', example(`refold executions snapshots ${ID}`))
     .action(snapshots)
+
+  registerWorkflows(group)
 }

@@ -7,6 +7,7 @@ import * as dev from './dev.ts'
 import * as doctor from './doctor.ts'
 import * as events from './events.ts'
 import * as executions from './executions.ts'
+import * as incidents from './incidents.ts'
 import * as importing from './import.ts'
 import * as receipts from './receipts.ts'
 import * as stack from './stack.ts'
@@ -22,6 +23,7 @@ const MODULES: readonly { register: (program: Command) => void }[] = [
   importing,
   events,
   executions,
+  incidents,
   receipts,
   verdicts,
   dev,

@@ -257,6 +257,7 @@ export function createAttempts(options: AttemptOptions) {
       watch.emit('worker:lock:busy', { name: request.name })
       return { state: 'again', because: 'busy' }
     }
+    if (lock) watch.emit('worker:lock:taken', { name: request.name })
     try {
       // Whoever held the lock may have done it meanwhile.
       const recalled = await orWithout(() => memory.recall(request), { done: false })

@@ -111,6 +111,12 @@ export async function startWorker(
     const parts = readers.map((reader) => readerPart('worker', reader))
     return parts.find(({ ready }) => !ready) ?? { name: 'worker', ready: true }
   })
+  const tally: Record<string, number> = {}
+  const count = (name: string) => (tally[name] = (tally[name] ?? 0) + 1)
+  watch.on('worker:attempt:ended', ({ outcome }) => count(outcome))
+  watch.on('worker:lock:taken', () => count('locks'))
+  watch.on('worker:memory:away', () => count('redisAway'))
+  lifetime.owns(tally, (counts) => logger.info({ ...counts }, 'worker stopped'))
   // First no new requests, then the attempts in hand: the other way round, what they hand back would come again.
   lifetime.owns(worker, (opened) => opened.stop())
   for (const reader of readers) await lifetime.owns(reader, (opened) => opened.stop()).start()

@@ -6,7 +6,7 @@ import { charge, checkCredit, orderFulfilment, pack, releaseStock, reserveStock 
 
 /** The largest amount anybody has credit for. */
 const CREDIT = 50_000
-/** An order whose payment never goes through: planted, so that there is something to diagnose. */
+/** Orders whose payment never goes through begin like this: planted, so that there is something to diagnose. */
 export const UNPAYABLE = 'order-unpayable'
 
 // region implement
@@ -17,7 +17,7 @@ const stock = implement(reserveStock, async ({ parameters, idempotencyKey, logge
 // endregion
 
 const unreliable = implement(charge, async ({ parameters, attempt, idempotencyKey }) => {
-  if (parameters.order === UNPAYABLE) throw new Error('the payment target answers 503')
+  if (parameters.order.startsWith(UNPAYABLE)) throw new Error('the payment target answers 503')
   if (attempt < 3 && parameters.order.endsWith('7')) throw new Error('the payment target did not answer in time')
   return { payment: `payment-${idempotencyKey}` }
 })

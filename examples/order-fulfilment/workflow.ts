@@ -23,7 +23,7 @@ export const charge = defineAction({
   name: 'charge',
   parameters: z.object({ order: z.string(), amount: z.number() }),
   result: z.object({ payment: z.string() }),
-  retry: { attempts: 6, backoff: '100 ms', max: '2 s' },
+  retry: { attempts: 8, backoff: '100 ms', max: '1 min' },
   timeout: '5 s',
 })
 export const pack = defineAction({

@@ -36,6 +36,6 @@ t.test('a payment that never goes through gives its stock back and says why', as
     throw new Error('503')
   }
   const run = await runWorkflow(orderFulfilment, { input: { order: 'o3', amount: 10, lines: 1 }, actions: { ...actions, charge } })
-  t.match(run.state.result, { outcome: 'failed', because: /charge failed after 6 attempts: 503/ })
+  t.match(run.state.result, { outcome: 'failed', because: /charge failed after 8 attempts: 503/ })
   t.equal(run.attempts.get('release_stock'), 1)
 })

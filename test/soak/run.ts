@@ -5,17 +5,25 @@ import { rmSync } from 'node:fs'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { FAULT_POINTS } from '../../faults.ts'
-import { down } from '../../stack/stack.ts'
+import { down, up } from '../../stack/stack.ts'
+import { readState } from '../../stack/state.ts'
+import { OWN_PORTS } from '../support/own-stack.ts'
 import { runSpine, type SpineReport } from './spine.ts'
+import { runWorkflows, type WorkflowsReport } from './workflows.ts'
 
 const USAGE = `npm run soak -- [--seed N] [--minutes M] [--events E]
 
 Events flow while the recorder is killed and made to fail at every fault point, Postgres is killed, Redis is flushed, and two
 recorders fight over the same partitions for a minute. At the end each event counts once, or the exit code is 1.
 
+Then random workflow programs run while recorder, runtimes and workers are killed, at every fault point and at random moments; once
+more with Redis flushed every second. Each must end with the result its program demands, and an outside ledger counts effects.
+
   --seed N      of the first round (default 1); the next has N + 1
   --minutes M   rounds are begun until so many minutes have passed (default 10)
-  --events E    of a round (default 100000)`
+  --events E    of a round (default 100000)
+  --workflows W executions of random programs in a round (default 1000)
+  --only PART   spine or workflows`
 
 const whole = (text: string, name: string): number => {
   const number = Number(text)
@@ -26,16 +34,49 @@ const whole = (text: string, name: string): number => {
   return number
 }
 
-async function round(seed: number, events: number): Promise<SpineReport> {
+async function onOwnServers<T>(seed: number, work: (folder: string, say: (line: string) => void) => Promise<T>): Promise<T> {
   const folder = path.join(import.meta.dirname, '..', '..', '.refold', `soak-${seed}`)
   const say = (line: string) => console.error(`${new Date().toISOString()} seed ${seed}: ${line}`)
   try {
-    return await runSpine({ folder, seed, events, executions: Math.ceil(events / 10), kills: 2, postgresStops: 3, rivalSeconds: 60, say })
+    return await work(folder, say)
   } finally {
     await down(folder, say, { erase: true })
     rmSync(folder, { recursive: true, force: true })
   }
 }
+
+const spine = (seed: number, events: number): Promise<SpineReport> =>
+  onOwnServers(seed, (folder, say) =>
+    runSpine({ folder, seed, events, executions: Math.ceil(events / 10), kills: 2, postgresStops: 3, rivalSeconds: 60, say }),
+  )
+
+const workflows = (seed: number, executions: number, flush: boolean): Promise<WorkflowsReport> =>
+  onOwnServers(seed, async (folder, say) => {
+    await up({ folder, say, env: {}, portsFrom: OWN_PORTS })
+    const { kafka, registry, postgres, redis } = readState(folder)?.servers ?? {}
+    if (!kafka || !registry || !postgres || !redis) throw new Error(`no stack in ${folder}`)
+    const env = {
+      ...process.env,
+      REFOLD_STACK: folder,
+      KAFKA_BROKERS: kafka.address,
+      SCHEMA_REGISTRY_URL: registry.address,
+      DATABASE_URL: postgres.address,
+      REDIS_URL: redis.address,
+      REFOLD_API_TOKENS: 'token=tenant',
+      REFOLD_TOPIC_PREFIX: `soak${seed}`,
+      REFOLD_PORT: '0',
+    }
+    return runWorkflows({
+      seed,
+      executions,
+      kills: 60,
+      env,
+      databaseUrl: postgres.address,
+      faultLog: path.join(folder, 'faults'),
+      flush,
+      say,
+    })
+  })
 
 function faultsOf({ hits, overtaken, faults }: SpineReport): string[] {
   const missed = FAULT_POINTS.filter((point) => point.startsWith('recorder:') && (hits[`${point} kill`] ?? 0) < 2)
@@ -51,6 +92,8 @@ const { values } = parseArgs({
     seed: { type: 'string', default: '1' },
     minutes: { type: 'string', default: '10' },
     events: { type: 'string', default: '100000' },
+    workflows: { type: 'string', default: '1000' },
+    only: { type: 'string' },
     help: { type: 'boolean' },
   },
 })
@@ -61,10 +104,26 @@ if (values.help) {
 const first = whole(values.seed, 'seed')
 const end = performance.now() + whole(values.minutes, 'minutes') * 60_000
 const events = whole(values.events, 'events')
+const executions = whole(values.workflows, 'workflows')
+if (values.only !== undefined && values.only !== 'spine' && values.only !== 'workflows') {
+  console.error(`--only is ${values.only}, not spine or workflows`)
+  process.exit(2)
+}
+
+/** Prints a round's report, and ends everything at its first fault. */
+function tell(part: string, seed: number, report: object, faults: readonly string[]): void {
+  console.log(JSON.stringify({ part, seed, ...report, faults: faults.slice(0, 20) }, null, 2))
+  if (faults.length > 0) process.exit(1)
+}
 
 for (let seed = first; seed === first || performance.now() < end; seed++) {
-  const report = await round(seed, events)
-  const faults = faultsOf(report)
-  console.log(JSON.stringify({ seed, ...report, faults: faults.slice(0, 20) }, null, 2))
-  if (faults.length > 0) process.exit(1)
+  if (values.only !== 'workflows') {
+    const report = await spine(seed, events)
+    tell('spine', seed, report, faultsOf(report))
+  }
+  if (values.only === 'spine') continue
+  for (const flush of [false, true]) {
+    const report = await workflows(seed, executions, flush)
+    tell(flush ? 'workflows, Redis flushed' : 'workflows', seed, report, report.faults)
+  }
 }

@@ -36,7 +36,8 @@ export type WorkflowsReport = {
   killed: number
   points: string[]
   flushed: number
-  cached: number
+  /** What the workers that lived to the end counted: attempts by outcome, locks taken. */
+  tally: Record<string, number>
   effects: Record<string, number>
   faults: string[]
   seconds: number
@@ -47,6 +48,11 @@ const APP = path.join(ROOT, 'test', 'support', 'random-app.ts')
 const POINTS = FAULT_POINTS.filter((point) => point.startsWith('runtime:') || point.startsWith('worker:'))
 
 type Kind = 'recorder' | 'runtime' | 'worker'
+
+function tallyOf(line: string): Record<string, number> {
+  const { level: _, time: __, pid: ___, ...counts } = JSON.parse(line) as Record<string, unknown>
+  return Object.fromEntries(Object.entries(counts).filter((pair): pair is [string, number] => typeof pair[1] === 'number'))
+}
 
 /** A process that is started again whenever it dies. */
 class Kept {
@@ -59,6 +65,8 @@ class Kept {
   #stopping = false
   isUp = false
   deaths = 0
+  /** What a worker said when it was stopped. */
+  tally: Record<string, number> = {}
   /** Of every process that ran under this name and was killed. */
   readonly killedPids: number[] = []
   url = ''
@@ -84,6 +92,7 @@ class Kept {
     const hear = (line: string) => {
       this.#lines.push(line)
       if (this.#lines.length > 50) this.#lines.shift()
+      if (line.includes('"worker stopped"')) this.tally = tallyOf(line)
       if (!line.includes('"running;')) return
       this.isUp = true
       this.url = (JSON.parse(line) as { url?: string }).url ?? ''
@@ -201,7 +210,7 @@ export async function runWorkflows(options: WorkflowsOptions): Promise<Workflows
       if (events.length > 0) await rest.send(events)
     }
     const killing = (async () => {
-      const points = POINTS.toSorted(() => random() - 0.5)
+      const points = options.flush === true ? [] : POINTS.toSorted(() => random() - 0.5)
       for (const point of points) {
         const victims = fighters.filter(({ kind }) => kind === kindOf(point))
         victims[below(victims.length)]?.plan(`${point}=kill@${1 + below(12)}`)
@@ -231,7 +240,7 @@ export async function runWorkflows(options: WorkflowsOptions): Promise<Workflows
     }
     await Promise.all([pace(), pace(), killing])
     // Points that were planned and not reached yet: each gets a process that waits for it.
-    const missing = () => POINTS.filter((point) => !pointsHit(faultLog).has(point))
+    const missing = () => (options.flush === true ? [] : POINTS).filter((point) => !pointsHit(faultLog).has(point))
     let extra = first + executions
     for (let turn = 0; turn < 40 && missing().length > 0; turn++) {
       for (const point of missing()) {
@@ -264,13 +273,16 @@ export async function runWorkflows(options: WorkflowsOptions): Promise<Workflows
     faults.push(...(await judge(pool, started, fighters)))
     const { rows: effects } = await pool.query<{ guarantee: string; count: string }>('SELECT guarantee, count(*) FROM ledger GROUP BY 1')
     const { rows: events } = await pool.query<{ count: string }>('SELECT count(*) FROM refold.workflow_events')
+    await Promise.all(fighters.map((kept) => kept.stop()))
+    const tally: Record<string, number> = {}
+    for (const { tally: counts } of fighters) for (const [name, n] of Object.entries(counts)) tally[name] = (tally[name] ?? 0) + n
     return {
       executions: started.size,
       events: Number(events[0]?.count),
       killed: fighters.reduce((sum, { deaths }) => sum + deaths, 0),
       points: [...pointsHit(faultLog)],
       flushed,
-      cached: 0,
+      tally,
       effects: Object.fromEntries(effects.map(({ guarantee, count }) => [guarantee, Number(count)])),
       faults,
       seconds: Math.round((performance.now() - began) / 1000),

@@ -142,7 +142,8 @@ type Context = WorkflowContext<unknown, { work: typeof work; exact: typeof exact
 export async function run(step: Step, context: Context): Promise<unknown> {
   switch (step.kind) {
     case 'act':
-      return context.actions.work({ value: step.value, fails: step.fails })
+      // In a loop the same key comes again: its result is in the cache, or the work is done once more with the same result.
+      return context.actions.work({ value: step.value, fails: step.fails }, { key: `${context.executionId}-${step.value}` })
     case 'exact':
       return context.actions.exact({ value: step.value })
     case 'once':

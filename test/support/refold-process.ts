@@ -81,12 +81,20 @@ const closed = (child: ChildProcess): Promise<number | null> =>
     child.once('close', resolve)
   })
 
+export type Started = {
+  /** Module of the application, for the roles runtime and worker. */
+  app?: string
+  /** Beside the installation's. */
+  env?: NodeJS.ProcessEnv
+}
+
 /** `refold start --roles …`, once it runs. It is ended with the test. */
-export async function startRefold(t: Test, { env }: Installation, roles: string): Promise<RefoldProcess> {
-  const child = cli(['start', '--roles', roles], env)
+export async function startRefold(t: Test, { env }: Installation, roles: string, { app, env: more }: Started = {}): Promise<RefoldProcess> {
+  const child = cli(['start', '--roles', roles, ...(app === undefined ? [] : ['--app', app])], { ...env, ...more })
   const ended = closed(child)
   const stop = () => {
     child.kill('SIGTERM')
+    child.kill('SIGCONT')
     return ended
   }
   t.teardown(stop)

@@ -1,0 +1,246 @@
+// `refold executions start|result|signal|cancel|…|actions|diagnosis`: driven executions, over REST.
+
+import type { Command } from 'commander'
+import { z } from 'zod'
+import { answer, columns, example, JSON_OPTION, openClient, type Output, print, segment, whole } from '../output.ts'
+import { oneLine, sheet, table } from '../table.ts'
+
+const ID = '0b8f1c7e-5d1e-5c3a-9a44-2f1f6f0c9a01'
+const JSON_BODY = { 'content-type': 'application/json' }
+
+type StartOptions = Output & {
+  version?: string
+  key?: string
+  input?: string
+  user?: string
+  correlation?: string
+  idempotencyKey?: string
+  wait: number
+}
+
+const started = z.looseObject({ executionId: z.string(), position: z.string().optional(), version: z.string().optional() })
+const ending = z.looseObject({ executionId: z.string(), status: z.string(), result: z.unknown(), error: z.unknown() })
+
+async function printEnding(text: string): Promise<void> {
+  const { parseJson } = await import('../../workflow/json.ts')
+  const { executionId, status, result, error } = ending.parse(parseJson(text))
+  print(
+    sheet([
+      ['execution', executionId],
+      ['status', status],
+    ]),
+  )
+  if (result !== null) print(`result  ${JSON.stringify(result, null, 2)}`)
+  if (error !== null) print(`error  ${JSON.stringify(error, null, 2)}`)
+}
+
+const waitHeader = (wait: number): Record<string, string> => (wait > 0 ? { prefer: `wait=${wait}` } : {})
+
+async function start(workflow: string, options: StartOptions): Promise<void> {
+  const { version, key, input = 'null', user, correlation, idempotencyKey, wait, json } = options
+  // The input's own text goes out, to its last digit.
+  const known = JSON.stringify({ workflow, version, key, user_id: user, correlation_id: correlation })
+  const headers = { ...JSON_BODY, ...waitHeader(wait), ...(idempotencyKey === undefined ? {} : { 'idempotency-key': idempotencyKey }) }
+  const call = { method: 'POST', body: `${known.slice(0, -1)},"input":${input}}`, headers } as const
+  await answer('/v1/executions', call, json === undefined ? {} : { json }, async ({ text, status }) => {
+    if (status === 200) return printEnding(text)
+    const one = started.parse(JSON.parse(text))
+    print(
+      sheet([
+        ['execution', one.executionId],
+        ['version', one.version ?? ''],
+        ['position', one.position ?? ''],
+      ]),
+    )
+  })
+}
+
+async function resultOf(id: string, { wait, ...output }: Output & { wait: number }): Promise<void> {
+  await answer(`/v1/executions/${segment(id)}/result`, { headers: waitHeader(wait) }, output, ({ text }) => printEnding(text))
+}
+
+type SignalOptions = Output & { payload?: string; user?: string; idempotencyKey?: string }
+
+async function signal(id: string, name: string, { payload, user, idempotencyKey, ...output }: SignalOptions): Promise<void> {
+  const item = JSON.stringify({ event_name: name, user_id: user, idempotency_key: idempotencyKey })
+  const body = payload === undefined ? `[${item}]` : `[${item.slice(0, -1)},"payload":${payload}}]`
+  await answer(`/v1/executions/${segment(id)}/events`, { method: 'POST', body, headers: JSON_BODY }, output, ({ headers }) => {
+    print(`sent, at ${headers.get('refold-position')}`)
+  })
+}
+
+type AskOptions = Output & { reason?: string; user?: string; action?: number }
+
+const ask =
+  (verb: string) =>
+  async (id: string, { reason, user, action, ...output }: AskOptions): Promise<void> => {
+    const body = JSON.stringify({ reason, user_id: user, action })
+    await answer(`/v1/executions/${segment(id)}/${verb}`, { method: 'POST', body, headers: JSON_BODY }, output, ({ headers }) => {
+      print(`asked, at ${headers.get('refold-position')}`)
+    })
+  }
+
+const actionsPage = z.object({
+  actions: z.array(
+    z.object({
+      action: z.number(),
+      name: z.string(),
+      status: z.string(),
+      attempt: z.number(),
+      attempts: z.number(),
+      scheduledAt: z.string(),
+      endedAt: z.string().nullable(),
+      lastError: z.object({ message: z.string() }).nullable(),
+      nextAttemptAt: z.string().nullable(),
+    }),
+  ),
+})
+
+async function actions(id: string, output: Output): Promise<void> {
+  await answer(`/v1/executions/${segment(id)}/actions`, {}, output, ({ text }) => {
+    const rows = actionsPage
+      .parse(JSON.parse(text))
+      .actions.map((one) => [
+        String(one.action),
+        one.name,
+        one.status,
+        `${one.attempt}/${one.attempts}`,
+        one.scheduledAt,
+        one.endedAt ?? one.nextAttemptAt ?? '',
+        one.lastError?.message ?? '',
+      ])
+    print(
+      rows.length === 0
+        ? 'It asked for no action.'
+        : table(['N', 'ACTION', 'STATUS', 'ATTEMPT', 'SCHEDULED', 'ENDED OR NEXT', 'LAST ERROR'], rows, columns()),
+    )
+  })
+}
+
+const diagnosisShape = z.object({
+  executionId: z.string(),
+  status: z.string(),
+  currentState: z.string(),
+  cause: z.string(),
+  summary: z.string(),
+  evidence: z.record(z.string(), z.unknown()),
+  byItself: z.string(),
+  youCan: z.array(z.string()),
+  also: z.array(z.string()),
+})
+
+/** A diagnosis as a person reads it. */
+export function diagnosisText(text: string): string {
+  const one = diagnosisShape.parse(JSON.parse(text))
+  const evidence = Object.entries(one.evidence).map(([name, value]): [string, string] => [
+    `  ${name}`,
+    oneLine(typeof value === 'string' ? value : JSON.stringify(value), 200),
+  ])
+  return [
+    sheet([
+      ['execution', one.executionId],
+      ['status', `${one.status}, in state ${one.currentState}`],
+      ['cause', one.cause],
+      ['because', one.summary],
+      ['by itself', one.byItself],
+    ]),
+    'you can',
+    ...one.youCan.map((line) => `  ${line}`),
+    'evidence',
+    sheet(evidence),
+    ...(one.also.length > 0 ? ['also', ...one.also.map((line) => `  ${line}`)] : []),
+  ].join('\n')
+}
+
+async function diagnosis(id: string, output: Output): Promise<void> {
+  await answer(`/v1/executions/${segment(id)}/diagnosis`, {}, output, ({ text }) => void print(diagnosisText(text)))
+}
+
+/** Every event of an execution as one JSON document: what `replayHistory` of refold/testing reads. */
+async function exportHistory(id: string): Promise<void> {
+  const client = await openClient()
+  const events: string[] = []
+  for (let after = 0; ;) {
+    const { text } = await client.call(`/v1/executions/${segment(id)}/events`, { query: { after, limit: 1000 } })
+    const { elementsOf, cutMember } = await import('../../api/raw-json.ts')
+    const page = cutMember(text, 'events')
+    const all = elementsOf(page.source ?? '[]')
+    if ('elements' in all) events.push(...all.elements)
+    const { next } = z.object({ next: z.number().nullable() }).parse(JSON.parse(page.rest))
+    if (next === null) break
+    after = next
+  }
+  print(`[\n${events.join(',\n')}\n]`)
+}
+
+const ASKED = [
+  ['cancel', 'cancel: what it waits on is rejected, so that it can undo what it did'],
+  ['pause', 'pause: events wait in the log until it is resumed'],
+  ['resume', 'go on after a pause'],
+  ['terminate', 'end it where it stands, without its function'],
+  ['retry', 'try the actions that back off again, now'],
+] as const
+
+export function registerWorkflows(group: Command): void {
+  const ofOne = (name: string, about: string) =>
+    group
+      .command(name)
+      .description(about)
+      .argument('<id>', 'id of the execution')
+      .option(...JSON_OPTION)
+
+  group
+    .command('start')
+    .description('start a workflow')
+    .argument('<workflow>', 'its name')
+    .option('--version <version>', 'pinned for its life; without it the one that the runtimes register')
+    .option('--key <key>', 'business key: the same key, the same execution')
+    .option('--input <json>', 'its input')
+    .option('--user <id>', 'who asks')
+    .option('--correlation <id>', 'groups executions that belong together')
+    .option('--idempotency-key <key>', 'the same key again names the same execution')
+    .option('--wait <seconds>', 'wait so long for its end', whole, 0)
+    .option(...JSON_OPTION)
+    .addHelpText(
+      'after',
+      example(`refold executions start order-fulfilment --key o-1 --input '{"order":"o-1","amount":10,"lines":3}' --wait 10`),
+    )
+    .action(start)
+
+  ofOne('result', 'how it ended')
+    .option('--wait <seconds>', 'wait so long for its end', whole, 0)
+    .addHelpText('after', example(`refold executions result ${ID} --wait 30`))
+    .action(resultOf)
+
+  group
+    .command('signal')
+    .description('send it an event')
+    .argument('<id>', 'id of the execution')
+    .argument('<name>', 'name of the event')
+    .option('--payload <json>', 'its payload')
+    .option('--user <id>', 'who sends it')
+    .option('--idempotency-key <key>', 'the same key again is the same event')
+    .option(...JSON_OPTION)
+    .addHelpText('after', example(`refold executions signal ${ID} order.approved --user ann`))
+    .action(signal)
+
+  for (const [verb, about] of ASKED) {
+    const command = ofOne(verb, about).option('--reason <text>', 'why; kept in its history').option('--user <id>', 'who asks')
+    if (verb === 'retry') command.option('--action <n>', 'only the one with this decision number', whole)
+    command.addHelpText('after', example(`refold executions ${verb} ${ID} --reason "…"`)).action(ask(verb))
+  }
+
+  ofOne('actions', 'its actions: attempts, last errors, what comes next')
+    .addHelpText('after', example(`refold executions actions ${ID}`))
+    .action(actions)
+  ofOne('diagnosis', 'why it stands where it stands, what happens by itself, what you can do')
+    .addHelpText('after', example(`refold executions diagnosis ${ID}`))
+    .action(diagnosis)
+
+  group
+    .command('export')
+    .description('its whole history as JSON, for a test: see docs/testing.md')
+    .argument('<id>', 'id of the execution')
+    .addHelpText('after', example(`refold executions export ${ID} > history.json`))
+    .action(exportHistory)
+}
