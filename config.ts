@@ -41,6 +41,26 @@ export const SETTINGS = {
     "Which of the API tokens are operators': they also see records that belong to no tenant. Without REFOLD_API_TOKENS, the development token is one.",
     true,
   ),
+  jwksUrl: setting(
+    'REFOLD_JWKS_URL',
+    z.url({ protocol: /^https?$/, error: 'is not an http or https URL' }).optional(),
+    'URL',
+    'Where the keys of the issuer of JSON Web Tokens are published (JWKS). With it, such tokens are taken beside API tokens, and the development token is not.',
+  ),
+  jwtIssuer: setting('REFOLD_JWT_ISSUER', z.string().optional(), 'text', 'The `iss` that a token must carry; needed with REFOLD_JWKS_URL.'),
+  jwtAudience: setting(
+    'REFOLD_JWT_AUDIENCE',
+    z.string().optional(),
+    'text',
+    'The `aud` that a token must carry, so that tokens made for others are refused; needed with REFOLD_JWKS_URL.',
+  ),
+  jwtTenantClaim: setting('REFOLD_JWT_TENANT_CLAIM', text('tenant'), 'claim', 'The claim of a token that names its tenant.'),
+  jwtOperatorClaim: setting(
+    'REFOLD_JWT_OPERATOR_CLAIM',
+    z.string().optional(),
+    'claim|claim=word',
+    "Makes a token an operator's: the claim is true, or is that word or a list that has it (`roles=refold-operator`). Without it, no JWT is.",
+  ),
   topicPrefix: setting(
     'REFOLD_TOPIC_PREFIX',
     text('refold'),
@@ -198,6 +218,8 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, ov
   const config = { ...values, ...overrides } as Config
   if (faults.length === 0 && config.groupHeartbeat * 3 > config.groupSession)
     faults.push('REFOLD_GROUP_HEARTBEAT must be at most a third of REFOLD_GROUP_SESSION')
+  if (faults.length === 0 && config.jwksUrl !== undefined && (config.jwtIssuer === undefined || config.jwtAudience === undefined))
+    faults.push('REFOLD_JWKS_URL needs REFOLD_JWT_ISSUER and REFOLD_JWT_AUDIENCE')
   if (faults.length > 0) throw new RefoldError('config-invalid', faults.join('; '))
   return Object.freeze(config)
 }

@@ -138,8 +138,13 @@ export const CATALOGUE = {
   },
   unauthenticated: {
     title: 'The request carries no valid token',
-    help: 'Send `Authorization: Bearer <token>`; `npm run refold -- stack status` prints the development token.',
+    help: 'Send `Authorization: Bearer <token>`, an API token or a JWT of the issuer set; `npm run refold -- stack status` prints the development token.',
     retryable: false,
+  },
+  'keys-unavailable': {
+    title: 'The keys that tokens are signed with cannot be had',
+    help: 'Check that REFOLD_JWKS_URL answers; tokens of keys that are known already, and API tokens, go on.',
+    retryable: true,
   },
   'not-found': {
     title: 'There is no such thing',

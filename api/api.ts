@@ -95,7 +95,7 @@ export function createApi(deps: ApiDeps, logger?: FastifyBaseLogger, limits: Api
       handler: async () => ({ ...app.swagger() }),
     })
     void open.register(async (guarded) => {
-      guarded.addHook('onRequest', authentication(deps.tokens, deps.operators))
+      guarded.addHook('onRequest', authentication(deps))
       for (const routes of BODY_ROUTES) void guarded.register(routes, { ...deps, watermarks, budget, bodyLimit: limits.bodyBytes })
       for (const routes of ROUTES) void guarded.register(routes, { ...deps, watermarks })
     })

@@ -1,5 +1,6 @@
 // What the API asks of the rest; main.ts wires it.
 
+import type { Credentials } from './authentication.ts'
 import type { WorkflowEvent } from '../schemas/generated.ts'
 import type { Position } from '../workflow/position.ts'
 import type { Checkpoints, Read } from '../postgres/reads/checkpoints.ts'
@@ -74,11 +75,7 @@ export type Endings = {
   ) => Promise<{ event: WorkflowEvent; partition: number; offset: number } | undefined>
 }
 
-export type ApiDeps = {
-  /** Token → tenant. */
-  tokens: ReadonlyMap<string, string>
-  /** Those of the tokens that are operators': they also see records which belong to no tenant. */
-  operators?: ReadonlySet<string>
+export type ApiDeps = Credentials & {
   appender: Appender
   redriver: Redriver
   reads: Reads

@@ -25,6 +25,7 @@ const STATUS: Partial<Record<ErrorCode, number>> = {
   'log-topic-missing': 503,
   'database-unavailable': 503,
   'registry-unavailable': 503,
+  'keys-unavailable': 503,
 }
 
 /** Seconds after which the same call may work. */
@@ -34,6 +35,7 @@ const RETRY_AFTER: Partial<Record<ErrorCode, number>> = {
   'log-unavailable': 5,
   'log-closed': 5,
   'database-unavailable': 5,
+  'keys-unavailable': 5,
 }
 
 export type Problem = {

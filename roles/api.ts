@@ -1,6 +1,7 @@
 // The API, put together: reads as refold_api, the appender, a port to listen on.
 
 import { createApi } from '../api/api.ts'
+import { jwtCredentials } from '../api/jwt.ts'
 import type { Config } from '../config.ts'
 import type { Lifetime } from '../lifetime.ts'
 import { createMetrics, type Metrics } from '../metrics.ts'
@@ -26,6 +27,12 @@ function operatorsOf(config: Config, { apiTokens }: ServerAddresses): ReadonlySe
   return new Set(config.apiTokens ? [] : apiTokens.keys())
 }
 
+/** JSON Web Tokens, where an issuer is set; readConfig has seen that the three belong together. */
+function jwtOf({ jwksUrl, jwtIssuer: issuer, jwtAudience: audience, jwtTenantClaim, jwtOperatorClaim }: Config) {
+  if (jwksUrl === undefined || issuer === undefined || audience === undefined) return undefined
+  return jwtCredentials({ jwksUrl, issuer, audience, tenantClaim: jwtTenantClaim, operatorClaim: jwtOperatorClaim })
+}
+
 export async function startApi(
   { config, addresses, logger }: StartOptions,
   base: Base,
@@ -43,6 +50,7 @@ export async function startApi(
     {
       tokens: addresses.apiTokens,
       operators: operatorsOf(config, addresses),
+      jwt: jwtOf(config),
       appender: createEventProducer({ log, topic, partitions, encode: (event) => codec.encode(event), faults, written: base.tell }),
       redriver: createRedriver({ log, topic, partitions }),
       reads,

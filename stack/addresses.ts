@@ -40,8 +40,8 @@ function localBrokers(state: StackState | null): string[] {
   return brokers
 }
 
-function tokensOf({ apiTokens }: Config, state: StackState | null): Map<string, string> {
-  if (!apiTokens) return new Map(state ? [[state.developmentToken, DEVELOPMENT_TENANT]] : [])
+function tokensOf({ apiTokens, jwksUrl }: Config, state: StackState | null): Map<string, string> {
+  if (!apiTokens) return new Map(state && jwksUrl === undefined ? [[state.developmentToken, DEVELOPMENT_TENANT]] : [])
   return new Map(
     list(apiTokens).map((pair) => {
       const [token, tenant, ...rest] = pair.split('=')

@@ -31,6 +31,7 @@ const CLIENTS: Readonly<Record<string, readonly string[]>> = {
   ioredis: ['redis', 'stack'],
   avsc: ['schemas'],
   fastify: ['api'],
+  jose: ['api'],
 }
 
 type Import = { file: string; from: string; target: string; typeOnly: boolean }

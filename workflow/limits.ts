@@ -71,6 +71,10 @@ function jsonFault(payload: string): Fault | undefined {
   return unstorable ? { reason: 'not-storable', detail: 'payload has NUL or half a surrogate pair' } : undefined
 }
 
+/** A text that an execution may have as its tenant. */
+export const isTenant = (value: unknown): value is string =>
+  typeof value === 'string' && textFault('tenant', value, LIMITS.tenant, true) === undefined
+
 /** The first limit of the format an event breaks; used by `accept`, and by REST before it appends. */
 export function checkEvent(event: WorkflowEvent): Fault | undefined {
   for (const field of ['event_id', 'execution_id'] as const) {
