@@ -46,7 +46,11 @@ export async function redriveRoutes(scope: FastifyInstance, options: RedriveOpti
   const routes = scope.withTypeProvider<ZodTypeProvider>()
   const params = z.object({ position: shapes.onePosition })
 
-  const verdictAt = (request: FastifyRequest, position: Position) => reads.verdict(request.tenant, position, request.operator)
+  /** Row-level security and the query let through what concerns this request only; here it is looked at once more. */
+  async function verdictAt({ tenant, operator }: FastifyRequest, position: Position) {
+    const { value, checkpoints } = await reads.verdict(tenant, position, operator)
+    return { value: value && (value.tenant === tenant || (operator && value.tenant === null)) ? value : undefined, checkpoints }
+  }
 
   /** Waits for the verdict as long as `Prefer` says; undefined without that header. */
   async function preferWait(request: FastifyRequest, reply: FastifyReply, { partition, offset }: Position): Promise<Gap[] | undefined> {

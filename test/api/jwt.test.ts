@@ -4,6 +4,7 @@ import { jwtCredentials } from '../../api/jwt.ts'
 import { readConfig } from '../../config.ts'
 import { AUDIENCE, ISSUER, type Issuer, useIssuer } from '../support/issuer.ts'
 import { fakeApi, TENANT, TOKEN } from '../support/fake-api.ts'
+import { until } from '../support/wait.ts'
 
 const settings = ({ url }: Issuer) => ({ jwksUrl: url, issuer: ISSUER, audience: AUDIENCE, tenantClaim: 'tenant' })
 const IMPATIENT = { cooldown: 0 }
@@ -91,9 +92,12 @@ t.test('keys are fetched again beside the requests, so that one withdrawn ends',
   await credential(token)
   await issuer.rotate('second', { keepOld: false })
   // The refresh goes beside the request that starts it: one of the next is refused, without any token of the new key.
-  let refusal: unknown
-  for (let tries = 0; tries < 1000 && refusal === undefined; tries++) await credential(token).catch((error: unknown) => (refusal = error))
-  t.match(refusal, { code: 'unauthenticated', detail: /does not publish/ })
+  const refused = () =>
+    credential(token).then(
+      () => undefined,
+      (error: unknown) => error,
+    )
+  t.match(await until(refused), { code: 'unauthenticated', detail: /does not publish/ })
 })
 
 t.test('a key server that is away refuses nobody whose key is known; others are told to come again', async (t) => {

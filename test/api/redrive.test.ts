@@ -6,7 +6,7 @@ import { createEventCodec } from '../../schemas/codec.ts'
 import { WORKFLOW_EVENT_SCHEMA } from '../../schemas/generated.ts'
 import { partitionOf } from '../../workflow/partition.ts'
 import { event as built, EXECUTION } from '../support/events.ts'
-import { fakeApi } from '../support/fake-api.ts'
+import { fakeApi, OTHER_TENANT, TENANT } from '../support/fake-api.ts'
 import { recordedApi } from '../support/recorded-api.ts'
 import { useStack } from '../support/stack.ts'
 
@@ -68,6 +68,30 @@ t.test('redrive', async (t) => {
     t.match((await send('b', `/v1/verdicts/${answer.position}`)).json(), { verdict: 'accepted', seq: 1 })
   })
 
+  t.test('what an operator may see leaks to nobody: on shared connections, some of which end in between', async (t) => {
+    const { record, send, foreign, database } = await recordedApi(t, databaseUrl)
+    const nobodys = foreign({ partition: HOME, key: EXECUTION, value: Buffer.from('garbage') })
+    const theirs = foreign({ partition: OTHER, key: EXECUTION, value: bytes(1, { tenant: 'tenant-a' }) })
+    await record()
+    const endAll = 'SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()'
+    const seen = new Map<string, number>()
+    const ask = async (as: 'a' | 'b', url: string) => {
+      const { statusCode } = await send(as, url)
+      const key = `${as} ${url} ${statusCode}`
+      seen.set(key, (seen.get(key) ?? 0) + 1)
+    }
+    for (let round = 0; round < 60; round++) {
+      const asked = Array.from({ length: 12 }, (_, n) => ask(n % 2 === 0 ? 'a' : 'b', `/v1/verdicts/${n % 3 === 0 ? theirs : nobodys}`))
+      if (round % 10 === 5) await database.admin.query(endAll)
+      await Promise.all(asked)
+    }
+    t.ok((seen.get(`a /v1/verdicts/${nobodys} 200`) ?? 0) > 100, 'the operator saw it all the while')
+    t.same(
+      [...seen.keys()].filter((key) => key.startsWith('b ') && !/ (404|503)$/.test(key)),
+      [],
+    )
+  })
+
   t.test('what can never count is refused with the reason', async (t) => {
     const { record, send, post, foreign } = await recordedApi(t, databaseUrl)
     const event = { execution_id: EXECUTION, event_name: 'x', event_id: '33333333-3333-4333-8333-333333333333' }
@@ -119,10 +143,24 @@ t.test('redrive', async (t) => {
   })
 })
 
+const lateOf = (tenant: string | null) => {
+  const known = { verdict: 'late', seq: null, reason: 'ended', detail: '', tenant, execution_id: null, event_id: null, event_name: null }
+  return { ...known, record_key: 'YQ==', record_value: 'YQ==', appended_at: '', decided_at: '' }
+}
+
+t.test('should the reads ever hand out a record that does not concern the request, the API does not', async (t) => {
+  const { send, reads, appended } = await fakeApi(t)
+  for (const tenant of [null, OTHER_TENANT]) {
+    reads.verdict = async () => ({ value: lateOf(tenant), checkpoints: new Map([[0, 2]]) })
+    t.equal((await send(redrive('p0:1'))).statusCode, 404)
+    t.equal((await send('/v1/verdicts/p0:1')).statusCode, 404)
+  }
+  t.same(appended, [])
+})
+
 t.test('a redrive stands when Postgres goes away before its verdict is read', async (t) => {
   const { send, reads } = await fakeApi(t)
-  const nobodys = { seq: null, reason: 'ended', detail: '', tenant: null, execution_id: null, event_id: null, event_name: null }
-  const row = { ...nobodys, verdict: 'late', record_key: 'YQ==', record_value: 'YQ==', appended_at: '', decided_at: '' }
+  const row = lateOf(TENANT)
   reads.verdict = async () => ({ value: row, checkpoints: new Map() })
   reads.checkpoints = () => Promise.reject(new RefoldError('database-unavailable', 'gone'))
   const answer = await send({ ...redrive('p0:1'), headers: { prefer: 'wait=5' } })
