@@ -80,6 +80,11 @@ export const CATALOGUE = {
     help: 'Read the cause; nothing was changed, the step was rolled back.',
     retryable: false,
   },
+  'database-newer': {
+    title: 'The database was migrated by a newer version of Refold',
+    help: 'Start that version (or one newer still): migrations go forward only. An older one needs a database of its own, which it folds from the log.',
+    retryable: false,
+  },
   'recorder-behind': {
     title: 'The recorder has not come far enough',
     help: 'Nothing is lost and it goes on by itself; if it stays so, look at the recorder with /readyz and its log lines.',

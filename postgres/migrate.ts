@@ -1,5 +1,6 @@
 // Brings a database to this version: the files of migrations/, in order of their names, each in one transaction, forward
-// only. A file that ran is never edited: its digest is kept and compared.
+// only. A file that ran is never edited: its digest is kept and compared. A database on which files ran that this version
+// does not have is a newer one's: nothing is done to it.
 
 import { createHash } from 'node:crypto'
 import { readdir, readFile } from 'node:fs/promises'
@@ -32,11 +33,19 @@ async function applied(client: PoolClient): Promise<Map<string, string>> {
   return new Map(rows.map(({ name, digest }) => [name, digest]))
 }
 
-async function apply(pool: Pool, { name, sql, digest }: Migration): Promise<boolean> {
+function refuseNewer(ran: ReadonlyMap<string, string>, ours: readonly Migration[]): void {
+  const names = new Set(ours.map(({ name }) => name))
+  const unknown = [...ran.keys()].filter((name) => !names.has(name)).toSorted()
+  if (unknown.length > 0) throw new RefoldError('database-newer', `it has run ${unknown.join(', ')}, which this version does not know`)
+}
+
+async function apply(pool: Pool, { name, sql, digest }: Migration, ours: readonly Migration[]): Promise<boolean> {
   try {
     return await inTransaction(pool, async (client) => {
       await client.query('SELECT pg_advisory_xact_lock($1)', [LOCK])
-      const known = (await applied(client)).get(name)
+      const ran = await applied(client)
+      refuseNewer(ran, ours)
+      const known = ran.get(name)
       if (known !== undefined) {
         if (known !== digest) throw new RefoldError('migration-failed', `${name} is not the file that ran on this database`)
         return false
@@ -51,9 +60,13 @@ async function apply(pool: Pool, { name, sql, digest }: Migration): Promise<bool
   }
 }
 
-/** Applies what is missing; returns the names applied. Needs a role that may create schemas and roles. */
-export async function migrate(pool: Pool): Promise<string[]> {
+/**
+ * Applies what is missing; returns the names applied. Needs a role that may create schemas and roles. Errors:
+ * `database-newer`, `migration-failed`, `database-unavailable`.
+ */
+export async function migrate(pool: Pool, ours?: readonly Migration[]): Promise<string[]> {
+  const all = ours ?? (await migrations())
   const done: string[] = []
-  for (const migration of await migrations()) if (await apply(pool, migration)) done.push(migration.name)
+  for (const migration of all) if (await apply(pool, migration, all)) done.push(migration.name)
   return done
 }
