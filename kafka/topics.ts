@@ -10,7 +10,7 @@ import type { TopicSpec } from './log.ts'
 
 /**
  * Settings of the events topic: kept for ever, timed by the broker. `compression.type=uncompressed` makes the broker
- * unpack what producers compressed (snappy and lz4 too, which this client can't read) and refuse what grows too large.
+ * unpack what producers compressed and refuse what grows too large.
  */
 export const EVENTS_SETTINGS = {
   'cleanup.policy': 'delete',
