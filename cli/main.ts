@@ -2,6 +2,7 @@
 
 import { Command, CommanderError } from 'commander'
 import { asError, RefoldError } from '../errors.ts'
+import * as checkDeploy from './check-deploy.ts'
 import * as demo from './demo.ts'
 import * as dev from './dev.ts'
 import * as doctor from './doctor.ts'
@@ -26,6 +27,7 @@ const MODULES: readonly { register: (program: Command) => void }[] = [
   incidents,
   receipts,
   verdicts,
+  checkDeploy,
   dev,
 ]
 

@@ -4,7 +4,7 @@
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
 
-const BLOCK = /<!-- (examples\/[\w.-]+)#([\w-]+) -->\n\n```(\w+)\n([^]*?)```/g
+const BLOCK = /<!-- ((?:\.\.\/)?[\w./-]+)#([\w-]+) -->\n\n```(\w+)\n([^]*?)```/g
 
 /** Lines of a region, without those that name it. */
 export function regionOf(text: string, name: string): string {

@@ -156,21 +156,9 @@ async function diagnosis(id: string, output: Output): Promise<void> {
   await answer(`/v1/executions/${segment(id)}/diagnosis`, {}, output, ({ text }) => void print(diagnosisText(text)))
 }
 
-/** Every event of an execution as one JSON document: what `replayHistory` of refold/testing reads. */
 async function exportHistory(id: string): Promise<void> {
-  const client = await openClient()
-  const events: string[] = []
-  for (let after = 0; ;) {
-    const { text } = await client.call(`/v1/executions/${segment(id)}/events`, { query: { after, limit: 1000 } })
-    const { elementsOf, cutMember } = await import('../../api/raw-json.ts')
-    const page = cutMember(text, 'events')
-    const all = elementsOf(page.source ?? '[]')
-    if ('elements' in all) events.push(...all.elements)
-    const { next } = z.object({ next: z.number().nullable() }).parse(JSON.parse(page.rest))
-    if (next === null) break
-    after = next
-  }
-  print(`[\n${events.join(',\n')}\n]`)
+  const { historyOf } = await import('../check-deploy.ts')
+  print(await historyOf(await openClient(), id))
 }
 
 const ASKED = [

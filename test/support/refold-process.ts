@@ -49,9 +49,14 @@ async function dropTopics(brokers: string[], prefix: string): Promise<void> {
   try {
     const topics = (await admin.listTopics()).filter((topic) => topic.startsWith(`${prefix}.`))
     if (topics.length > 0) await admin.deleteTopics({ topics })
-    const { groups } = await admin.listGroups()
-    const ours = groups.map(({ groupId }) => groupId).filter((group) => group.startsWith(`${prefix}.`))
-    if (ours.length > 0) await admin.deleteGroups(ours)
+    const ours = async () =>
+      (await admin.listGroups()).groups.map(({ groupId }) => groupId).filter((group) => group.startsWith(`${prefix}.`))
+    // Members that were killed leave their group only when their session is over.
+    const noneLeft = async (): Promise<boolean> => {
+      for (const group of await ours()) await admin.deleteGroups([group]).catch(() => undefined)
+      return (await ours()).length === 0
+    }
+    await until(noneLeft, { within: 30_000, every: 250, what: `groups of ${prefix} to be deleted` })
   } finally {
     await admin.disconnect()
   }

@@ -1,0 +1,87 @@
+// `refold check-deploy`: would this code go on with the executions that are open now? Asks over REST, writes nothing.
+
+import type { Command } from 'commander'
+import { z } from 'zod'
+import { columns, example, openClient, print, segment } from './output.ts'
+import { table } from './table.ts'
+import type { Client } from './client.ts'
+
+const page = z.object({
+  executions: z.array(
+    z.object({ executionId: z.string(), workflow: z.string().nullable(), version: z.string().nullable(), key: z.string().nullable() }),
+  ),
+  nextCursor: z.string().nullable(),
+})
+type Open = z.infer<typeof page>['executions'][number]
+
+async function openOf(client: Client, workflow: string, status: string): Promise<Open[]> {
+  const all: Open[] = []
+  let cursor: string | undefined
+  do {
+    const got = await client.get('v1/executions', page, { workflow, status, limit: 500, cursor })
+    all.push(...got.executions.filter(({ version }) => version !== null))
+    cursor = got.nextCursor ?? undefined
+  } while (cursor !== undefined)
+  return all
+}
+
+/** Every event of an execution, as the server's JSON: an array. */
+export async function historyOf(client: Client, executionId: string): Promise<string> {
+  const { cutMember, elementsOf } = await import('../api/raw-json.ts')
+  const events: string[] = []
+  for (let after: number | null = 0; after !== null;) {
+    const { text } = await client.call(`/v1/executions/${segment(executionId)}/events`, { query: { after, limit: 1000 } })
+    const cut = cutMember(text, 'events')
+    const found = elementsOf(cut.source ?? '[]')
+    if ('elements' in found) events.push(...found.elements)
+    after = z.object({ next: z.number().nullable() }).parse(JSON.parse(cut.rest)).next
+  }
+  return `[\n${events.join(',\n')}\n]`
+}
+
+async function run({ app: file }: { app: string }): Promise<void> {
+  const [{ loadApp }, { replayHistory }] = await Promise.all([import('./start.ts'), import('../testing/replay-history.ts')])
+  const app = await loadApp(file)
+  const client = await openClient()
+  const names = [...new Set(app.workflows.map(({ name }) => name))]
+  const rows: string[][] = []
+  let checked = 0
+  for (const name of names) {
+    const open = [...(await openOf(client, name, 'running')), ...(await openOf(client, name, 'paused'))]
+    for (const { executionId, version, key } of open) {
+      const workflow = app.workflows.find((one) => one.name === name && one.version === version)
+      checked++
+      if (!workflow) {
+        rows.push([
+          executionId,
+          `${name} ${version}`,
+          key ?? '',
+          '',
+          'this application does not register the version: keep a deployment that does',
+        ])
+        continue
+      }
+      const misfit = await replayHistory(workflow, await historyOf(client, executionId))
+      if (misfit)
+        rows.push([
+          executionId,
+          `${name} ${version}`,
+          key ?? '',
+          String(misfit.step),
+          `expected ${misfit.expected}, got ${misfit.got}: ${misfit.reason}`,
+        ])
+    }
+  }
+  if (rows.length > 0) print(table(['EXECUTION', 'WORKFLOW', 'KEY', 'STEP', 'WHY'], rows, columns()))
+  print(`${checked} open executions of ${names.length} workflows checked; ${rows.length} would not go on.`)
+  if (rows.length > 0) process.exitCode = 1
+}
+
+export function register(program: Command): void {
+  program
+    .command('check-deploy')
+    .description('replay every open execution against the code of an application; exit code 1 if one would diverge')
+    .requiredOption('--app <module>', 'the candidate: a module whose default export is defineApp(…)')
+    .addHelpText('after', example('refold check-deploy --app ./app.ts'))
+    .action(run)
+}

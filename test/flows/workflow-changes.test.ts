@@ -1,0 +1,142 @@
+// Code that no longer fits, waits and timers over restarts, and each cause of a diagnosis, planted and named.
+
+import t from 'tap'
+import { type Flows, useFlows } from '../support/flows.ts'
+import { until } from '../support/wait.ts'
+
+t.setTimeout(600_000)
+
+const eventsOf = async ({ rest }: Flows, id: string) =>
+  ((await rest.get(`/v1/executions/${id}/events?limit=1000`)).json() as { events: { event_name: string; decision: number }[] }).events
+
+t.test(
+  'code that does not fit a history stops that execution only, and fitting code goes on by itself',
+  { timeout: 180_000 },
+  async (t) => {
+    const flows = await useFlows(t)
+    if (!flows) return
+    const { start, signal, ended, diagnosed } = flows
+    const first = await flows.process('runtime,worker')
+    const id = await start('changing')
+    await diagnosed(id, 'waiting-for-event')
+    t.equal(await first.stop(), 0)
+
+    const other = await flows.process('runtime,worker', { FLOW_CODE: 'b' })
+    const before = (await eventsOf(flows, id)).length
+    await signal(id, 'go', 'went')
+    const stopped = await diagnosed(id, 'diverged')
+    t.match(stopped.evidence, { divergence: { step: 1, expected: /action.scheduled/, got: /workflow.stateChanged/ } })
+    const next = await start('changing')
+    await signal(next, 'go', 'another')
+    t.match(await ended(next), { status: 'completed', result: 'another' }, 'others go on')
+    const now = await eventsOf(flows, id)
+    t.strictSame(
+      now.slice(before).map(({ event_name: name }) => name),
+      ['go'],
+      'nothing was written for it',
+    )
+    t.equal(await other.stop(), 0)
+
+    await flows.process('runtime,worker')
+    t.match(await ended(id), { status: 'completed', result: 'went' }, 'the fitting code goes on by itself')
+    const open = async () => ((await flows.rest.get('/v1/incidents')).json() as { incidents: object[] }).incidents
+    await until(async () => (await open()).length === 0, { what: 'the incident to be closed' })
+  },
+)
+
+t.test('waits and timers hold over restarts', { timeout: 240_000 }, async (t) => {
+  const flows = await useFlows(t)
+  if (!flows) return
+  const { start, signal, ended, ask, show } = flows
+  // Sent before the wait is declared: no runtime runs yet.
+  const early = await start('waiting', { ms: 60_000 })
+  await signal(early, 'go', 1)
+  const asleep = await start('waiting', { ms: 12_000 })
+  const first = await flows.process('runtime,worker')
+  t.match(await ended(early), { result: { came: 1 } }, 'an event sent before its wait is found')
+  await until(async () => (await flows.diagnosis(asleep)).cause === 'waiting-for-event', { what: 'the wait' })
+  await first.kill()
+  const second = await flows.process('runtime,worker')
+  const { result } = await ended(asleep)
+  t.ok((result as { late: number }).late >= 0, `a timeout after a restart fires, ${JSON.stringify(result)} ms late`)
+
+  const timers = await Promise.all(Array.from({ length: 100 }, () => start('sleeping', { ms: 1000 })))
+  const late: number[] = []
+  for (const id of timers) late.push(Number((await ended(id)).result))
+  late.sort((a, b) => a - b)
+  t.ok(late[0]! >= 0, 'never early')
+  t.ok(late[98]! < 1000, `p99 ${late[98]} ms late, p50 ${late[50]} ms`)
+
+  // Cancelled about when it fires: one of the two wins, and a replay says the same.
+  const raced = await Promise.all(Array.from({ length: 40 }, () => start('sleeping', { ms: 700 })))
+  const due = performance.now() + 650
+  await until(() => performance.now() > due, { every: 5 })
+  await Promise.all(raced.map((id) => ask(id, 'cancel')))
+  const ends = new Map<string, string>()
+  for (const id of raced) ends.set(id, (await ended(id)).status)
+  const counts = [...ends.values()].reduce<Record<string, number>>((sum, status) => ({ ...sum, [status]: (sum[status] ?? 0) + 1 }), {})
+  t.comment(JSON.stringify(counts))
+  t.ok([...ends.values()].every((status) => status === 'completed' || status === 'cancelled'))
+  await second.kill()
+  await flows.process('runtime,worker')
+  for (const id of raced) {
+    t.equal((await show(id)).status, ends.get(id))
+    const replayed = (await flows.rest.get(`/v1/executions/${id}/state`)).json() as { status: string }
+    t.equal(replayed.status, ends.get(id))
+  }
+
+  const paused = await start('waiting', { ms: 600_000 })
+  await until(async () => (await flows.diagnosis(paused)).cause === 'waiting-for-event', { what: 'the wait' })
+  t.equal(await ask(paused, 'pause'), 202)
+  await flows.diagnosed(paused, 'paused')
+  await signal(paused, 'go', 'while paused')
+  t.equal((await show(paused)).status, 'paused')
+  t.equal(await ask(paused, 'resume'), 202)
+  t.match(await ended(paused), { status: 'completed', result: { came: 'while paused' } })
+  const doomed = await start('waiting', { ms: 600_000 })
+  await until(async () => (await flows.diagnosis(doomed)).cause === 'waiting-for-event', { what: 'the wait' })
+  t.equal(await ask(doomed, 'terminate'), 202)
+  t.match(await ended(doomed), { status: 'terminated' })
+  t.equal(await ask(doomed, 'resume'), 409)
+})
+
+t.test('each cause is named, with what it rests on', { timeout: 240_000 }, async (t) => {
+  const flows = await useFlows(t)
+  if (!flows) return
+  const { start, diagnosed, ask } = flows
+  const folded = '0b8f1c7e-5d1e-4c3a-9a44-2f1f6f0c9a02'
+  await flows.signal(folded, 'order.placed')
+  await diagnosed(folded, 'not-driven')
+  const unregistered = await start('nobody-has-it')
+  t.match((await diagnosed(unregistered, 'no-runtime')).evidence, { runtimes: [] })
+  const all = await flows.process('runtime,worker')
+
+  const failing = await start('failing')
+  const retrying = await diagnosed(failing, 'action-retrying')
+  t.match(retrying.evidence, { name: 'fragile', attempt: 1, attempts: 3, lastError: { message: /503/, code: 'TARGET_DOWN' } })
+  t.match(retrying.byItself, /attempt 2 starts at 20/)
+  t.equal(await ask(failing, 'retry'), 202)
+  await until(async () => (await diagnosed(failing, 'action-retrying')).evidence['attempt'] === 2, { what: 'the second attempt' })
+  const stuck = await start('stuck')
+  t.match((await diagnosed(stuck, 'no-worker')).evidence, { name: 'unmanned' })
+  const waiting = await start('waiting', { ms: 600_000 })
+  t.match((await diagnosed(waiting, 'waiting-for-event')).evidence, { names: ['go'], timeoutAt: String })
+  const sleeping = await start('sleeping', { ms: 600_000 })
+  t.match((await diagnosed(sleeping, 'timer')).summary, /sleeps until 20/)
+  const busy = await start('fan', { width: 1, ms: 5000 })
+  t.match((await diagnosed(busy, 'action-running')).evidence, { name: 'mark', attempt: 1 })
+  const foreign = await start('foreign')
+  t.match((await diagnosed(foreign, 'diverged')).evidence, { divergence: { reason: /not of its context/ } })
+  const long = await start('long')
+  t.match(await flows.ended(long), { result: '6 parts, the last ones by attempt 2' }, 'silence is found by the heartbeat, progress is kept')
+  t.match(await flows.ended(busy), { status: 'completed' })
+  t.match(await flows.diagnosis(busy), { cause: 'ended' })
+
+  await all.kill()
+  // Another runtime that says it lives but has no partitions: what a rebalance that does not end looks like.
+  const { admin } = flows.installation.database
+  await admin.query("UPDATE refold.processes SET partitions = '{}' WHERE role = 'runtime'")
+  t.match((await diagnosed(waiting, 'partition-unowned')).byItself, /session timeout/)
+  await admin.query("UPDATE refold.processes SET seen_at = now() - interval '1 minute'")
+  t.match((await diagnosed(waiting, 'no-runtime')).evidence, { runtimes: [] })
+})

@@ -1,0 +1,83 @@
+// Redis flushed every second, and away: nothing that must survive is in it.
+
+import { connect, createServer, type Server, type Socket } from 'node:net'
+import path from 'node:path'
+import t from 'tap'
+import { runWorkflows } from '../soak/workflows.ts'
+import { useFlows } from '../support/flows.ts'
+import { useInstallation } from '../support/refold-process.ts'
+import { useStack } from '../support/stack.ts'
+
+t.test('Redis flushed every second: all programs end right, and the cache and locks were used', { timeout: 300_000 }, async (t) => {
+  const stack = useStack(t, ['kafka', 'registry', 'postgres', 'redis'])
+  if (!stack.databaseUrl) return
+  const { env, database } = await useInstallation(t, stack, 'token=tenant')
+  const report = await runWorkflows({
+    seed: 5,
+    executions: 150,
+    kills: 0,
+    flush: true,
+    env,
+    databaseUrl: database.url,
+    faultLog: path.join(t.testdir(), 'faults'),
+    say: (line) => t.comment(line),
+  })
+  t.strictSame(report.faults.slice(0, 10), [])
+  t.ok(report.flushed >= 3, `flushed ${report.flushed} times`)
+  t.ok((report.tally['cached'] ?? 0) > 0, `${report.tally['cached']} cache hits`)
+  t.ok((report.tally['locks'] ?? 0) > 100, `${report.tally['locks']} locks taken`)
+  t.comment(JSON.stringify(report))
+})
+
+t.setTimeout(600_000)
+
+/** Redis behind a door that can be shut. */
+function doorTo(url: string): Promise<{ url: string; shut: () => void; open: () => Promise<void>; close: () => void }> {
+  const target = new URL(url)
+  const sockets = new Set<Socket>()
+  let server: Server
+  const listen = (port: number) =>
+    new Promise<number>((resolve) => {
+      server = createServer((from) => {
+        const to = connect(Number(target.port), target.hostname)
+        for (const socket of [from, to]) {
+          sockets.add(socket)
+          socket.on('error', () => socket.destroy())
+          socket.on('close', () => {
+            sockets.delete(socket)
+            from.destroy()
+            to.destroy()
+          })
+        }
+        from.pipe(to).pipe(from)
+      }).listen(port, '127.0.0.1', () => resolve((server.address() as { port: number }).port))
+    })
+  const shut = () => {
+    server.close()
+    for (const socket of sockets) socket.destroy()
+  }
+  return listen(0).then((port) => ({
+    url: `redis://127.0.0.1:${port}`,
+    shut,
+    open: async () => void (await listen(port)),
+    close: shut,
+  }))
+}
+
+t.test('Redis away: attempts run without it, and go on with it when it is back', { timeout: 120_000 }, async (t) => {
+  const stack = useStack(t, ['redis'])
+  if (!stack.redisUrl) return
+  const door = await doorTo(stack.redisUrl)
+  t.teardown(() => door.close())
+  const flows = await useFlows(t, { REDIS_URL: door.url })
+  if (!flows) return
+  const { start, ended } = flows
+  await flows.process('runtime,worker', { REFOLD_EAGER_SLOTS: '0' })
+  t.match(await ended(await start('fan', { width: 5, ms: 0 })), { status: 'completed' })
+  door.shut()
+  const gone = performance.now()
+  for (let n = 0; n < 10; n++) t.match(await ended(await start('fan', { width: 5, ms: 0 }), 60_000), { status: 'completed', result: 5 })
+  t.comment(`ten executions in ${Math.round(performance.now() - gone)} ms without Redis`)
+  await door.open()
+  t.match(await ended(await start('fan', { width: 5, ms: 0 })), { status: 'completed' })
+})

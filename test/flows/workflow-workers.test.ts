@@ -1,0 +1,88 @@
+// Many processes: work spreads, a dead runtime is taken over, two versions run side by side, a frozen worker counts once.
+
+import t from 'tap'
+import { useFlows } from '../support/flows.ts'
+import { until } from '../support/wait.ts'
+
+t.setTimeout(600_000)
+
+const SESSION = 3000
+
+t.test('two runtimes and four workers share the work, and take over from the dead', { timeout: 300_000 }, async (t) => {
+  const flows = await useFlows(t)
+  if (!flows) return
+  const { installation, start, ended } = flows
+  const { admin } = installation.database
+  const runtimes = await Promise.all([flows.process('runtime'), flows.process('runtime')])
+  const workers = await Promise.all(Array.from({ length: 4 }, () => flows.process('worker')))
+
+  const wide = await start('fan', { width: 100, ms: 20 })
+  t.match(await ended(wide), { status: 'completed', result: 100 })
+  const { rows } = await admin.query<{ pid: number; n: string }>('SELECT pid, count(*) AS n FROM ledger WHERE execution = $1 GROUP BY 1', [
+    wide,
+  ])
+  t.equal(rows.length, 4, 'all four workers ran some')
+  for (const { pid, n } of rows) t.ok(Number(n) >= 10, `worker ${pid} ran ${n} of 100`)
+
+  // One after another, on all partitions: whichever runtime dies, it had some of them.
+  const many = await Promise.all(Array.from({ length: 24 }, () => start('fan', { width: 3, ms: 1000 })))
+  await until(async () => Number((await admin.query('SELECT count(*) AS n FROM ledger')).rows[0].n) > 110, { what: 'some to run' })
+  await runtimes[0].kill()
+  const killed = performance.now()
+  for (const id of many) t.match(await ended(id, SESSION + 15_000), { status: 'completed', result: 3 })
+  t.comment(`all ended ${Math.round(performance.now() - killed)} ms after a runtime was killed`)
+  t.ok(performance.now() - killed < SESSION + 5000 + 4000, 'within the session timeout and 5 s, and the work that was left (4 s)')
+
+  // A worker frozen past its lock and its session: another runs the attempt, and one outcome counts.
+  const frozen = await start('fan', { width: 8, ms: 2500 })
+  const running = await until(
+    async () => (await admin.query<{ pid: number }>('SELECT pid FROM ledger WHERE execution = $1', [frozen])).rows[0],
+    { what: 'an attempt to run' },
+  )
+  const victim = workers.find(({ child }) => child.pid === running.pid)
+  victim?.child.kill('SIGSTOP')
+  t.match(await ended(frozen, 60_000), { status: 'completed', result: 8 })
+  victim?.child.kill('SIGCONT')
+  const { rows: twice } = await admin.query<{ action: number }>(
+    'SELECT action FROM ledger WHERE execution = $1 GROUP BY 1 HAVING count(*) > 1',
+    [frozen],
+  )
+  t.ok(twice.length > 0, 'what the frozen one had was run again')
+  // The frozen one wakes and reports: its outcomes are duplicates, or the execution had ended by then.
+  await until(
+    async () =>
+      (await admin.query("SELECT FROM refold.event_verdicts WHERE execution_id = $1 AND event_name LIKE 'action.%'", [frozen])).rows
+        .length > 0,
+    { what: 'the late outcome to be judged' },
+  )
+  const { rows: counted } = await admin.query<{ n: string }>(
+    "SELECT count(*) AS n FROM refold.workflow_events WHERE execution_id = $1 AND event_name = 'action.completed'",
+    [frozen],
+  )
+  t.equal(Number(counted[0]?.n), 8, 'one outcome an action')
+
+  for (const one of [runtimes[1], ...workers]) {
+    const began = performance.now()
+    t.equal(await one.stop(), 0, 'told to stop, it ends well')
+    t.ok(performance.now() - began < 10_000, 'within 10 s')
+  }
+})
+
+t.test('an old and a new version run side by side, and each keeps its executions', { timeout: 120_000 }, async (t) => {
+  const flows = await useFlows(t)
+  if (!flows) return
+  const { start, signal, ended, diagnosed } = flows
+  const old = await flows.process('runtime,worker', { REFOLD_DEPLOYMENT: 'old' })
+  const first = await Promise.all(Array.from({ length: 6 }, () => start('versioned')))
+  // Nobody registers version 2 yet: that is said, and nothing is lost.
+  const early = await start('versioned', null, '2')
+  t.match((await diagnosed(early, 'no-runtime')).summary, /versioned version 2/)
+  await flows.process('runtime,worker', { REFOLD_DEPLOYMENT: 'new', FLOW_CODE: '2' })
+  const second = await Promise.all(Array.from({ length: 6 }, () => start('versioned', null, '2')))
+  for (const id of [...first, ...second, early]) await signal(id, 'go')
+  for (const id of first) t.match(await ended(id), { status: 'completed', result: 'by version 1' })
+  for (const id of [...second, early]) t.match(await ended(id), { status: 'completed', result: 'by version 2' })
+  const open = async () => ((await flows.rest.get('/v1/incidents')).json() as { incidents: object[] }).incidents
+  await until(async () => (await open()).length === 0, { what: 'the incident to be closed' })
+  t.equal(await old.stop(), 0)
+})

@@ -1,0 +1,55 @@
+// The author's kit, as an author uses it.
+
+import t from 'tap'
+import { orderFulfilment } from '../../examples/order-fulfilment/workflow.ts'
+import { defineWorkflow } from '../../index.ts'
+import { replayHistory, tryAll } from '../../testing/index.ts'
+
+const actions = {
+  reserve_stock: () => ({ reservation: 'r1' }),
+  check_credit: () => ({ approved: true }),
+  charge: ({ attempt }: { attempt: number }) => {
+    if (attempt < 3) throw new Error('503')
+    return { payment: 'p1' }
+  },
+  pack: () => ({ parcel: 'x' }),
+  release_stock: () => ({ released: true }),
+}
+const input = { order: 'o1', amount: 2000, lines: 3 }
+
+t.test('one call tries a workflow in all the ways its life may go', async (t) => {
+  const run = await tryAll(orderFulfilment, { input, actions, events: [{ name: 'order.approved' }] })
+  t.strictSame(run.state.result, { outcome: 'shipped', parcels: 3 })
+})
+
+t.test('a workflow that rests on something outside is found', async (t) => {
+  let calls = 0
+  const leaky = defineWorkflow({ name: 'leaky', version: '1' }, async ({ sleep }) => {
+    await sleep(1000)
+    return ++calls
+  })
+  await t.rejects(tryAll(leaky), /its memory lost after every record: it ended with .*undisturbed with/)
+})
+
+t.test('a history that was exported is replayed on today’s code', async (t) => {
+  const { history } = await tryAll(orderFulfilment, { input, actions, events: [{ name: 'order.approved' }], seeds: 0 })
+  // As `refold executions export` prints it.
+  const text = JSON.stringify(
+    history.map(({ event: { payload, created_at: at, ...event }, seq, appendedAt }) => ({
+      ...event,
+      payload: payload === null ? null : (JSON.parse(payload) as unknown),
+      created_at: new Date(at).toISOString(),
+      appended_at: new Date(appendedAt).toISOString(),
+      seq,
+    })),
+  )
+  t.equal(await replayHistory(orderFulfilment, text), undefined)
+  const changed = defineWorkflow(
+    { name: 'order-fulfilment', version: '1', actions: orderFulfilment.actions },
+    async ({ setState, events }) => {
+      setState('reserving')
+      await events.waitFor('order.approved')
+    },
+  )
+  t.match(await replayHistory(changed, text), { step: 2, expected: /action.scheduled/, got: /wait.started/ })
+})

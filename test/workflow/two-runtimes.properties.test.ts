@@ -1,0 +1,61 @@
+// Two runtimes, lagging reads, repeated records, lost memories, a worker that dies: random programs end as they must. And the
+// check is checked: with a rule taken out, it fails.
+
+import t from 'tap'
+import { type Mutant, runTwoRuntimes } from '../../testing/two-runtimes.ts'
+import { doOther, doWork, eventsOf, outcomeOf, programOf, workflowOf } from '../support/random-workflow.ts'
+
+const SEEDS = 5000
+const actions = { work: doWork, exact: doOther, once: doOther }
+
+async function run(seed: number, mutant?: Mutant) {
+  const program = programOf(seed)
+  const events = eventsOf(program).map((event) => ({ name: event, payload: event }))
+  const two = await runTwoRuntimes(workflowOf(program), { actions, events, seed, ...(mutant ? { mutant } : {}) })
+  const expected = JSON.stringify(outcomeOf(program))
+  const isRight = two.state.status === 'completed' && JSON.stringify(two.state.result) === expected
+  return { ...two, seed, isRight: isRight && two.faults.length === 0 && two.divergences.length === 0, expected }
+}
+
+t.test(`${SEEDS} random programs under two runtimes end as they must`, { timeout: 300_000 }, async (t) => {
+  const wrong: object[] = []
+  for (let seed = 1; seed <= SEEDS; seed++) {
+    const { isRight, state, faults, divergences, expected } = await run(seed)
+    if (!isRight) wrong.push({ seed, expected, got: state.result, status: state.status, faults, divergences })
+  }
+  t.strictSame(wrong.slice(0, 3), [])
+})
+
+t.test('two runtimes of different code never mix their decisions: the history is that of one', { timeout: 120_000 }, async (t) => {
+  const mixed: number[] = []
+  for (let seed = 1; seed <= 300; seed++) {
+    const two = await different(seed)
+    if (two.divergences.length > 1 || two.faults.length > 0) mixed.push(seed)
+  }
+  t.strictSame(mixed, [])
+})
+
+/** The second runtime runs the program of the next seed. */
+const different = (seed: number, mutant?: Mutant) => {
+  const [program, other] = [programOf(seed), programOf(seed + 100_000)]
+  const events = [...eventsOf(program), ...eventsOf(other)].map((event) => ({ name: event, payload: event }))
+  return runTwoRuntimes(workflowOf(program), { second: workflowOf(other), actions, events, seed, ...(mutant ? { mutant } : {}) })
+}
+
+t.test('without the read-back, an effect comes before the log asks for it: seen', async (t) => {
+  let red = 0
+  for (let seed = 1; seed <= 200; seed++) if (!(await run(seed, 'effects-before-read-back')).isRight) red++
+  t.ok(red > 0, `${red} of 200`)
+})
+
+t.test('without the chain check, decisions of different code are mixed: seen', async (t) => {
+  let red = 0
+  for (let seed = 1; seed <= 200; seed++) if ((await different(seed, 'no-chain')).divergences.length > 1) red++
+  t.ok(red > 0, `${red} of 200`)
+})
+
+t.test('with the offset before the outcome, an outcome is lost: seen', async (t) => {
+  let red = 0
+  for (let seed = 1; seed <= 200; seed++) if (!(await run(seed, 'offset-before-outcome')).isRight) red++
+  t.ok(red > 0, `${red} of 200`)
+})

@@ -1,0 +1,72 @@
+// A wrong call is a compile error: each `@ts-expect-error` below fails `tsc` when its line is accepted.
+
+import t from 'tap'
+import { z } from 'zod'
+import { defineAction, defineWorkflow, implement, implementDatabase } from '../../index.ts'
+import { runWorkflow } from '../../testing/index.ts'
+
+const chargeCard = defineAction({
+  name: 'charge_card',
+  parameters: z.object({ amount: z.number(), currency: z.string().default('EUR') }),
+  result: z.object({ receipt: z.string() }),
+})
+const move = defineAction({ name: 'move', parameters: z.object({}), result: z.number(), guarantee: 'exactly-once' })
+
+const typed = defineWorkflow(
+  { name: 'typed', version: '1', input: z.object({ amount: z.number() }), actions: { chargeCard, move } },
+  async ({ input, actions, events, now, random }) => {
+    const amount: number = input.amount
+    // @ts-expect-error -- the input has no such field
+    const missing: unknown = input.nothing
+    const { receipt } = await actions.chargeCard({ amount })
+    const again = await actions.charge_card({ amount, currency: 'USD' }, { key: 'k' })
+    const text: string = again.receipt
+    // @ts-expect-error -- a result's field has its type
+    const number: number = again.receipt
+    const wrong = () => [
+      // @ts-expect-error -- a parameter of the wrong type
+      actions.chargeCard({ amount: '1' }),
+      // @ts-expect-error -- a parameter is missing
+      actions.chargeCard({}),
+      // @ts-expect-error -- there is no such action
+      actions.refund({}),
+      // @ts-expect-error -- there is no such option
+      actions.chargeCard({ amount }, { retries: 3 }),
+    ]
+    const sure = await events.waitFor('a')
+    const name: string = sure.name
+    const maybe = await events.waitFor(['b'], { timeout: '1 s' })
+    // @ts-expect-error -- with a timeout nothing may come
+    const unsafe = () => maybe.name
+    const time: number = now() + random()
+    return { receipt, text, missing, number, wrong: typeof wrong, unsafe: typeof unsafe, name, maybe, isTime: time > 0 }
+  },
+)
+
+implement(chargeCard, async ({ parameters }) => {
+  const currency: string = parameters.currency
+  return { receipt: currency }
+})
+// @ts-expect-error -- the result is not the contract's
+implement(chargeCard, async () => ({ receipt: 1 }))
+implementDatabase(move, async ({ sql }) => (await sql.query('SELECT 1')).length)
+
+t.test('what the types say is what comes', async (t) => {
+  const run = await runWorkflow(typed, {
+    input: { amount: 1 },
+    actions: { charge_card: ({ parameters }) => ({ receipt: JSON.stringify(parameters) }) },
+    events: [{ name: 'a' }],
+  })
+  t.match(run.state.result, {
+    receipt: '{"amount":1,"currency":"EUR"}',
+    text: '{"amount":1,"currency":"USD"}',
+    name: 'a',
+    maybe: null,
+    isTime: true,
+  })
+})
+
+t.test('a guarantee and what runs it must fit', async (t) => {
+  t.throws(() => implement(move, async () => 1), /use implementDatabase/)
+  t.throws(() => implementDatabase(chargeCard, async () => ({ receipt: '' })), /use implement/)
+})
