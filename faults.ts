@@ -15,6 +15,7 @@ export const FAULT_POINTS = [
   'recorder:heads:written',
   'recorder:executions:written',
   'recorder:snapshots:written',
+  'recorder:work:written',
   'recorder:batch:committed',
   'runtime:batch:read',
   'runtime:batch:taken',

@@ -80,7 +80,8 @@ export async function openGround(): Promise<Ground> {
     kafka,
     clear: async () => {
       await admin.query(`TRUNCATE refold.workflow_events, refold.event_verdicts, refold.execution_heads, refold.checkpoints,
-        refold_derived_g1.workflow_executions, refold_derived_g1.workflow_snapshots`)
+        refold_derived_g1.workflow_executions, refold_derived_g1.workflow_snapshots,
+    refold_derived_g1.workflow_actions, refold_derived_g1.workflow_timers, refold_derived_g1.workflow_waits`)
       await admin.query('CHECKPOINT')
     },
     owns: (close) => void closes.push(close),

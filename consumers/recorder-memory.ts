@@ -44,9 +44,10 @@ export function createRecorderMemory(max: number): RecorderMemory {
       if (max === 0) return
       const memory = partitions.get(partition) ?? { next, executions: new LRUCache<string, Known>({ max }) }
       memory.next = next
-      for (const { tenant, executionId, head, state, contents } of folded) {
+      for (const { tenant, executionId, head, state, contents, work } of folded) {
         const key = executionKey(tenant, executionId)
-        if (contents && contents.size <= MOST_IDS) memory.executions.set(key, { head, state, contents, complete: true })
+        if (contents && contents.size <= MOST_IDS)
+          memory.executions.set(key, { head, state, contents, complete: true, ...(work ? { work } : {}) })
         else memory.executions.delete(key)
       }
       partitions.set(partition, memory)

@@ -17,7 +17,9 @@ import { applyEvent, computedStates, executionKey, type ExecutionState, initial 
 import { isSnapshotDue, type Snapshot, SNAPSHOTS_KEPT, takeSnapshot } from '../workflow/snapshot.ts'
 import type { LogBatch, LogHandler, LogRecord, Witness } from '../kafka/log.ts'
 import type { Watch } from '../watch.ts'
+import type { Work } from '../workflow/work.ts'
 import { createRecorderMemory } from './recorder-memory.ts'
+import { foldWork, type PlacedWork, type WorkNeed, type WorkRead } from './recorder-work.ts'
 
 /** What is known of an execution before a batch: its head, its state, and the content of ids asked about. */
 export type Known = {
@@ -26,6 +28,10 @@ export type Known = {
   contents: ReadonlyMap<string, string>
   /** True when `contents` has every accepted event, not only those asked for. */
   complete?: true
+  /** The derived tables were behind: the state was folded from the history. */
+  doubted?: true
+  /** Actions, timers and waits, where all of them are in memory. */
+  work?: Work
 }
 
 /** Which execution, and which event ids of it, a batch touches. */
@@ -53,11 +59,15 @@ export type Folded = {
   state: ExecutionState
   /** Content by id of every event accepted; absent when older ones are only in the database. */
   contents?: ReadonlyMap<string, string>
+  /** Its actions, timers and waits, where all are known. */
+  work?: Work
 }
 
 export type SnapshotRow = { snapshot: Snapshot; partition: number; recordedUntil: number; createdUntil: number }
 
-export type BatchResult = { audit: AuditRow[]; verdicts: VerdictRow[]; executions: Folded[]; snapshots: SnapshotRow[] }
+export type BatchResult = { audit: AuditRow[]; verdicts: VerdictRow[]; executions: Folded[]; snapshots: SnapshotRow[]; work: PlacedWork[] }
+
+const NOTHING: BatchResult = { audit: [], verdicts: [], executions: [], snapshots: [], work: [] }
 
 /** The compare-and-set that opens a batch's transaction; `last` is the newest record it covers, if it has any. */
 export type CheckpointMove = { partition: number; from: number; next: number; last?: LogRecord }
@@ -65,6 +75,8 @@ export type CheckpointMove = { partition: number; from: number; next: number; la
 export type RecorderTransaction = {
   /** Executions that are new are left out. */
   read(needs: readonly Need[]): Promise<Map<string, Known>>
+  /** Open actions, timers and waits, and those named by their numbers. */
+  readWork(needs: readonly WorkNeed[]): Promise<Map<string, WorkRead>>
   write(result: BatchResult): Promise<void>
 }
 
@@ -200,7 +212,23 @@ function foldBatch(inspected: readonly Inspected[], known: ReadonlyMap<string, K
   const partition = inspected[0]?.record.partition ?? -1
   const folded = [...executions.values()].filter(({ offset }) => offset >= 0).map((execution) => execution.folded(partition))
   const snapshots = [...executions.values()].flatMap(({ due }) => due.map((state) => snapshotRow(state, partition)))
-  return { audit, verdicts, executions: folded, snapshots }
+  return { audit, verdicts, executions: folded, snapshots, work: [] }
+}
+
+/** Adds the work of what was accepted; executions remember theirs. */
+async function withWork(
+  result: BatchResult,
+  known: ReadonlyMap<string, Known>,
+  partition: number,
+  transaction: RecorderTransaction,
+): Promise<BatchResult> {
+  const { rows, work } = await foldWork(result.audit, known, partition, (needs) => transaction.readWork(needs))
+  for (const one of result.executions) {
+    const key = executionKey(one.tenant, one.executionId)
+    const mine = work.get(key) ?? known.get(key)?.work
+    if (mine) one.work = mine
+  }
+  return { ...result, work: rows }
 }
 
 /** The handler that a group of readers on the events topic runs. */
@@ -211,12 +239,12 @@ export function createRecorder(options: RecorderOptions): LogHandler {
   async function storeBatch(batch: LogBatch, inspected: readonly Inspected[]): Promise<BatchResult | 'overtaken'> {
     const { partition, from, next } = batch
     const last = batch.records.at(-1)
-    let result: BatchResult = { audit: [], verdicts: [], executions: [], snapshots: [] }
+    let result = NOTHING
     const outcome = await store.transaction(last ? { partition, from, next, last } : { partition, from, next }, async (transaction) => {
       const { known, unknown } = memory.recall(partition, from, needsOf(inspected))
       if (unknown.length > 0) for (const [key, read] of await transaction.read(unknown)) known.set(key, read)
       await faults.at('recorder:known:read')
-      result = foldBatch(inspected, known)
+      result = await withWork(foldBatch(inspected, known), known, partition, transaction)
       if (inspected.length > 0) await transaction.write(result)
     })
     await faults.at('recorder:batch:committed')

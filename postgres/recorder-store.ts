@@ -26,6 +26,7 @@ import { SNAPSHOT_EVERY, SNAPSHOTS_KEPT } from '../workflow/snapshot.ts'
 import { bytea, copyInto, type CopyValue, timestamp } from './copy.ts'
 import { foldHistory } from './history.ts'
 import { inTransaction } from './pool.ts'
+import { putWork, readWork } from './recorder-work.ts'
 
 export const READER = 'recorder'
 
@@ -156,8 +157,9 @@ async function readKnown(client: PoolClient, needs: readonly Need[]): Promise<Ma
     const key = executionKey(row.tenant, row.execution_id)
     const head = headOf(row)
     // A derived row may be missing or behind (tables restored, a generation not yet filled); the audit never is.
-    const state = row.last_seq === row.seq ? stateOf(row) : await foldHistory(client, row.tenant, row.execution_id)
-    known.set(key, { head, state, contents: contents.get(key) ?? new Map() })
+    const mine = { head, contents: contents.get(key) ?? new Map<string, string>() }
+    if (row.last_seq === row.seq) known.set(key, { ...mine, state: stateOf(row) })
+    else known.set(key, { ...mine, state: await foldHistory(client, row.tenant, row.execution_id), doubted: true })
   }
   return known
 }
@@ -321,7 +323,7 @@ async function putSnapshots(client: PoolClient, rows: readonly SnapshotRow[]): P
   })
 }
 
-async function write(client: PoolClient, { audit, verdicts, executions, snapshots }: BatchResult, faults: Faults): Promise<void> {
+async function write(client: PoolClient, { audit, verdicts, executions, snapshots, work }: BatchResult, faults: Faults): Promise<void> {
   await copyInto(client, 'refold.workflow_events', AUDIT_COLUMNS, audit.map(auditRow))
   await faults.at('recorder:audit:written')
   await copyInto(client, 'refold.event_verdicts', VERDICT_COLUMNS, verdicts.map(verdictRow))
@@ -332,6 +334,8 @@ async function write(client: PoolClient, { audit, verdicts, executions, snapshot
   await faults.at('recorder:executions:written')
   await putSnapshots(client, snapshots)
   await faults.at('recorder:snapshots:written')
+  await putWork(client, work)
+  await faults.at('recorder:work:written')
 }
 
 async function move(client: PoolClient, { partition, from, next, last }: CheckpointMove): Promise<boolean> {
@@ -369,6 +373,7 @@ export function createRecorderStore(pool: Pool, faults: Faults = NO_FAULTS): Rec
         await faults.at('recorder:checkpoint:moved')
         const transaction: RecorderTransaction = {
           read: (needs) => readKnown(client, needs),
+          readWork: (needs) => readWork(client, needs),
           write: (result) => write(client, result, faults),
         }
         await work(transaction)

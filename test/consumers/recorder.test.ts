@@ -2,13 +2,20 @@
 
 import fc from 'fast-check'
 import t from 'tap'
-import { useDatabase } from '../support/database.ts'
-import { event, outcome, started } from '../support/events.ts'
+import { contentOf, nextChain } from '../../workflow/content.ts'
+import { type TestDatabase, useDatabase } from '../support/database.ts'
+import { decision, event, outcome, started } from '../support/events.ts'
 import { type Entry, randomLog } from '../support/random-log.ts'
 import { batchOf, codec, PARTITION, recorderOn, recordLog, recordOf } from '../support/recording.ts'
 import { useStack } from '../support/stack.ts'
 
 const id = (n: number) => `22222222-2222-4222-8222-${String(n).padStart(12, '0')}`
+
+/** Actions, timers and waits as they are stored. */
+async function workOf({ admin }: TestDatabase): Promise<unknown[]> {
+  const tables = ['workflow_actions', 'workflow_timers', 'workflow_waits']
+  return Promise.all(tables.map(async (table) => (await admin.query(`SELECT * FROM refold.${table} ORDER BY 1, 2, 3`)).rows))
+}
 
 t.test('the recorder', async (t) => {
   const { databaseUrl } = useStack(t, ['postgres'])
@@ -129,6 +136,67 @@ t.test('the recorder', async (t) => {
     t.match(rows, [{ data: { $actions: { reserve: 1 } }, last_seq: '3', workflow_name: 'order' }])
   })
 
+  t.test('actions, timers and waits are stored with the events, digits and all; made anew where they were not yet', async (t) => {
+    const database = await useDatabase(t, databaseUrl)
+    const recorder = recorderOn(database)
+    await recorder.checkpoint(PARTITION)
+    const retry = { attempts: 3, backoff_ms: 1, factor: 1, max_ms: 1 }
+    const payload = (value: object) => ({ payload: JSON.stringify(value) })
+    const scheduled = decision(1, '', {
+      event_name: 'action.scheduled',
+      to_state: '',
+      ...payload({
+        name: 'pay',
+        key: 'k',
+        group: null,
+        arguments: {},
+        parameters: {},
+        retry,
+        timeout_ms: 1,
+        guarantee: 'at-most-once',
+        queue: 'q',
+      }),
+    })
+    const chain = nextChain('', contentOf(scheduled))
+    const wait = decision(2, chain, { event_name: 'wait.started', to_state: '', ...payload({ names: ['a', 'b'] }) })
+    const failed = outcome(1, 1, {
+      event_name: 'action.attemptFailed',
+      ...payload({ action: 1, attempt: 1, worker: 'w', error: { name: 'E', message: 'm' } }),
+    })
+    const records = [started(), scheduled, wait, failed].map((one, offset) => recordOf(one, offset))
+    await recorder.batch(batchOf(records, 0))
+    const rows = async (table: string) => (await database.admin.query(`SELECT * FROM refold.${table}`)).rows
+    t.match(await rows('workflow_actions'), [
+      {
+        action: 1,
+        name: 'pay',
+        queue: 'q',
+        key: 'k',
+        guarantee: 'at-most-once',
+        status: 'backing-off',
+        attempt: 1,
+        attempts: 3,
+        worker: 'w',
+        last_error: { message: 'm' },
+      },
+    ])
+    t.match(await rows('workflow_waits'), [{ wait: 2, names: ['a', 'b'], status: 'open', ended_at: null }])
+    await database.admin.query('TRUNCATE refold_derived_g1.workflow_actions, refold_derived_g1.workflow_waits')
+    const retried = decision(3, nextChain(chain, contentOf(wait)), {
+      event_name: 'action.retried',
+      to_state: '',
+      ...payload({ action: 1, attempt: 2, name: 'pay' }),
+    })
+    const done = outcome(1, 2, { payload: '{"action":1,"attempt":2,"name":"pay","result":{"n":9007199254740993,"x":1e999}}' })
+    await recorder.batch(batchOf([recordOf(retried, 4)], 4))
+    await recorder.batch(batchOf([recordOf(done, 5)], 5))
+    const { rows: stored } = await database.admin.query('SELECT status, attempt, result::text FROM refold.workflow_actions')
+    t.same(stored, [{ status: 'completed', attempt: 2, result: '{"n":9007199254740993,"x":1e999}' }])
+    t.match(await rows('workflow_waits'), [{ wait: 2, status: 'open' }], 'the wait too was folded from the history')
+    await recorder.batch(batchOf([recordOf(event({ event_id: id(7), event_name: 'workflow.terminateRequested' }), 6)], 6))
+    t.match(await rows('workflow_waits'), [{ wait: 2, status: 'abandoned', ended_at: new Date(1_700_000_000_006) }])
+  })
+
   t.test('M1: what a recorder remembers is dropped when another wrote in between', async (t) => {
     const database = await useDatabase(t, databaseUrl)
     const [one, other] = [recorderOn(database, undefined, 1000), recorderOn(database, undefined, 1000)]
@@ -159,7 +227,7 @@ t.test('the recorder', async (t) => {
       )
       const heads = await database.admin.query('SELECT seq, phase, decision, next_chain, open_timers::text FROM refold.execution_heads')
       const snapshots = await database.admin.query('SELECT seq, state, digest FROM refold.workflow_snapshots ORDER BY seq')
-      return [audit.rows, verdicts.rows, executions.rows, heads.rows, snapshots.rows]
+      return [audit.rows, verdicts.rows, executions.rows, heads.rows, snapshots.rows, await workOf(database)]
     }
     const record = async (log: readonly Entry[], cuts: readonly number[], remembered = 0) => {
       await recordLog(database, log, cuts, remembered)
@@ -170,6 +238,16 @@ t.test('the recorder', async (t) => {
         const whole = await record(log, [log.length + 1])
         t.strictSame(await record(log, cuts), whole)
         t.strictSame(await record(log, cuts, 1000), whole, 'with what it remembers')
+        // As after a restore: the tables are gone, and one more event finds the rows folded from the history.
+        const work = await workOf(database)
+        await database.admin.query(
+          'TRUNCATE refold_derived_g1.workflow_executions, refold_derived_g1.workflow_actions, refold_derived_g1.workflow_timers, refold_derived_g1.workflow_waits',
+        )
+        await recorderOn(database).batch(
+          batchOf([recordOf(event({ event_id: id(99) }), log.length, { appendedAt: 1_800_000_000_000 })], log.length),
+        )
+        const { rows } = await database.admin.query('SELECT FROM refold.workflow_events WHERE event_id = $1', [id(99)])
+        if (rows.length > 0) t.strictSame(await workOf(database), work, 'made anew from the audit')
       }),
       { numRuns: 30 },
     )

@@ -57,6 +57,12 @@ const moves: fc.Arbitrary<Move> = fc.oneof(
         'workflow.dataUpdated',
         'timer.started',
         'timer.cancelled',
+        'action.scheduled',
+        'action.retried',
+        'action.failed',
+        'action.cancelled',
+        'wait.started',
+        'wait.satisfied',
         'workflow.completed',
         'order.noted',
       ),
@@ -69,16 +75,46 @@ const moves: fc.Arbitrary<Move> = fc.oneof(
 
 const json = (value: unknown) => JSON.stringify(value)
 
-function decide(move: Extract<Move, { move: 'decide' }>, made: readonly WorkflowEvent[], now: number): WorkflowEvent {
+type Decide = Extract<Move, { move: 'decide' }>
+
+function decisionPayload({ name, timer, value }: Decide, now: number): object {
+  switch (name) {
+    case 'timer.started':
+      return { fire_at: new Date(now + value * 60).toISOString(), purpose: value === 1 ? 'timeout' : 'retry', action: timer }
+    case 'timer.cancelled':
+      return { timer_id: timer }
+    case 'action.scheduled': {
+      const retry = { attempts: value + 1, backoff_ms: 1, factor: 1, max_ms: 1 }
+      return {
+        name: `a${value}`,
+        key: null,
+        group: null,
+        arguments: {},
+        parameters: {},
+        retry,
+        timeout_ms: 1,
+        guarantee: 'at-least-once',
+        queue: null,
+      }
+    }
+    case 'action.retried':
+    case 'action.failed':
+    case 'action.cancelled':
+      return { action: timer, attempt: 2, name: 'a', ...(value === 1 ? { error: { name: 'E', message: 'm' } } : {}) }
+    case 'wait.started':
+      return { names: ['order.noted'] }
+    case 'wait.satisfied':
+      return { wait: timer, event_id: id(value), event_name: 'order.noted' }
+    default:
+      return { value, result: value }
+  }
+}
+
+function decide(move: Decide, made: readonly WorkflowEvent[], now: number): WorkflowEvent {
   const before = made.at(-1)
   const n = made.length + 1 + move.skip
   const chain = before ? nextChain(before.decision_chain, contentOf(before)) : ''
-  const payload =
-    move.name === 'timer.started'
-      ? { fire_at: new Date(now + move.value * 60).toISOString() }
-      : move.name === 'timer.cancelled'
-        ? { timer_id: move.timer }
-        : { value: move.value, result: move.value }
+  const payload = decisionPayload(move, now)
   return decision(n, move.spoil ? 'f'.repeat(64) : chain, { event_name: move.name, to_state: `s${move.value}`, payload: json(payload) })
 }
 

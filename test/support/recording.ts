@@ -40,7 +40,8 @@ export function recorderOn({ engine }: TestDatabase, registry: SchemaLookup = no
 /** Empties the tables, then records a log of EXECUTION cut into batches of these sizes, again and again. */
 export async function recordLog(database: TestDatabase, log: readonly Entry[], cuts: readonly number[], remembered = 0): Promise<void> {
   await database.admin.query(`TRUNCATE refold.workflow_events, refold.event_verdicts, refold.execution_heads, refold.checkpoints,
-    refold_derived_g1.workflow_executions, refold_derived_g1.workflow_snapshots`)
+    refold_derived_g1.workflow_executions, refold_derived_g1.workflow_snapshots,
+    refold_derived_g1.workflow_actions, refold_derived_g1.workflow_timers, refold_derived_g1.workflow_waits`)
   const recorder = recorderOn(database, nowhere, remembered)
   await recorder.checkpoint(PARTITION)
   const records = log.map((entry, offset) => recordOf(entry.event, offset, { appendedAt: entry.appendedAt }))
