@@ -6,10 +6,12 @@ import swagger from '@fastify/swagger'
 import { fastify, type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
 import { serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod'
 import { z } from 'zod'
+import { actionRoutes } from './actions.ts'
 import { appendRoutes } from './append.ts'
 import { authentication } from './authentication.ts'
 import type { BodyLimits } from './bodies.ts'
 import { createByteBudget } from './budget.ts'
+import { diagnosisRoutes } from './diagnosis-route.ts'
 import { executionRoutes } from './executions.ts'
 import { feedRoutes } from './feed.ts'
 import { healthRoutes, metricsRoute } from './health.ts'
@@ -19,7 +21,6 @@ import { snapshotRoutes } from './snapshots.ts'
 import { stateRoutes } from './state.ts'
 import { verdictRoutes } from './verdicts.ts'
 import { incidentRoutes } from './incidents.ts'
-import { progressRoutes } from './progress.ts'
 import { requestRoutes } from './requests.ts'
 import { resultRoutes } from './result.ts'
 import { startRoutes } from './start.ts'
@@ -56,7 +57,8 @@ const ROUTES: readonly Routes[] = [
   redriveRoutes,
   requestRoutes,
   resultRoutes,
-  progressRoutes,
+  actionRoutes,
+  diagnosisRoutes,
   incidentRoutes,
 ]
 

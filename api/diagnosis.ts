@@ -3,12 +3,12 @@
 
 import type { ExecutionRow } from '../postgres/reads/executions.ts'
 import type { IncidentRow, ProcessRow, Standing } from '../postgres/reads/standing.ts'
+import type { ActionRow, OpenWork } from '../postgres/reads/work.ts'
 import { isTerminalState } from '../workflow/names.ts'
-import type { ActionProgress, Progress } from '../workflow/progress.ts'
 
 export type Facts = {
   row: ExecutionRow
-  progress: Progress
+  open: OpenWork
   standing: Standing
   partition: number
   /** One past the newest record of its partition; undefined while the log does not answer. */
@@ -95,23 +95,25 @@ function notDriven({ row }: Facts): Cause | undefined {
   }
 }
 
-function paused({ row, progress }: Facts): Cause | undefined {
+function paused({ row, open }: Facts): Cause | undefined {
   if (row.status !== 'paused') return undefined
   return {
     cause: 'paused',
-    summary: `it was paused at ${progress.pausedAt ?? row.changed_at}`,
-    evidence: { pausedAt: progress.pausedAt },
+    summary: `it was paused at ${open.pausedAt ?? row.changed_at}`,
+    evidence: { pausedAt: open.pausedAt },
     byItself: 'events wait in the log, in their order, until it is resumed',
     youCan: ['resume it: POST …/resume', 'cancel it (that resumes it too)'],
   }
 }
 
-const runtimesOf = ({ progress, standing }: Facts): ProcessRow[] =>
-  standing.processes.filter(({ role, workflows }) => role === 'runtime' && workflows.includes(`${progress.workflow}\n${progress.version}`))
+const runtimesOf = ({ row, standing }: Facts): ProcessRow[] =>
+  standing.processes.filter(
+    ({ role, workflows }) => role === 'runtime' && workflows.includes(`${row.workflow_name}\n${row.workflow_version}`),
+  )
 
 function noRuntime(facts: Facts): Cause | undefined {
   if (runtimesOf(facts).length > 0) return undefined
-  const { workflow, version } = facts.progress
+  const { workflow_name: workflow, workflow_version: version } = facts.row
   const running = facts.standing.processes.filter(({ role }) => role === 'runtime')
   return {
     cause: 'no-runtime',
@@ -160,24 +162,24 @@ function runtimeBehind(facts: Facts): Cause | undefined {
   }
 }
 
-function openOf({ progress }: Facts): Partial<Record<'action' | 'wait' | 'timer', true>> {
-  const isOpen = [...progress.actions.values()].some(({ endedAt }) => endedAt === null)
+function openOf({ open }: Facts): Partial<Record<'action' | 'wait' | 'timer', true>> {
   return {
-    ...(isOpen ? { action: true as const } : {}),
-    ...(progress.waits.size > 0 ? { wait: true as const } : {}),
-    ...(progress.timers.size > 0 ? { timer: true as const } : {}),
+    ...(open.actions.length > 0 ? { action: true as const } : {}),
+    ...(open.waits.length > 0 ? { wait: true as const } : {}),
+    ...(open.timers.length > 0 ? { timer: true as const } : {}),
   }
 }
 
-const openActions = ({ progress }: Facts): ActionProgress[] => [...progress.actions.values()].filter(({ endedAt }) => endedAt === null)
+/** The newest attempt's error. */
+const errorOf = ({ last_error: text }: ActionRow) => (text === null ? null : (JSON.parse(text) as { message?: string }))
 
-const workersOf = ({ standing }: Facts, { name, queue }: ActionProgress): ProcessRow[] =>
+const workersOf = ({ standing }: Facts, { name, queue }: ActionRow): ProcessRow[] =>
   standing.processes.filter(({ role, actions, queues }) => role === 'worker' && actions.includes(name) && queues.includes(queue ?? ''))
 
 function noWorker(facts: Facts): Cause | undefined {
-  const stuck = openActions(facts).find((action) => action.status === 'running' && workersOf(facts, action).length === 0)
+  const stuck = facts.open.actions.find((action) => action.status === 'running' && workersOf(facts, action).length === 0)
   if (!stuck) return undefined
-  const { name, queue, action, requestedAt } = stuck
+  const { name, queue, action, requested_at: requestedAt } = stuck
   const workers = facts.standing.processes.filter(({ role }) => role === 'worker')
   return {
     cause: 'no-worker',
@@ -189,9 +191,10 @@ function noWorker(facts: Facts): Cause | undefined {
 }
 
 function retrying(facts: Facts): Cause | undefined {
-  const action = openActions(facts).find(({ status }) => status === 'backing-off')
+  const action = facts.open.actions.find(({ status }) => status === 'backing-off')
   if (!action) return undefined
-  const { name, attempt, attempts, lastError, nextAttemptAt } = action
+  const { name, attempt, attempts, next_attempt_at: nextAttemptAt } = action
+  const lastError = errorOf(action)
   return {
     cause: 'action-retrying',
     summary: `${name} failed ${attempt} of ${attempts} times: ${lastError?.message ?? 'no message'}`,
@@ -202,9 +205,9 @@ function retrying(facts: Facts): Cause | undefined {
 }
 
 function attempting(facts: Facts): Cause | undefined {
-  const action = openActions(facts).find(({ status }) => status === 'running')
+  const action = facts.open.actions.find(({ status }) => status === 'running')
   if (!action) return undefined
-  const { name, attempt, requestedAt, lastError } = action
+  const { name, attempt, requested_at: requestedAt } = action
   const told = facts.standing.progress.find((one) => one.action === action.action && one.attempt === attempt)
   return {
     cause: 'action-running',
@@ -215,7 +218,7 @@ function attempting(facts: Facts): Cause | undefined {
       attempt,
       requestedAt,
       waitedMs: Math.max(0, facts.now - Date.parse(requestedAt)),
-      lastError,
+      lastError: errorOf(action),
       progress: told?.progress == null ? null : (JSON.parse(told.progress) as unknown),
       heartbeatAt: told?.told_at ?? null,
       workers: workersOf(facts, action).map(({ id }) => id),
@@ -225,37 +228,35 @@ function attempting(facts: Facts): Cause | undefined {
   }
 }
 
-function waiting({ progress }: Facts): Cause | undefined {
-  const wait = progress.waits.values().next().value
+function waiting({ open }: Facts): Cause | undefined {
+  const wait = open.waits[0]
   if (!wait) return undefined
   return {
     cause: 'waiting-for-event',
-    summary: `it waits for ${wait.names.join(' or ')} since ${wait.startedAt}`,
-    evidence: { ...wait },
-    byItself: wait.timeoutAt === null ? 'it waits without an end' : `the wait times out at ${wait.timeoutAt}`,
+    summary: `it waits for ${wait.names.join(' or ')} since ${wait.started_at}`,
+    evidence: { wait: wait.wait, names: wait.names, startedAt: wait.started_at, timeoutAt: wait.timeout_at },
+    byItself: wait.timeout_at === null ? 'it waits without an end' : `the wait times out at ${wait.timeout_at}`,
     youCan: [`send the event: POST …/events with event_name ${wait.names.join(' or ')}`, 'cancel the execution'],
   }
 }
 
-function sleeping({ progress }: Facts): Cause | undefined {
+function sleeping({ open }: Facts): Cause | undefined {
   // Those of retries and of waits are told with what they belong to.
-  const timer = [...progress.timers.values()]
-    .filter(({ purpose }) => purpose === 'sleep')
-    .toSorted((a, b) => a.fireAt.localeCompare(b.fireAt))[0]
+  const timer = open.timers.filter(({ purpose }) => purpose === 'sleep').toSorted((a, b) => a.fire_at.localeCompare(b.fire_at))[0]
   if (!timer) return undefined
   return {
     cause: 'timer',
-    summary: `it sleeps until ${timer.fireAt}`,
-    evidence: { ...timer },
-    byItself: `it goes on at ${timer.fireAt}`,
+    summary: `it sleeps until ${timer.fire_at}`,
+    evidence: { timer: timer.timer, fireAt: timer.fire_at, startedAt: timer.started_at },
+    byItself: `it goes on at ${timer.fire_at}`,
     youCan: ['wait', 'cancel the execution'],
   }
 }
 
-const working = ({ progress, row }: Facts): Cause => ({
+const working = ({ open, row }: Facts): Cause => ({
   cause: 'working',
   summary: 'nothing is open: its runtime is deciding, or its next decision is on its way',
-  evidence: { decisions: progress.decisions, lastSeq: Number(row.last_seq), changedAt: row.changed_at },
+  evidence: { decisions: open.decisions, lastSeq: Number(row.last_seq), changedAt: row.changed_at },
   byItself: 'its next event comes within a moment',
   youCan: ['ask again'],
 })

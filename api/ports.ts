@@ -10,6 +10,7 @@ import type { ReceiptRow, Sent } from '../postgres/reads/receipts.ts'
 import type { Replayed } from '../postgres/reads/replay.ts'
 import type { SnapshotRow } from '../postgres/reads/snapshots.ts'
 import type { IncidentFilter, IncidentRow, ProcessRow, Standing } from '../postgres/reads/standing.ts'
+import type { ActionRow, OpenWork } from '../postgres/reads/work.ts'
 import type { FoundVerdict, JudgedRow, RefusalFilter, RefusalPage } from '../postgres/reads/verdicts.ts'
 
 /** Reads of one tenant. All reject with RefoldError `database-unavailable` while Postgres is away. */
@@ -47,7 +48,16 @@ export type Reads = {
   incidents: (tenant: string, nobodys: boolean, filter: IncidentFilter) => Promise<readonly IncidentRow[]>
   /** Runtimes and workers that told of themselves within 30 s. */
   processes: (tenant: string) => Promise<readonly ProcessRow[]>
-  /** What a diagnosis rests on beside the history. */
+  /** Actions of an execution by their numbers; undefined when the tenant has no such execution. */
+  actions: (
+    tenant: string,
+    executionId: string,
+    partition: number,
+    page: { after: number; limit: number },
+  ) => Promise<Read<readonly ActionRow[] | undefined>>
+  /** What of an execution's work is open. */
+  openWork: (tenant: string, executionId: string) => Promise<OpenWork>
+  /** What a diagnosis rests on beside that: what runs, and how far it is. */
   standing: (tenant: string, executionId: string, partition: number) => Promise<Standing>
   /** The recorder's checkpoints now. */
   checkpoints: () => Promise<Checkpoints>

@@ -257,14 +257,16 @@ export const requested = z
 
 const failure = z.object({ name: z.string(), message: z.string(), code: z.string().optional(), retryable: z.boolean().optional() })
 
-export const actionProgress = z
+export const action = z
   .object({
     action: z.int().describe('Decision number of its action.scheduled.'),
     name: z.string(),
     queue: z.string().nullable(),
     key: z.string().nullable().describe("The author's idempotency key; null: the action's id."),
     guarantee: z.string(),
-    status: z.enum(['running', 'backing-off', 'completed', 'failed', 'cancelled']),
+    status: z
+      .enum(['running', 'backing-off', 'completed', 'failed', 'cancelled', 'abandoned'])
+      .describe('abandoned: the execution ended before it did.'),
     attempt: z.int(),
     attempts: z.int().describe('The most its policy allows.'),
     scheduledAt: z.string(),
@@ -273,6 +275,7 @@ export const actionProgress = z
     worker: z.string().nullable(),
     lastError: failure.nullable(),
     nextAttemptAt: z.string().nullable(),
+    result: z.unknown().describe('As the worker told it, every digit; null until it is completed.'),
   })
   .meta({ id: 'Action' })
 

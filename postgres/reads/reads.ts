@@ -8,9 +8,11 @@ import { readContents, readReceipt } from './receipts.ts'
 import { replayEvents, type ReplayOptions, type StateCache } from './replay.ts'
 import { readSnapshots } from './snapshots.ts'
 import { readIncidents, readProcesses, readStanding } from './standing.ts'
+import { readActions, readOpenWork } from './work.ts'
 import { readRefusals, readVerdict, readVerdicts } from './verdicts.ts'
 
 export const createReads = (pool: ReadPool, cache?: StateCache) => ({
+  actions: readActions.bind(undefined, pool),
   checkpoints: checkpointsNow.bind(undefined, pool),
   contents: readContents.bind(undefined, pool),
   eventsAfter: readEventsAfter.bind(undefined, pool),
@@ -18,6 +20,7 @@ export const createReads = (pool: ReadPool, cache?: StateCache) => ({
   executions: readExecutions.bind(undefined, pool),
   history: readHistory.bind(undefined, pool),
   incidents: readIncidents.bind(undefined, pool),
+  openWork: readOpenWork.bind(undefined, pool),
   processes: readProcesses.bind(undefined, pool),
   receipt: readReceipt.bind(undefined, pool),
   refusals: readRefusals.bind(undefined, pool),

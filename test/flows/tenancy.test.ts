@@ -6,15 +6,17 @@
 
 import t from 'tap'
 import { createEventCodec } from '../../schemas/codec.ts'
-import { WORKFLOW_EVENT_SCHEMA } from '../../schemas/generated.ts'
+import { WORKFLOW_EVENT_SCHEMA, type WorkflowEvent } from '../../schemas/generated.ts'
 import { createRegistry } from '../../schemas/registry.ts'
+import { contentOf, nextChain } from '../../workflow/content.ts'
 import { executionIdOf } from '../../workflow/ids.ts'
 import { partitionOf } from '../../workflow/partition.ts'
-import { event } from '../support/events.ts'
+import { decision, event } from '../support/events.ts'
 import { useKafka } from '../support/kafka.ts'
 import { startRefold, useInstallation } from '../support/refold-process.ts'
 import { outcomesOf, type Rest, type RestAnswer, restOf } from '../support/rest.ts'
 import { useStack } from '../support/stack.ts'
+import { until } from '../support/wait.ts'
 
 const SECRET = 'zebra'
 const EXECUTION = '0b8f1c7e-5d1e-5c3a-9a44-2f1f6f0c9a01'
@@ -37,6 +39,24 @@ const secret = (n: number, changes: object = {}) => ({
   payload: { [SECRET]: n },
   ...changes,
 })
+
+/** An action, a timer and a wait of tenant a. */
+function decisionsOf(executionId: string): WorkflowEvent[] {
+  const policy = { attempts: 1, backoff_ms: 1, factor: 1, max_ms: 1 }
+  const action = { name: SECRET, key: SECRET, group: null, arguments: {}, parameters: {}, retry: policy, timeout_ms: 1 }
+  const payloads: [string, object][] = [
+    ['action.scheduled', { ...action, guarantee: 'at-least-once', queue: SECRET }],
+    ['timer.started', { fire_at: '2030-01-01T00:00:00.000Z', purpose: 'sleep' }],
+    ['wait.started', { names: [SECRET] }],
+  ]
+  let chain = ''
+  return payloads.map(([name, payload], i) => {
+    const whose = { tenant: 'tenant-a', execution_id: executionId }
+    const one = decision(i + 1, chain, { ...whose, event_name: name, to_state: '', payload: JSON.stringify(payload) })
+    chain = nextChain(chain, contentOf(one))
+    return one
+  })
+}
 
 type OpenApi = { paths: Record<string, Record<string, { parameters?: { name: string; in: string; required?: boolean }[] }>> }
 
@@ -74,6 +94,12 @@ t.test('tenants', { timeout: 300_000 }, async (t) => {
   )
   await a.send([secret(90, { business_key: `${SECRET}-ended`, execution_id: null, to_state: 'completed' })], WAIT)
   await a.send([secret(91, { business_key: `${SECRET}-ended`, execution_id: null })], WAIT)
+  const begun = await a.post(
+    '/v1/executions',
+    JSON.stringify({ workflow: SECRET, version: '1', key: `${SECRET}-driven`, input: { [SECRET]: 1 } }),
+    { 'content-type': 'application/json' },
+  )
+  const { executionId: driven } = begun.json() as { executionId: string }
   const producer = kafka.kafka.producer()
   await producer.connect()
   const topic = `${installation.env['REFOLD_TOPIC_PREFIX']}.events`
@@ -82,31 +108,49 @@ t.test('tenants', { timeout: 300_000 }, async (t) => {
   const schemaId = await createRegistry({ url: addresses.registryUrl }).register(`${topic}-value`, WORKFLOW_EVENT_SCHEMA)
   const blank = createEventCodec({ schemaId }).encode(event({ tenant: '', execution_id: EXECUTION }))
   await producer.send({ topic, messages: [{ partition, key: EXECUTION, value: blank }] })
+  // Decisions of the driven one, as its runtime would append them.
+  const encode = createEventCodec({ schemaId }).encode
+  const made = decisionsOf(driven).map((one) => ({ partition: partitionOf(driven, PARTITIONS), key: driven, value: encode(one) }))
+  await producer.send({ topic, messages: made })
   const [garbage] = await producer.send({ topic, messages: [{ partition, key: SECRET, value: SECRET }] })
   await producer.disconnect()
   const known = outcomesOf(sent)[3]
   const late = (await a.get('/v1/verdicts?verdict=late', WAIT)).json() as { verdicts: { position: string }[] }
   const position = late.verdicts[0]?.position ?? ''
   await a.get(`/v1/executions?minPosition=p${partition}:${garbage?.baseOffset}`, WAIT)
+  await until(async () => (await a.get(`/v1/executions/${driven}`)).text.includes(`"lastSeq":${made.length + 1}`))
+  await installation.database.admin.query(
+    `INSERT INTO refold.incidents (kind, subject, tenant, execution_id, summary, evidence) VALUES ('diverged', $1, 'tenant-a', $2, $1, '{}')`,
+    [SECRET, driven],
+  )
+  await installation.database.admin.query(
+    `INSERT INTO refold.action_progress (tenant, execution_id, action, attempt, progress) VALUES ('tenant-a', $1, 1, 1, $2)`,
+    [driven, JSON.stringify(SECRET)],
+  )
+  await installation.database.admin.query(`INSERT INTO refold.processes (id, role) VALUES ('a-process', 'runtime')`)
   const values = { executionId: EXECUTION, eventId: known?.event_id ?? '', position }
+  /** Routes that say something only of an execution with a function. */
+  const isOfDriven = (path: string) => /\/(actions|result|diagnosis)$/.test(path)
   const ended = executionIdOf('tenant-a', SECRET, `${SECRET}-ended`)
 
   await t.test('their own reads show what is asked for later', async (t) => {
-    for (const path of await readsOf(a, values)) {
+    for (const route of await readsOf(a, values)) {
+      const path = isOfDriven(route) ? route.replace(EXECUTION, driven) : route
       const { status, text } = await a.get(path)
-      t.equal(status, 200, path)
+      t.ok(status === 200 || (status === 202 && path.endsWith('/result')), `${path}: ${status}`)
       // Snapshots say nothing of what is in them.
-      if (!path.endsWith('/snapshots')) t.match(text, new RegExp(`${SECRET}|${EXECUTION}`), path)
+      if (!path.endsWith('/snapshots')) t.match(text, new RegExp(`${SECRET}|${EXECUTION}|${driven}`), path)
     }
   })
 
   await t.test('what is asked with the ids of another tenant looks as if it never was', async (t) => {
     const paths = await readsOf(b, values)
     for (const [i, never] of (await readsOf(b, { executionId: NOBODYS, eventId: NOBODYS, position: 'p11:4000' })).entries()) {
-      const theirsAt = paths[i] ?? ''
+      const route = paths[i] ?? ''
+      const theirsAt = isOfDriven(route) ? route.replace(EXECUTION, driven) : route
       const theirs = await b.get(theirsAt)
       const nobodys = await b.get(never)
-      if (!never.includes('p11:4000')) t.same(shape(theirs, EXECUTION, values.eventId), shape(nobodys, NOBODYS), theirsAt)
+      if (!never.includes('p11:4000')) t.same(shape(theirs, EXECUTION, driven, values.eventId), shape(nobodys, NOBODYS), theirsAt)
       else t.equal(theirs.status, 404, theirsAt)
       t.notMatch(theirs.text, new RegExp(`${SECRET}|tenant-a`), 'and has no secret')
     }
@@ -127,6 +171,9 @@ t.test('tenants', { timeout: 300_000 }, async (t) => {
     const judged = await b.get(`/v1/verdicts/${known?.position}`)
     t.equal(judged.status, 404, 'nor an accepted record by its position')
     t.equal((await b.post(`/v1/verdicts/${position}/redrive`)).status, 404, 'nor is it redriven')
+    for (const verb of ['cancel', 'pause', 'resume', 'terminate', 'retry'])
+      t.equal((await b.post(`/v1/executions/${driven}/${verb}`)).status, 404, `nor is it asked to ${verb}`)
+    t.equal((await a.get(`/v1/executions/${driven}`)).text.includes(`"lastSeq":${made.length + 1}`), true, 'and nothing came of it')
   })
 
   await t.test("a record of nobody's is no tenant's", async (t) => {
@@ -197,8 +244,8 @@ t.test('tenants', { timeout: 300_000 }, async (t) => {
     t.ok(names.length >= 7, names.join(', '))
     t.same(
       readable.filter(({ tenants }) => !tenants).map(({ name }) => name),
-      ['refold.checkpoints'],
-      'what has no tenant is only the positions of the log',
+      ['refold.checkpoints', 'refold.processes'],
+      'what has no tenant is only the positions of the log, and which processes run',
     )
     const client = await api.connect()
     const count = async (name: string) => (await client.query<{ n: number }>(`SELECT count(*)::int AS n FROM ${name}`)).rows[0]?.n ?? -1
