@@ -9,7 +9,7 @@ import * as shapes from './shapes.ts'
 
 const cursorShape = z.object({ openedAt: z.string(), id: z.string() })
 
-export async function incidentRoutes(scope: FastifyInstance, { reads }: ReadOptions): Promise<void> {
+export async function incidentRoutes(scope: FastifyInstance, { reads, watermarks }: ReadOptions): Promise<void> {
   scope.withTypeProvider<ZodTypeProvider>().route({
     method: 'GET',
     url: '/v1/incidents',
@@ -24,9 +24,10 @@ export async function incidentRoutes(scope: FastifyInstance, { reads }: ReadOpti
       }),
       response: { 200: z.object({ incidents: z.array(shapes.incident), nextCursor: z.string().nullable() }), ...answers },
     },
-    handler: async (request) => {
+    handler: async (request, reply) => {
       const { state, limit, cursor } = request.query
       const after = cursor === undefined ? undefined : openCursor(cursor, cursorShape)
+      watermarks.mark(reply, await reads.checkpoints())
       const rows = await reads.incidents(request.tenant, request.operator, { state, limit: limit + 1, after })
       const shown = rows.slice(0, limit)
       const last = shown.at(-1)

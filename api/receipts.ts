@@ -45,8 +45,10 @@ export async function receiptRoutes(scope: FastifyInstance, { reads, watermarks,
       const wait = preferredWait(request.headers.prefer)
       if (wait !== undefined && position) void reply.header('preference-applied', `wait=${wait}`)
       const gap = position ? await watermarks.wait(position, (wait ?? 0) * 1000) : []
-      if (position && gap.length > 0)
+      if (position && gap.length > 0) {
+        watermarks.mark(reply, new Map(gap.map(({ partition, checkpoint }) => [partition, checkpoint])))
         return sendJson(reply, JSON.stringify({ ...ids, verdict: 'pending', position: formatPositions(position), records: [] }))
+      }
       const { value, checkpoints } = await reads.receipt(request.tenant, executionId, eventId, partitionOf(executionId, partitions))
       watermarks.mark(reply, checkpoints)
       const records = value.map(recordOf)

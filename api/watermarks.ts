@@ -83,6 +83,7 @@ export function createWatermarks({ checkpoints, logEnds, pollEvery = 25 }: Water
     asking = false
   }
 
+  void refreshEnds() // so that the first answer tells its lag too
   return {
     wait: (positions, ms) =>
       new Promise((resolve, reject) => {

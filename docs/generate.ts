@@ -93,6 +93,7 @@ const PAGES = {
   'verdicts.md': verdictsPage(),
   'producing.md': filled('producing.md'),
   'operations.md': filled('operations.md'),
+  'library.md': filled('library.md'),
   'workflows.md': filled('workflows.md'),
 }
 

@@ -155,6 +155,8 @@ t.test('what the API answers fits it', async (t) => {
     const [method = '', path = ''] = name.split(' ')
     const answer = await send('a', request)
     t.equal(answer.statusCode, status, `${name} ${answer.body.slice(0, 200)}`)
+    if (method === 'GET' && status === 200 && /^\/v1\/(events|executions|verdicts|incidents)/.test(path))
+      t.match(answer.headers, { 'refold-watermark': /^p/, 'refold-lag': /^\d+$/ }, `${name} says how new it is`)
     const type = String(answer.headers['content-type']).split(';')[0] ?? ''
     const pointer = ['paths', path, method.toLowerCase(), 'responses', String(status), 'content', type, 'schema']
     const fragment = pointer.map((part) => encodeURIComponent(part.replaceAll('~', '~0').replaceAll('/', '~1'))).join('/')

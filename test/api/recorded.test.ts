@@ -154,9 +154,9 @@ t.test('REST reads', async (t) => {
     await post('a', [{ event_name: 'x', execution_id: EXECUTION }])
     await record()
     const { api } = database
-    for (const table of ['workflow_events', 'event_verdicts', 'workflow_executions'])
+    for (const table of ['workflow_events', 'event_verdicts', 'workflow_executions', 'execution_heads'])
       t.same((await api.query(`SELECT count(*)::int AS n FROM refold.${table}`)).rows, [{ n: 0 }], table)
-    await t.rejects(api.query('SELECT 1 FROM refold.execution_heads'), { code: '42501' })
+    await t.rejects(api.query('SELECT 1 FROM refold.action_claims'), { code: '42501' })
     const client = await api.connect()
     await client.query("BEGIN; SELECT set_config('refold.tenant', 'tenant-a', true)")
     t.same((await client.query('SELECT count(*)::int AS n FROM refold.workflow_events')).rows, [{ n: 1 }])
