@@ -163,6 +163,24 @@ export const SETTINGS = {
     'attempts',
     'Attempts that a runtime hands straight to a worker in its own process, past the actions topic. 0: never.',
   ),
+  projectorBatch: setting(
+    'REFOLD_PROJECTOR_BATCH',
+    whole(10_000, 1, 100_000),
+    'records',
+    'Most records in one transaction of a projection. Larger is faster in a rebuild and holds more memory.',
+  ),
+  projectorConnections: setting(
+    'REFOLD_PROJECTOR_CONNECTIONS',
+    whole(4, 1, 100),
+    'connections',
+    "Of the projector's own pool: what a rebuild may take of Postgres.",
+  ),
+  projectorRows: setting(
+    'REFOLD_PROJECTOR_ROWS',
+    whole(300_000, 0, 50_000_000),
+    'rows',
+    'Rows of one generation kept in memory, so that they need not be read back for each batch.',
+  ),
   resultsKept: setting(
     'REFOLD_RESULTS_KEPT',
     whole(86_400_000, 1000, 2_592_000_000),

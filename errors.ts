@@ -100,6 +100,26 @@ export const CATALOGUE = {
     help: 'Give --app a module whose default export is defineApp({ workflows, implementations }); the detail says what is wrong.',
     retryable: false,
   },
+  'projection-parked': {
+    title: 'A projection cannot go past an event',
+    help: 'Mend its code and start it again, or pass the event with `refold projection skip <name> --reason …`; others go on.',
+    retryable: true,
+  },
+  'projection-changed': {
+    title: 'A projection is defined otherwise than before, under the same version',
+    help: 'Give it a new version: then it is built anew beside the live one.',
+    retryable: false,
+  },
+  'operation-open': {
+    title: 'Another operation of this projection is open',
+    help: 'Wait for it (`refold operation watch`), promote it or abort it.',
+    retryable: false,
+  },
+  'operation-impossible': {
+    title: 'This cannot be done with the projection as it stands',
+    help: 'Read the detail; `refold projection show <name>` says how it stands.',
+    retryable: false,
+  },
   'redis-unavailable': {
     title: 'Redis does not answer',
     help: 'Check REDIS_URL; nothing is lost meanwhile, some work may be repeated.',
@@ -150,6 +170,11 @@ export const CATALOGUE = {
     title: 'The keys that tokens are signed with cannot be had',
     help: 'Check that REFOLD_JWKS_URL answers; tokens of keys that are known already, and API tokens, go on.',
     retryable: true,
+  },
+  forbidden: {
+    title: 'This needs an operator’s token',
+    help: 'Use one of REFOLD_OPERATOR_TOKENS; the development token is one.',
+    retryable: false,
   },
   'not-found': {
     title: 'There is no such thing',

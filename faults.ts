@@ -31,6 +31,10 @@ export const FAULT_POINTS = [
   'worker:outcome:appending',
   'worker:outcome:appended',
   'worker:checkpoint:moving',
+  'projector:checkpoint:moved',
+  'projector:rows:folded',
+  'projector:rows:written',
+  'projector:batch:committed',
   'api:event:appending',
   'api:event:appended',
 ] as const

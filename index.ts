@@ -35,3 +35,12 @@ export { type App, type DatabaseContext, defineApp, implement, implementDatabase
 export { ActionFailed, InvalidCall, WorkflowCancelled } from './workflow/failures.ts'
 export { createReplay, type Divergence, type Replay } from './workflow/replay.ts'
 export { defineWorkflow, type ReceivedEvent, type Workflow, type WorkflowContext } from './workflow/workflow.ts'
+export {
+  defineProjection,
+  type FoldProjection,
+  type HandledProjection,
+  type Projection,
+  type ProjectionTransaction,
+} from './projections/define.ts'
+export type { ProjectionEvent } from './projections/event.ts'
+export { actionsByName, executionsByState } from './projections/shipped.ts'

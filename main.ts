@@ -8,7 +8,9 @@ import type { Metrics } from './metrics.ts'
 import { migrate } from './postgres/migrate.ts'
 import { createPgPool } from './postgres/pool.ts'
 import { startApi, watched } from './roles/api.ts'
-import { type Checks, listen, openBase, part, readinessOf, type StartOptions, untilUp } from './roles/base.ts'
+import type { Projection } from './projections/define.ts'
+import { type Checks, listen, openBase, part, readinessOf, requireApp, type StartOptions, untilUp } from './roles/base.ts'
+import { startProjector } from './roles/projector.ts'
 import { startRecorder } from './roles/recorder.ts'
 import { startRuntime } from './roles/runtime.ts'
 import { startWorker } from './roles/worker.ts'
@@ -40,10 +42,14 @@ function logHappenings(watch: Watch, logger: Logger): void {
   watch.on('recorder:schema:stored', (facts) => logger.info(facts, 'schema stored'))
   watch.on('runtime:execution:parked', (facts) => logger.error(facts, 'an execution is parked: see its incident'))
   watch.on('runtime:decisions:resent', (facts) => logger.debug(facts, 'decisions were appended again'))
+  watch.on('projector:partition:parked', (facts) => logger.error(facts, 'a projection cannot go past an event: see its incident'))
   watch.on('worker:attempt:ended', (facts) => logger.debug(facts, 'an attempt ended'))
   watch.on('worker:memory:away', (facts) => logger.debug(facts, 'Redis is away: attempts run without it'))
   watch.on('watch:listener:failed', (facts) => logger.error(facts, 'a listener failed'))
 }
+
+/** An application's projections are those of projections/define.ts: nothing else makes their kind. */
+const projectionsOf = (options: StartOptions) => requireApp(options, 'projector').projections as readonly Projection[]
 
 /**
  * Starts the roles and resolves when they run. Servers that don't answer yet are waited for; what waiting can't mend
@@ -62,6 +68,7 @@ export async function start(options: StartOptions): Promise<Running> {
     checks.set('kafka', () => part('kafka', base.logEnds))
     if (roles.includes('recorder')) await startRecorder(options, base, checks, watch, lifetime)
     const worker = roles.includes('worker') ? await startWorker(options, base, checks, watch, lifetime) : undefined
+    if (roles.includes('projector')) await startProjector(options, base, checks, watch, lifetime, projectionsOf(options))
     if (roles.includes('runtime')) await startRuntime(options, base, checks, watch, worker, lifetime)
     const url = roles.includes('api') ? await startApi(options, base, checks, counted, lifetime) : undefined
     checks.delete('start')

@@ -12,6 +12,16 @@ export type Happenings = {
   'worker:lock:taken': { name: string }
   'worker:lock:busy': { name: string }
   'worker:memory:away': { error: string }
+  'projector:batch:stored': {
+    projection: string
+    generation: number
+    partition: number
+    next: number
+    highWatermark: number
+    events: number
+    ms: number
+  }
+  'projector:partition:parked': { projection: string; generation: number; partition: number; offset: number }
   'api:request:answered': { method: string; route: string; status: number; ms: number }
   'api:events:taken': { appended: number; refused: number; unknown: number }
   'watch:listener:failed': { happening: string; error: unknown }

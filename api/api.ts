@@ -21,6 +21,7 @@ import { snapshotRoutes } from './snapshots.ts'
 import { stateRoutes } from './state.ts'
 import { verdictRoutes } from './verdicts.ts'
 import { incidentRoutes } from './incidents.ts'
+import { operationRoutes, projectionRoutes } from './projections.ts'
 import { requestRoutes } from './requests.ts'
 import { resultRoutes } from './result.ts'
 import { startRoutes } from './start.ts'
@@ -60,6 +61,8 @@ const ROUTES: readonly Routes[] = [
   actionRoutes,
   diagnosisRoutes,
   incidentRoutes,
+  projectionRoutes,
+  operationRoutes,
 ]
 
 /** An API that does not listen yet. Closing it ends all waits. */

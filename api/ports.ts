@@ -6,6 +6,8 @@ import type { Position } from '../workflow/position.ts'
 import type { Checkpoints, Read } from '../postgres/reads/checkpoints.ts'
 import type { ExecutionFilter, ExecutionPage, ExecutionRow } from '../postgres/reads/executions.ts'
 import type { EventPage, EventRow } from '../postgres/reads/events.ts'
+import type { OperationRow, ProjectionRow, RowFilter, RowPage } from '../postgres/reads/projections.ts'
+import type { ProjectionRequests } from '../postgres/projection-requests.ts'
 import type { ReceiptRow, Sent } from '../postgres/reads/receipts.ts'
 import type { Replayed } from '../postgres/reads/replay.ts'
 import type { SnapshotRow } from '../postgres/reads/snapshots.ts'
@@ -59,6 +61,12 @@ export type Reads = {
   openWork: (tenant: string, executionId: string) => Promise<OpenWork>
   /** What a diagnosis rests on beside that: what runs, and how far it is. */
   standing: (tenant: string, executionId: string, partition: number) => Promise<Standing>
+  projections: (tenant: string) => Promise<readonly ProjectionRow[]>
+  projection: (tenant: string, name: string) => Promise<ProjectionRow | null>
+  /** Rows of a projection's live generation as JSON texts; null: there is no such projection or table. */
+  rows: (tenant: string, name: string, filter: RowFilter) => Promise<RowPage | null>
+  operations: (tenant: string, limit: number) => Promise<readonly OperationRow[]>
+  operation: (tenant: string, id: string) => Promise<OperationRow | null>
   /** The recorder's checkpoints now. */
   checkpoints: () => Promise<Checkpoints>
 }
@@ -90,6 +98,7 @@ export type ApiDeps = Credentials & {
   redriver: Redriver
   reads: Reads
   endings: Endings
+  projections: ProjectionRequests
   /** The events topic's pinned partition count. */
   partitions: number
   /** Partition → one past the newest record of the log. */

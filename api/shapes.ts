@@ -306,16 +306,66 @@ export const incident = z
   })
   .meta({ id: 'Incident' })
 
+export const projection = z
+  .object({
+    name: z.string(),
+    version: z.int().describe('Of the newest code.'),
+    liveGeneration: z.int().nullable(),
+    previousGeneration: z.int().nullable().describe('What a rollback goes back to.'),
+    stoppedAt: z.string().nullable(),
+    generations: z.array(z.object({ generation: z.int(), version: z.int(), state: z.string(), madeAt: z.string() })),
+    lag: z.int().describe('Recorded events that the live generation has not folded yet.'),
+    watermark: z.string().describe('Checkpoints of the live generation.'),
+    tables: z.array(z.object({ name: z.string(), key: z.array(z.string()), columns: z.record(z.string(), z.string()), view: z.string() })),
+    operation: z.string().nullable().describe('Id of the open operation.'),
+  })
+  .meta({ id: 'Projection' })
+
+export const plan = z
+  .object({
+    projection: z.string(),
+    records: z.int().describe('To be read, over all partitions.'),
+    liveRows: z.string().describe('Estimated size of the live generation on disk, which is needed once more.'),
+    notSentAgain: z.string(),
+    thenToDo: z.array(z.string()),
+  })
+  .meta({ id: 'RebuildPlan' })
+
+export const operation = z
+  .object({
+    id: z.string(),
+    projection: z.string(),
+    kind: z.string(),
+    generation: z.int().nullable(),
+    state: z.string().describe('requested, building, comparing, ready, promoting, done, aborted or failed.'),
+    reason: z.string(),
+    progress: z.record(z.string(), z.unknown()).describe('done and total records, rate a second, secondsLeft.'),
+    comparison: z
+      .record(z.string(), z.unknown())
+      .nullable()
+      .describe('Of the two generations at equal positions: differing rows, some of their keys.'),
+    log: z.array(z.object({ at: z.string(), line: z.string() })),
+    wanted: z.string().nullable(),
+    requestedAt: z.string(),
+    changedAt: z.string(),
+    endedAt: z.string().nullable(),
+  })
+  .meta({ id: 'Operation' })
+
+export const asked = z.object({ operation: z.string().nullable(), detail: z.string() }).meta({ id: 'Asked' })
+
 /** An answer of type application/problem+json. */
 const problemAnswer = (description: string) => ({ description, content: { 'application/problem+json': { schema: problem } } })
 
 export const problems = {
   invalid: { 400: problemAnswer('The request is not valid.') },
   auth: { 401: problemAnswer('No valid token.') },
+  forbidden: { 403: problemAnswer('It needs an operator’s token.') },
   missing: { 404: problemAnswer('There is no such thing, or it is not yours.') },
   behind: { 412: problemAnswer('The reads have not come to minPosition; `gap` says how far they are behind.') },
   ended: { 409: problemAnswer('The execution has ended, or has no function.') },
   unknown: { 409: problemAnswer('No version was named, and no runtime that runs registers the workflow.') },
+  impossible: { 409: problemAnswer('Another operation is open, or this cannot be done as the projection stands.') },
   notAgain: { 409: problemAnswer('Too little of the record is kept, or it can never be accepted.') },
   conflict: { 422: problemAnswer('Something else is recorded under this Idempotency-Key.') },
   large: { 413: problemAnswer('The body is too large.') },

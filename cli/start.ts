@@ -6,9 +6,9 @@ import { pathToFileURL } from 'node:url'
 import { type Command, InvalidArgumentError } from 'commander'
 import type { App } from '../workflow/app.ts'
 
-const ROLE_NAMES = ['api', 'recorder', 'runtime', 'worker'] as const
+const ROLE_NAMES = ['api', 'recorder', 'runtime', 'worker', 'projector'] as const
 /** Those that need an application. */
-const APP_ROLES: readonly RoleName[] = ['runtime', 'worker']
+const APP_ROLES: readonly RoleName[] = ['runtime', 'worker', 'projector']
 type RoleName = (typeof ROLE_NAMES)[number]
 
 function parseRoles(text: string): RoleName[] {
@@ -81,7 +81,7 @@ export function register(program: Command): void {
       `any of ${ROLE_NAMES.join(', ')}, separated by commas; default: all, without --app only api,recorder`,
       parseRoles,
     )
-    .option('--app <module>', 'the application: a module whose default export is defineApp(…); for the roles runtime and worker')
+    .option('--app <module>', 'the application: a module whose default export is defineApp(…); for the roles runtime, worker and projector')
     .option('--port <number>', 'port of the API; 0 takes a free one (default: REFOLD_PORT or 8080)', wholePort)
     .addHelpText(
       'after',

@@ -82,6 +82,8 @@ export class Assigned {
         this.next = next
         this.#witness = witness && witness.offset >= low && witness.offset < next ? witness : undefined
         this.phase = { name: 'reading' }
+        // Mirrored at once: the group's offset may be a person's, or missing.
+        this.#ports.moved(this.partition, next)
         return this.#ports.release(this.partition, this.#witness?.offset ?? next)
       } catch (error) {
         await this.#rest(error)

@@ -5,6 +5,9 @@ import { jwtCredentials } from '../api/jwt.ts'
 import type { Config } from '../config.ts'
 import type { Lifetime } from '../lifetime.ts'
 import { createMetrics, type Metrics } from '../metrics.ts'
+import { createPgPool } from '../postgres/pool.ts'
+import { createProjectionControl } from '../postgres/projection-control.ts'
+import { createProjectionRequests } from '../postgres/projection-requests.ts'
 import { createReadPool } from '../postgres/reads/pool.ts'
 import { createReads } from '../postgres/reads/reads.ts'
 import { createStateCache, type StateCache } from '../postgres/reads/replay.ts'
@@ -44,6 +47,8 @@ export async function startApi(
   const pool = lifetime.owns(createReadPool(addresses.databaseUrl, { max: config.databaseConnections, name: 'refold-api' }), (opened) =>
     opened.close(),
   )
+  // As the role that logs in: retiring a generation drops its schema.
+  const requests = lifetime.owns(createPgPool(addresses.databaseUrl, { max: 2, name: 'refold-api-operations' }), (opened) => opened.end())
   const reads = createReads(pool, config.stateCacheSize > 0 ? cache : undefined)
   checks.set('postgres', () => part('postgres', reads.checkpoints))
   const api = createApi(
@@ -55,6 +60,7 @@ export async function startApi(
       redriver: createRedriver({ log, topic, partitions }),
       reads,
       endings: base.endings,
+      projections: createProjectionRequests(requests, createProjectionControl(requests, [], partitions).dropGeneration),
       partitions,
       logEnds,
       readiness: readinessOf(checks),

@@ -11,7 +11,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   workflow: [],
   schemas: ['.oxfmtrc.json'],
   kafka: ['workflow'],
-  postgres: ['workflow', 'kafka:types', 'consumers:types', 'producers:types'],
+  postgres: ['workflow', 'projections', 'kafka:types', 'consumers:types', 'producers:types'],
   redis: ['workflow', 'consumers:types'],
   producers: ['workflow', 'kafka', 'schemas'],
   projections: ['workflow'],

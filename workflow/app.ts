@@ -7,7 +7,14 @@ import type { Workflow } from './workflow.ts'
 /** An action with what runs it. */
 export type Implementation = { readonly action: Action; run(context: ActionContext): Promise<unknown> }
 
-export type App = { readonly workflows: readonly Workflow[]; readonly implementations: readonly Implementation[] }
+/** A projection as projections/define.ts makes it; what is in it is the projector's. */
+export type AnyProjection = { readonly kind: 'projection'; readonly name: string; readonly version: number }
+
+export type App = {
+  readonly workflows: readonly Workflow[]
+  readonly implementations: readonly Implementation[]
+  readonly projections: readonly AnyProjection[]
+}
 
 /** Joins a contract to the code that workers run for it. Throws TypeError for an exactly-once action: see implementDatabase. */
 export function implement<P extends z.ZodType, R extends z.ZodType>(
@@ -40,7 +47,7 @@ function refuseTwice(kind: string, names: readonly string[]): void {
 }
 
 /** Throws TypeError where a workflow's version or an action's implementation is there twice. */
-export function defineApp({ workflows = [], implementations = [] }: Partial<App>): App {
+export function defineApp({ workflows = [], implementations = [], projections = [] }: Partial<App>): App {
   refuseTwice(
     'workflow',
     workflows.map(({ name, version }) => `${name} version ${version}`),
@@ -49,5 +56,9 @@ export function defineApp({ workflows = [], implementations = [] }: Partial<App>
     'implementation of',
     implementations.map(({ action }) => action.name),
   )
-  return Object.freeze({ workflows, implementations })
+  refuseTwice(
+    'projection',
+    projections.map(({ name }) => name),
+  )
+  return Object.freeze({ workflows, implementations, projections })
 }

@@ -1,7 +1,8 @@
 // The application: `npm run refold -- start --app examples/order-fulfilment/app.ts`. Its targets are imagined; the one that
 // takes payments is as unreliable as they are: some of its calls fail twice.
 
-import { defineApp, implement } from '../../index.ts'
+import { actionsByName, defineApp, executionsByState, implement } from '../../index.ts'
+import { processMap } from '../permit-log/process-map.ts'
 import { charge, checkCredit, orderFulfilment, pack, releaseStock, reserveStock } from './workflow.ts'
 
 /** The largest amount anybody has credit for. */
@@ -24,6 +25,7 @@ const unreliable = implement(charge, async ({ parameters, attempt, idempotencyKe
 
 export default defineApp({
   workflows: [orderFulfilment],
+  projections: [executionsByState, actionsByName, processMap],
   implementations: [
     stock,
     unreliable,

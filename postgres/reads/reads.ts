@@ -4,6 +4,7 @@ import { checkpointsNow } from './checkpoints.ts'
 import { readEventsAfter, readHistory } from './events.ts'
 import { readExecution, readExecutions } from './executions.ts'
 import type { ReadPool } from './pool.ts'
+import { readOperation, readOperations, readProjection, readProjections, readRows } from './projections.ts'
 import { readContents, readReceipt } from './receipts.ts'
 import { replayEvents, type ReplayOptions, type StateCache } from './replay.ts'
 import { readSnapshots } from './snapshots.ts'
@@ -21,9 +22,14 @@ export const createReads = (pool: ReadPool, cache?: StateCache) => ({
   history: readHistory.bind(undefined, pool),
   incidents: readIncidents.bind(undefined, pool),
   openWork: readOpenWork.bind(undefined, pool),
+  operation: readOperation.bind(undefined, pool),
+  operations: readOperations.bind(undefined, pool),
   processes: readProcesses.bind(undefined, pool),
+  projection: readProjection.bind(undefined, pool),
+  projections: readProjections.bind(undefined, pool),
   receipt: readReceipt.bind(undefined, pool),
   refusals: readRefusals.bind(undefined, pool),
+  rows: readRows.bind(undefined, pool),
   snapshots: readSnapshots.bind(undefined, pool),
   standing: readStanding.bind(undefined, pool),
   state: (tenant: string, executionId: string, until: Pick<ReplayOptions, 'replayUntil' | 'recordedUntil'>) =>

@@ -48,6 +48,11 @@ const nothing = (checkpoints: ReadonlyMap<number, number>): Reads => ({
   incidents: async () => [],
   processes: async () => [],
   standing: async () => ({ incidents: [], processes: [], checkpoints: [], progress: [] }),
+  projections: async () => [],
+  projection: async () => null,
+  rows: async () => null,
+  operations: async () => [],
+  operation: async () => null,
   refusals: async () => ({ value: { rows: [] }, checkpoints }),
 })
 
@@ -82,6 +87,13 @@ export async function fakeApi(t: Test, { limits, ...more }: { limits?: ApiLimits
     // Looked up at each call, so that a test may replace single reads.
     reads: new Proxy({} as Reads, { get: (_, name: keyof Reads) => fake.reads[name] }),
     endings: createEndings(),
+    projections: {
+      open: async () => '',
+      want: async () => '',
+      stop: async () => undefined,
+      retire: async () => 1,
+      skip: async () => [],
+    },
     logEnds: async () => offsets,
     readiness: async () => fake.parts,
     ...more,

@@ -7,6 +7,7 @@ import { createEndings } from '../../consumers/endings.ts'
 import { createRecorder } from '../../consumers/recorder.ts'
 import { createWriterSchemas } from '../../consumers/writer-schemas.ts'
 import type { LogAppend, LogRecord } from '../../kafka/log.ts'
+import { createProjectionRequests } from '../../postgres/projection-requests.ts'
 import { createReadPool } from '../../postgres/reads/pool.ts'
 import { createReads } from '../../postgres/reads/reads.ts'
 import { createRecorderStore } from '../../postgres/recorder-store.ts'
@@ -76,6 +77,7 @@ export async function recordedApi(t: Test, databaseUrl: string, lookup: Lookup =
     redriver: createRedriver({ log: { append: async (one) => put(one) }, topic: 'events', partitions: PARTITIONS }),
     reads: createReads(pool),
     endings: createEndings(),
+    projections: createProjectionRequests(database.engine, async () => undefined),
     partitions: PARTITIONS,
     logEnds: async () => new Map(log.map((records, partition) => [partition, records.length])),
     readiness: async () => [{ name: 'postgres', ready: true }],

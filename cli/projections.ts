@@ -1,0 +1,309 @@
+// `refold projection` and `refold operation`: read models, and what is being done to them. Every change runs on the server: a
+// terminal may be closed at any time.
+
+import type { Command } from 'commander'
+import { z } from 'zod'
+import type { Client } from './client.ts'
+import { answer, asJson, columns, example, JSON_OPTION, openClient, type Output, print, segment, whole } from './output.ts'
+import { oneLine, sheet, table } from './table.ts'
+
+const JSON_BODY = { 'content-type': 'application/json' }
+
+const projection = z.object({
+  name: z.string(),
+  version: z.number(),
+  liveGeneration: z.number().nullable(),
+  previousGeneration: z.number().nullable(),
+  stoppedAt: z.string().nullable(),
+  generations: z.array(z.object({ generation: z.number(), version: z.number(), state: z.string(), madeAt: z.string() })),
+  lag: z.number(),
+  watermark: z.string(),
+  tables: z.array(z.object({ name: z.string(), key: z.array(z.string()), view: z.string() })),
+  operation: z.string().nullable(),
+})
+type Shown = z.infer<typeof projection>
+
+/** Kafka's own way to ask for a rebuild, to be copied. */
+const resetCommand = ({ name, liveGeneration }: Shown, prefix: string) =>
+  `kafka-consumer-groups --bootstrap-server <host:port> --group ${prefix}.projection.${name}.g${liveGeneration} --topic ${prefix}.events --reset-offsets --to-earliest --execute`
+
+const prefixOf = () => process.env['REFOLD_TOPIC_PREFIX'] || 'refold'
+
+async function list(output: Output): Promise<void> {
+  await answer('/v1/projections', {}, output, ({ text }) => {
+    const { projections } = z.object({ projections: z.array(projection) }).parse(JSON.parse(text))
+    if (projections.length === 0) {
+      print('No projection is known: give an application with some to `refold start --app`.')
+      return
+    }
+    const cells = projections.map((one) => [
+      one.name,
+      String(one.version),
+      String(one.liveGeneration ?? ''),
+      one.stoppedAt === null ? 'runs' : 'stopped',
+      String(one.lag),
+      one.operation ?? '',
+    ])
+    print(table(['PROJECTION', 'VERSION', 'GENERATION', 'STATE', 'LAG', 'OPERATION'], cells, columns()))
+    print("\nTo rebuild one with Kafka's own tool: stop it (`refold projection stop <name>`), then, and start it again:")
+    for (const one of projections) print(`  ${resetCommand(one, prefixOf())}`)
+  })
+}
+
+async function show(name: string, output: Output): Promise<void> {
+  await answer(`/v1/projections/${segment(name)}`, {}, output, ({ text }) => {
+    const one = projection.parse(JSON.parse(text))
+    print(
+      sheet([
+        ['projection', one.name],
+        ['version', String(one.version)],
+        ['state', one.stoppedAt === null ? 'runs' : `stopped since ${one.stoppedAt}`],
+        ['lag', `${one.lag} events`],
+        ['watermark', one.watermark],
+        ['in SQL', one.tables.map(({ name: of }) => `projections.${of}`).join(', ')],
+        ['key', one.tables.map(({ key }) => key.join(', ')).join(' · ')],
+        ['operation', one.operation ?? ''],
+      ]),
+    )
+    print('')
+    const cells = one.generations.map(({ generation, version, state, madeAt }) => [String(generation), String(version), state, madeAt])
+    print(table(['GENERATION', 'VERSION', 'STATE', 'MADE'], cells, columns()))
+  })
+}
+
+async function plan(name: string, output: Output): Promise<void> {
+  const shape = z.object({ records: z.number(), liveRows: z.string(), notSentAgain: z.string(), thenToDo: z.array(z.string()) })
+  await answer(`/v1/projections/${segment(name)}/plan`, { method: 'POST', body: '{}', headers: JSON_BODY }, output, ({ text }) => {
+    const one = shape.parse(JSON.parse(text))
+    print(
+      sheet([
+        ['records', String(one.records)],
+        ['space', one.liveRows],
+        ['not sent again', one.notSentAgain],
+      ]),
+    )
+    print(`then\n${one.thenToDo.map((line) => `  ${line}`).join('\n')}`)
+  })
+}
+
+async function rows(
+  name: string,
+  { where = [], limit, cursor, ...output }: Output & { where?: string[]; limit: number; cursor?: string },
+): Promise<void> {
+  const filters = Object.fromEntries(where.map((pair) => [pair.split('=')[0] ?? '', pair.slice(pair.indexOf('=') + 1)]))
+  await answer(`/v1/projections/${segment(name)}/rows`, { query: { ...filters, limit, cursor } }, output, ({ text }) => {
+    const page = z.object({ rows: z.array(z.record(z.string(), z.unknown())), nextCursor: z.string().nullable() }).parse(JSON.parse(text))
+    const [first] = page.rows
+    if (!first) {
+      print('No row fits.')
+      return
+    }
+    const names = Object.keys(first)
+    const cells = page.rows.map((row) =>
+      names.map((column) => (typeof row[column] === 'string' ? row[column] : JSON.stringify(row[column] ?? ''))),
+    )
+    print(
+      table(
+        names.map((column) => column.toUpperCase()),
+        cells,
+        columns(),
+      ),
+    )
+    if (page.nextCursor !== null) print(`\nThere are more: --cursor ${page.nextCursor}`)
+  })
+}
+
+const operation = z.object({
+  id: z.string(),
+  projection: z.string(),
+  kind: z.string(),
+  generation: z.number().nullable(),
+  state: z.string(),
+  reason: z.string(),
+  progress: z.looseObject({
+    done: z.number().optional(),
+    total: z.number().optional(),
+    rate: z.number().optional(),
+    secondsLeft: z.number().nullish(),
+  }),
+  comparison: z
+    .looseObject({
+      differing: z.number(),
+      notCompared: z.string().optional(),
+      partitions: z.array(
+        z.object({
+          partition: z.number(),
+          at: z.number(),
+          live: z.number(),
+          built: z.number(),
+          differing: z.number(),
+          shown: z.array(z.object({ table: z.string(), kind: z.string(), key: z.record(z.string(), z.unknown()) })),
+        }),
+      ),
+    })
+    .nullable(),
+  log: z.array(z.object({ at: z.string(), line: z.string() })),
+  requestedAt: z.string(),
+  endedAt: z.string().nullable(),
+})
+type Operation = z.infer<typeof operation>
+
+const OVER = new Set(['done', 'aborted', 'failed'])
+
+function progressLine({ state, progress: { done, total, rate, secondsLeft } }: Operation): string {
+  if (done === undefined || total === undefined) return state
+  const left = secondsLeft == null ? '' : `, ${secondsLeft} s left`
+  return `${state}: ${done} of ${total} records, ${rate ?? 0}/s${left}`
+}
+
+async function find(client: Client, id: string): Promise<Operation> {
+  return client.get(`v1/operations/${segment(id)}`, operation)
+}
+
+/** Follows an operation until it is over, or waits for a person. */
+async function watch(id: string, output: Output): Promise<void> {
+  const client = await openClient()
+  let said = ''
+  let lines = 0
+  for (;;) {
+    const now = await find(client, id)
+    const line = progressLine(now)
+    if (!asJson(output)) {
+      for (const { at, line: step } of now.log.slice(lines)) print(`${at}  ${step}`)
+      if (line !== said) print(line)
+    }
+    lines = now.log.length
+    said = line
+    if (OVER.has(now.state) || now.state === 'ready') {
+      if (asJson(output)) print(JSON.stringify(now))
+      else if (now.state === 'ready') print(`ready: look at \`refold projection diff ${now.projection}\`, then promote or abort`)
+      if (now.state === 'failed' || now.state === 'aborted') process.exitCode = 1
+      return
+    }
+    await new Promise((resolve) => setTimeout(resolve, 500))
+  }
+}
+
+const ask =
+  (verb: string) =>
+  async (
+    name: string,
+    { reason, generation, wait, ...output }: Output & { reason?: string; generation?: number; wait?: boolean },
+  ): Promise<void> => {
+    const body = JSON.stringify({ reason, generation })
+    const { text } = await (
+      await openClient()
+    ).call(`/v1/projections/${segment(name)}/${verb}`, { method: 'POST', body, headers: JSON_BODY })
+    if (asJson(output)) print(text)
+    const asked = z.object({ operation: z.string().nullable(), detail: z.string() }).parse(JSON.parse(text))
+    if (!asJson(output)) print(asked.operation === null ? asked.detail : `${asked.detail}: operation ${asked.operation}`)
+    if (wait === true && asked.operation !== null) await watch(asked.operation, output)
+  }
+
+async function diff(name: string, output: Output): Promise<void> {
+  const client = await openClient()
+  const { operations } = await client.get('v1/operations', z.object({ operations: z.array(operation) }), { limit: 200 })
+  const newest = operations.find((one) => one.projection === name && one.comparison !== null)
+  if (asJson(output)) return void print(JSON.stringify(newest?.comparison ?? null))
+  if (!newest?.comparison) return void print(`Nothing of ${name} was compared yet: refold projection rebuild ${name}`)
+  const { comparison } = newest
+  if (comparison.notCompared !== undefined) return void print(`Not compared: ${comparison.notCompared}`)
+  print(`${comparison.differing} differing rows; generation ${newest.generation} beside the live one, at equal positions:`)
+  const counts = comparison.partitions.map((one) => [
+    `p${one.partition}:${one.at}`,
+    String(one.live),
+    String(one.built),
+    String(one.differing),
+  ])
+  print(table(['POSITION', 'LIVE ROWS', 'BUILT ROWS', 'DIFFERING'], counts, columns()))
+  const shown = comparison.partitions.flatMap((one) => one.shown)
+  if (shown.length === 0) return
+  print('')
+  print(
+    table(
+      ['KIND', 'TABLE', 'KEY'],
+      shown.map((one) => [one.kind, one.table, oneLine(JSON.stringify(one.key))]),
+      columns(),
+    ),
+  )
+}
+
+async function listOperations({ limit, ...output }: Output & { limit: number }): Promise<void> {
+  await answer('/v1/operations', { query: { limit } }, output, ({ text }) => {
+    const all = z.object({ operations: z.array(operation) }).parse(JSON.parse(text)).operations
+    const cells = all.map((one) => [
+      one.id,
+      one.projection,
+      one.kind,
+      String(one.generation ?? ''),
+      progressLine(one),
+      one.requestedAt,
+      one.reason,
+    ])
+    print(
+      cells.length === 0
+        ? 'None.'
+        : table(['OPERATION', 'PROJECTION', 'KIND', 'GENERATION', 'STATE', 'REQUESTED', 'REASON'], cells, columns()),
+    )
+  })
+}
+
+const ASKED = [
+  ['rebuild', 'build a new generation beside the live one; it stops before promotion, for you to look at the differences'],
+  ['reset', 'the same, promoted when it has caught up'],
+  ['promote', 'make the generation that is ready the live one'],
+  ['rollback', 'make the generation before the live one again'],
+  ['abort', 'give the open operation up; what it built is dropped'],
+  ['retire', 'drop a generation that is not live'],
+  ['stop', "stop folding: its consumer groups are empty then, as Kafka's reset tool wants them"],
+  ['start', 'fold again, after a stop'],
+  ['skip', 'pass the events at which it is parked'],
+] as const
+
+export function register(program: Command): void {
+  const group = program.command('projection').description('read models: how they stand, rebuild, compare, promote, go back')
+  group
+    .command('list')
+    .description('all of them')
+    .option(...JSON_OPTION)
+    .addHelpText('after', example('refold projection list'))
+    .action(list)
+  const ofOne = (name: string, about: string) =>
+    group
+      .command(name)
+      .description(about)
+      .argument('<name>', 'its name')
+      .option(...JSON_OPTION)
+      .addHelpText('after', example(`refold projection ${name} executions_by_state`))
+  ofOne('show', 'one of them, with its generations').action(show)
+  ofOne('rows', 'its rows, in order of the key')
+    .option('--where <column=value...>', "filters by the key's columns")
+    .option('--limit <count>', 'at most so many', whole, 50)
+    .option('--cursor <cursor>', 'go on where the page before ended')
+    .action(rows)
+  ofOne('plan', 'what a rebuild would do; changes nothing').action(plan)
+  ofOne('diff', 'what the newest rebuild found to differ').action(diff)
+  for (const [verb, about] of ASKED) {
+    const command = ofOne(verb, about).option('--reason <text>', 'why; kept with the operation')
+    if (verb === 'retire') command.option('--generation <n>', 'this one; without it the one before the live one', whole)
+    if (verb === 'rebuild' || verb === 'reset' || verb === 'rollback' || verb === 'promote')
+      command.option('--wait', 'follow it; it runs on if you leave')
+    command.action(ask(verb))
+  }
+
+  const ops = program.command('operation').description('what is being done to projections')
+  ops
+    .command('list')
+    .description('the newest first')
+    .option('--limit <count>', 'at most so many', whole, 20)
+    .option(...JSON_OPTION)
+    .addHelpText('after', example('refold operation list'))
+    .action(listOperations)
+  ops
+    .command('watch')
+    .description('follow one until it is over, or waits for you')
+    .argument('<id>', 'id of the operation')
+    .option(...JSON_OPTION)
+    .addHelpText('after', example('refold operation watch 0b8f1c7e-5d1e-5c3a-9a44-2f1f6f0c9a01'))
+    .action(watch)
+}

@@ -1,0 +1,161 @@
+// a person → [operation: build, catch up, compare, promote] → live generation
+//
+// Every change of a projection's generations is an operation that is stored: any projector process takes its next step, so a
+// closed terminal or a process that dies changes nothing.
+//
+// O1  Each step may be taken twice. What a step decided is stored before the next one.
+// O2  Generations are compared at equal positions, a partition at a time; a hold that keeps them there ends by itself.
+// O3  A promotion locks both generations' checkpoints and requires the new one to be as far as the live one.
+
+import { asError } from '../errors.ts'
+
+export type OperationState = 'requested' | 'building' | 'comparing' | 'ready' | 'promoting' | 'done' | 'aborted' | 'failed'
+
+export type PartitionProgress = { partition: number; next: number; live: number; recorded: number }
+
+/** Rows of a partition that are not the same in both generations; at most so many keys are shown. */
+export type Difference = { table: string; key: Record<string, unknown>; kind: 'changed' | 'missing' | 'extra' }
+export type PartitionComparison = {
+  partition: number
+  at: number
+  live: number
+  built: number
+  differing: number
+  shown: Difference[]
+}
+
+export type Comparison = { partitions: PartitionComparison[]; differing: number; notCompared?: string }
+
+export type Operation = {
+  id: string
+  projection: string
+  kind: 'rebuild' | 'reset' | 'rollback'
+  generation: number | null
+  state: OperationState
+  progress: Record<string, unknown>
+  comparison: Comparison | null
+  wanted: 'promote' | 'abort' | null
+}
+
+/** The port to Postgres, for one operation, while nobody else works on it. */
+export type OperationStore = {
+  open(): Promise<readonly Operation[]>
+  /** Runs `step` unless another process is at it. */
+  alone(operation: Operation, step: (operation: Operation) => Promise<void>): Promise<void>
+  update(
+    id: string,
+    change: { state?: OperationState; generation?: number; progress?: object; comparison?: Comparison; line?: string },
+  ): Promise<void>
+  /** Makes the next generation of a projection, in the version of its newest code; gives its number. */
+  makeGeneration(projection: string): Promise<number>
+  dropGeneration(projection: string, generation: number): Promise<void>
+  /** Why the live generation can't be compared with this one; undefined: it can. */
+  notComparable(projection: string, generation: number): Promise<string | undefined>
+  progress(projection: string, generation: number): Promise<readonly PartitionProgress[]>
+  hold(projection: string, generations: 'both' | 'live', partition: number, generation: number, stopAt: number | null): Promise<void>
+  compare(projection: string, generation: number, partition: number): Promise<PartitionComparison | 'apart'>
+  /** O3. `behind`: the new one is not as far; `busy`: a reader of the view has it for long. */
+  promote(projection: string, generation: number): Promise<'promoted' | 'behind' | 'busy'>
+}
+
+/** The built generation is caught up when it is at most so many records behind, in each partition. */
+const CLOSE = 2000
+
+export function createOperations(store: OperationStore, say: (facts: object, line: string) => void) {
+  async function build(operation: Operation, generation: number): Promise<void> {
+    const { id, projection } = operation
+    const partitions = await store.progress(projection, generation)
+    const done = partitions.reduce((sum, { next }) => sum + next, 0)
+    const total = partitions.reduce((sum, { recorded }) => sum + recorded, 0)
+    const { at = Date.now(), done: before = done, rate = 0 } = operation.progress as { at?: number; done?: number; rate?: number }
+    const seconds = (Date.now() - at) / 1000
+    const current = seconds > 0 ? (done - before) / seconds : 0
+    const smooth = Math.round(rate === 0 ? current : 0.7 * rate + 0.3 * current)
+    const left = Math.max(0, total - done)
+    const progress = { at: Date.now(), done, total, rate: smooth, secondsLeft: smooth > 0 ? Math.ceil(left / smooth) : null }
+    const isClose = partitions.every(({ next, live, recorded }) => next >= Math.max(live, recorded) - CLOSE || next >= live)
+    if (partitions.length > 0 && isClose) await store.update(id, { state: 'comparing', progress, line: `caught up after ${done} records` })
+    else await store.update(id, { progress })
+  }
+
+  /** O2. One partition a step. */
+  async function compare(operation: Operation, generation: number): Promise<void> {
+    const { id, projection, kind } = operation
+    const next = kind === 'rebuild' ? 'ready' : 'promoting'
+    const why = await store.notComparable(projection, generation)
+    if (why !== undefined) {
+      const comparison = { partitions: [], differing: 0, notCompared: why }
+      return store.update(id, { state: next, comparison, line: `not compared: ${why}` })
+    }
+    const comparison: Comparison = operation.comparison ?? { partitions: [], differing: 0 }
+    const partitions = await store.progress(projection, generation)
+    const rest = partitions.filter(({ partition }) => !comparison.partitions.some((one) => one.partition === partition))
+    const [first] = rest
+    if (!first) return store.update(id, { state: next, comparison, line: `compared: ${comparison.differing} differing rows` })
+    await store.hold(projection, 'both', first.partition, generation, Math.max(first.next, first.live))
+    const found = await store.compare(projection, generation, first.partition)
+    if (found === 'apart') return
+    await store.hold(projection, 'both', first.partition, generation, null)
+    const compared = { partitions: [...comparison.partitions, found], differing: comparison.differing + found.differing }
+    await store.update(id, { comparison: compared })
+    operation.comparison = compared
+    await compare(operation, generation)
+  }
+
+  async function promote(operation: Operation, generation: number): Promise<void> {
+    const { id, projection } = operation
+    const partitions = await store.progress(projection, generation)
+    // The live one stands still until the new one is as far: for a moment, and no longer than the hold lasts.
+    for (const { partition, live } of partitions) await store.hold(projection, 'live', partition, generation, live)
+    const outcome = await store.promote(projection, generation)
+    if (outcome === 'behind') return
+    for (const { partition } of partitions) await store.hold(projection, 'both', partition, generation, null)
+    if (outcome === 'promoted') await store.update(id, { state: 'done', line: `generation ${generation} is live` })
+  }
+
+  async function abort({ id, projection, kind }: Operation, generation: number | null): Promise<void> {
+    if (generation !== null && kind !== 'rollback') await store.dropGeneration(projection, generation)
+    await store.update(id, { state: 'aborted', line: 'aborted' })
+  }
+
+  async function step(operation: Operation): Promise<void> {
+    const { id, projection, state, kind, wanted } = operation
+    if (wanted === 'abort' && state !== 'promoting') return abort(operation, operation.generation)
+    if (state === 'requested' && kind === 'rollback') return store.update(id, { state: 'promoting', line: 'going back' })
+    if (state === 'requested') {
+      const made = await store.makeGeneration(projection)
+      return store.update(id, { state: 'building', generation: made, line: `building generation ${made}` })
+    }
+    const { generation } = operation
+    if (generation === null) return store.update(id, { state: 'failed', line: 'it has no generation' })
+    switch (state) {
+      case 'building':
+        return build(operation, generation)
+      case 'comparing':
+        return compare(operation, generation)
+      case 'ready':
+        return wanted === 'promote' ? store.update(id, { state: 'promoting', line: 'to be promoted' }) : undefined
+      case 'promoting':
+        return promote(operation, generation)
+      case 'done':
+      case 'aborted':
+      case 'failed':
+        return undefined
+      default:
+        return state satisfies never
+    }
+  }
+
+  return {
+    /** Takes the next step of every open operation that nobody else is at. */
+    async advance(): Promise<void> {
+      for (const operation of await store.open()) {
+        try {
+          await store.alone(operation, step)
+        } catch (error) {
+          say({ operation: operation.id, error: asError(error).message }, 'a step of an operation failed; it is taken again')
+        }
+      }
+    },
+  }
+}

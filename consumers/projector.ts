@@ -1,0 +1,295 @@
+// produce → log → accept → recorder → [projector] → rows → SQL, REST
+//
+// One generation of one projection. Owns: which records count, folding a batch in memory, trying again, being passed over by
+// a person. Doesn't own: SQL (postgres/projection-store.ts), which generations there are (roles/projector.ts).
+//
+// J1  Never past the recorder's checkpoint: what counts is what it accepted; what it refused is skipped.
+// J2  The checkpoint moves first, by compare-and-set, in the transaction of the rows: two projectors on one partition cost
+//     work, never truth.
+// J3  A hold (stop_at) is not passed, and ends by itself.
+// J4  What `evolve` throws at is tried again, then an incident; the generation stands at that position, others go on.
+// J5  Below the log's first offset the audit is read instead: nothing is ever skipped.
+
+import { setTimeout as pause } from 'node:timers/promises'
+import { asError, RefoldError } from '../errors.ts'
+import type { Faults } from '../faults.ts'
+import type { LogBatch, LogHandler } from '../kafka/log.ts'
+import type { HandledProjection, FoldProjection, PlainRow, Projection, ProjectionTransaction } from '../projections/define.ts'
+import { type FromAudit, ProjectionEvent } from '../projections/event.ts'
+import type { WorkflowEvent } from '../schemas/generated.ts'
+import type { Watch } from '../watch.ts'
+import type { RuntimeSchemas } from './runtime.ts'
+
+export type Hold = { stopAt: number } | undefined
+
+/** A row as it is stored; undefined row: it is removed. */
+export type Change = { tenant: string; key: PlainRow; row: PlainRow | null; offset: number }
+
+export type StoredRow = { tenant: string; row: PlainRow }
+
+export type ProjectionWork = {
+  /** Rows of these keys, of one partition. */
+  read(keys: readonly { tenant: string; key: PlainRow }[]): Promise<readonly StoredRow[]>
+  write(changes: readonly Change[]): Promise<void>
+  /** For handlers. */
+  sql: ProjectionTransaction
+}
+
+/** The projector's port to Postgres, of one generation. */
+export type ProjectionStore = {
+  checkpoint(partition: number): Promise<number>
+  hold(partition: number): Promise<Hold>
+  /** The recorder's checkpoint. */
+  recorded(partition: number): Promise<number>
+  /** Offsets in [from, next) that the recorder did not accept. */
+  refused(partition: number, from: number, next: number): Promise<ReadonlySet<number>>
+  /** What only the audit knows, by offset. */
+  audit(partition: number, from: number, next: number): Promise<ReadonlyMap<number, FromAudit>>
+  /** Accepted events of the audit from an offset on, at most so many. */
+  events(
+    partition: number,
+    from: number,
+    before: number,
+    limit: number,
+  ): Promise<readonly (FromAudit & { event: WorkflowEvent; offset: number; appendedAt: number })[]>
+  /** Runs `work` between the moved checkpoint and the commit. `held`: a hold came in between. */
+  transaction(
+    partition: number,
+    from: number,
+    next: number,
+    work: (work: ProjectionWork) => Promise<void>,
+  ): Promise<'stored' | 'overtaken' | 'held'>
+  /** Positions that a person let pass. */
+  skipped(partition: number): Promise<ReadonlySet<number>>
+  park(partition: number, offset: number, error: Error, event: ProjectionEvent): Promise<void>
+  mended(partition: number): Promise<void>
+}
+
+export type ProjectorOptions = {
+  projection: Projection
+  generation: number
+  store: ProjectionStore
+  schemas: RuntimeSchemas
+  /** First offset that the log still holds. */
+  low: (partition: number) => Promise<number>
+  watch: Watch
+  faults: Faults
+  /** Rows kept in memory of each partition, so that they need not be read back. */
+  remembered: number
+  /** Waits while live traffic needs the machine; for a generation that is built. */
+  yields?: () => Promise<void>
+}
+
+const POLL = { first: 5, most: 100 }
+/** A batch waits so long for the recorder, or for a hold to end; then it is asked for again. */
+const LONGEST_WAIT = 10_000
+/** Tries of a batch that throws, and the wait before each, ms. */
+const TRIES = [100, 500, 2000]
+const AUDIT_PAGE = 5000
+
+/** An author's function threw at an event. */
+class Thrown extends Error {
+  readonly event: ProjectionEvent
+
+  constructor(event: ProjectionEvent, cause: unknown) {
+    super(asError(cause).message, { cause })
+    this.event = event
+  }
+}
+
+type Memory = { next: number; rows: Map<string, PlainRow | null> }
+
+export function createProjector(options: ProjectorOptions): LogHandler & { forget(): void } {
+  const { projection, generation, store, schemas, watch, faults } = options
+  const memories = new Map<number, Memory>()
+  const parked = new Map<number, number>()
+  /** Positions that a person let pass; looked up anew after each failure. */
+  const skips = new Map<number, ReadonlySet<number>>()
+  const keyColumns = projection.tables[0]?.key ?? []
+  const nameOf = (tenant: string, key: PlainRow) => JSON.stringify([tenant, ...keyColumns.map((column) => key[column])])
+
+  /** J1, J3. How far a batch may go now; waits a while when not at all. */
+  async function allowed(partition: number, from: number, next: number): Promise<number> {
+    const until = performance.now() + LONGEST_WAIT
+    for (let wait = POLL.first; ; wait = Math.min(2 * wait, POLL.most)) {
+      const hold = await store.hold(partition)
+      const recorded = await store.recorded(partition)
+      const most = Math.min(next, recorded, hold?.stopAt ?? next)
+      if (most > from || performance.now() > until) return Math.max(from, most)
+      await pause(wait)
+    }
+  }
+
+  async function eventsOf({ partition, from, records }: LogBatch, next: number): Promise<ProjectionEvent[]> {
+    const refused = await store.refused(partition, from, next)
+    const audit = projection.uses.includes('audit') ? await store.audit(partition, from, next) : undefined
+    const events: ProjectionEvent[] = []
+    for (const record of records) {
+      if (record.offset < from || record.offset >= next || refused.has(record.offset)) continue
+      const classified = await schemas.inspect(record)
+      if (classified) events.push(new ProjectionEvent(classified.event, record, audit?.get(record.offset)))
+    }
+    return events
+  }
+
+  function memoryOf(partition: number, from: number): Memory {
+    const known = memories.get(partition)
+    if (known && known.next === from) return known
+    const fresh: Memory = { next: from, rows: new Map() }
+    memories.set(partition, fresh)
+    return fresh
+  }
+
+  async function fold(one: FoldProjection, memory: Memory, events: readonly ProjectionEvent[], work: ProjectionWork): Promise<void> {
+    const touched = events.map((event) => {
+      try {
+        return { event, keys: one.keys(event).map((key) => ({ key, name: nameOf(event.tenant, key), tenant: event.tenant })) }
+      } catch (error) {
+        throw new Thrown(event, error)
+      }
+    })
+    const unknown = new Map<string, { tenant: string; key: PlainRow }>()
+    for (const { keys } of touched) for (const { name, ...key } of keys) if (!memory.rows.has(name)) unknown.set(name, key)
+    if (unknown.size > 0) {
+      for (const name of unknown.keys()) memory.rows.set(name, null)
+      for (const { tenant, row } of await work.read([...unknown.values()])) memory.rows.set(nameOf(tenant, row), row)
+    }
+    const changes = new Map<string, Change>()
+    for (const { event, keys } of touched)
+      for (const { key, name, tenant } of keys) {
+        try {
+          const row = one.evolve(memory.rows.get(name) ?? one.initial(key), event)
+          memory.rows.set(name, row)
+          changes.set(name, { tenant, key, row, offset: event.offset })
+        } catch (error) {
+          throw new Thrown(event, error)
+        }
+      }
+    await faults.at('projector:rows:folded')
+    if (changes.size > 0) await work.write([...changes.values()])
+  }
+
+  async function handle(one: HandledProjection, events: readonly ProjectionEvent[], work: ProjectionWork): Promise<void> {
+    try {
+      if (events.length > 0) await one.handle(work.sql, events)
+    } catch (error) {
+      const [first] = events
+      if (first) throw new Thrown(first, error)
+      throw error
+    }
+  }
+
+  async function storeEvents(
+    partition: number,
+    from: number,
+    next: number,
+    events: readonly ProjectionEvent[],
+  ): Promise<'stored' | 'overtaken' | 'held'> {
+    const memory = memoryOf(partition, from)
+    try {
+      const outcome = await store.transaction(partition, from, next, async (work) => {
+        await faults.at('projector:checkpoint:moved')
+        if (projection.how === 'fold') await fold(projection, memory, events, work)
+        else await handle(projection, events, work)
+        await faults.at('projector:rows:written')
+      })
+      await faults.at('projector:batch:committed')
+      if (outcome === 'stored') memory.next = next
+      else memories.delete(partition)
+      if (memory.rows.size > options.remembered) memories.delete(partition)
+      return outcome
+    } catch (error) {
+      memories.delete(partition)
+      throw error
+    }
+  }
+
+  /** J4. Up to the event that throws; then that one by itself, again and again. */
+  async function storeOrPark(
+    partition: number,
+    from: number,
+    next: number,
+    events: readonly ProjectionEvent[],
+  ): Promise<{ outcome: 'stored' | 'overtaken' | 'held'; next: number }> {
+    const skipped = skips.get(partition) ?? new Set<number>()
+    const wanted = events.filter(({ offset }) => !skipped.has(offset))
+    for (let attempt = 0; ; attempt++) {
+      try {
+        const outcome = await storeEvents(partition, from, next, wanted)
+        if (parked.delete(partition)) await store.mended(partition)
+        return { outcome, next }
+      } catch (error) {
+        if (!(error instanceof Thrown)) throw error
+        const { event } = error
+        const good = projection.how === 'fold' ? event.offset : from
+        if (good > from)
+          return {
+            outcome: await storeEvents(
+              partition,
+              from,
+              good,
+              wanted.filter(({ offset }) => offset < good),
+            ),
+            next: good,
+          }
+        if (attempt < TRIES.length) {
+          await pause(TRIES[attempt])
+          continue
+        }
+        await store.park(partition, event.offset, error, event)
+        watch.emit('projector:partition:parked', { projection: projection.name, generation, partition, offset: event.offset })
+        parked.set(partition, event.offset)
+        throw new RefoldError(
+          'projection-parked',
+          `${projection.name} generation ${generation} at p${partition}:${event.offset}: ${error.message}`,
+        )
+      }
+    }
+  }
+
+  async function batch(given: LogBatch): Promise<number> {
+    const { partition, from } = given
+    const began = performance.now()
+    await options.yields?.()
+    const allowedTo = await allowed(partition, from, given.next)
+    if (allowedTo <= from) return from
+    const events = await eventsOf(given, allowedTo)
+    const { outcome, next } = await storeOrPark(partition, from, allowedTo, events)
+    if (outcome !== 'stored') {
+      if (outcome === 'held') await pause(POLL.most)
+      return store.checkpoint(partition)
+    }
+    const facts = { projection: projection.name, generation, partition, next, highWatermark: given.highWatermark, events: events.length }
+    watch.emit('projector:batch:stored', { ...facts, ms: performance.now() - began })
+    return next
+  }
+
+  /** J5. From the audit, up to the first offset that the log holds. */
+  async function fromAudit(partition: number, start: number, low: number): Promise<number> {
+    let from = start
+    while (from < low) {
+      const next = await allowed(partition, from, low)
+      if (next <= from) throw new RefoldError('recorder-behind', `p${partition}: the recorder is at ${next}, the log begins at ${low}`)
+      const rows = await store.events(partition, from, next, AUDIT_PAGE)
+      const to = rows.length === AUDIT_PAGE ? (rows.at(-1)?.offset ?? from) + 1 : next
+      const events = rows.map(
+        ({ event, offset, appendedAt, ...audit }) => new ProjectionEvent(event, { partition, offset, appendedAt }, audit),
+      )
+      const { outcome, next: stored } = await storeOrPark(partition, from, to, events)
+      from = outcome === 'stored' ? stored : await store.checkpoint(partition)
+    }
+    return from
+  }
+
+  return {
+    async checkpoint(partition) {
+      memories.delete(partition)
+      skips.set(partition, await store.skipped(partition))
+      const next = await store.checkpoint(partition)
+      const low = await options.low(partition)
+      return next < low ? fromAudit(partition, next, low) : next
+    },
+    batch,
+    forget: () => memories.clear(),
+  }
+}

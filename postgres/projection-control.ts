@@ -1,0 +1,350 @@
+// Generations and operations of projections in Postgres: the port OperationStore (consumers/operations.ts), and what a
+// projector must know to run.
+
+import type { Pool, PoolClient } from 'pg'
+import type { Difference, Operation, OperationStore, PartitionComparison, PartitionProgress } from '../consumers/operations.ts'
+import { RefoldError } from '../errors.ts'
+import { definitionText, type Projection, type TableDefinition } from '../projections/define.ts'
+import { inTransaction } from './pool.ts'
+import { generationDdl, quoted, readerOf, schemaOf, viewsDdl } from './projection-tables.ts'
+
+export type Generation = {
+  projection: string
+  generation: number
+  version: number
+  state: 'building' | 'live' | 'following'
+  stopped: boolean
+}
+
+/** How long a hold lasts unless it is renewed, s. */
+const HOLD = 10
+/** Longest that a swap of views waits for their readers, ms: others wait behind it. */
+const SWAP_WAIT = 200
+const SHOWN = 100
+
+type StoredDefinition = { tables: TableDefinition[] }
+
+const nextOffset = (client: Pool | PoolClient, reader: string) =>
+  client.query<{ partition: number; next_offset: string }>(
+    'SELECT partition, next_offset FROM refold.checkpoints WHERE reader = $1 ORDER BY partition',
+    [reader],
+  )
+
+/**
+ * `pool` connects as the role that logs in: it makes schemas and views. `partitions` is the topic's count: each generation
+ * has a checkpoint row for each.
+ */
+export function createProjectionControl(pool: Pool, projections: readonly Projection[], partitions: number) {
+  const byName = new Map(projections.map((one) => [one.name, one]))
+
+  async function addGeneration(client: PoolClient, projection: Projection, state: 'building' | 'live'): Promise<number> {
+    const { rows } = await client.query<{ next: number }>(
+      'SELECT coalesce(max(generation), 0) + 1 AS next FROM refold.generations WHERE projection = $1',
+      [projection.name],
+    )
+    const generation = rows[0]?.next ?? 1
+    const schema = schemaOf(projection.name, generation)
+    await client.query(generationDdl(schema, projection.tables))
+    await client.query(
+      'INSERT INTO refold.generations (projection, generation, version, definition, schema_name, state) VALUES ($1, $2, $3, $4, $5, $6)',
+      [projection.name, generation, projection.version, definitionText(projection), schema, state],
+    )
+    await client.query(
+      'INSERT INTO refold.checkpoints (reader, partition, next_offset) SELECT $1, p, 0 FROM generate_series(0, $2 - 1) p ON CONFLICT DO NOTHING',
+      [readerOf(projection.name, generation), partitions],
+    )
+    return generation
+  }
+
+  /** One at a time over all processes, until the transaction ends. */
+  const locked = (client: PoolClient, projection: string) =>
+    client.query('SELECT pg_advisory_xact_lock(hashtext($1))', [`refold.projection.${projection}`])
+
+  async function checkDefinition(client: PoolClient, projection: Projection): Promise<void> {
+    const { rows } = await client.query<{ definition: string }>(
+      "SELECT definition FROM refold.generations WHERE projection = $1 AND version = $2 AND state <> 'retired'",
+      [projection.name, projection.version],
+    )
+    const other = rows.find(({ definition }) => definition !== definitionText(projection))
+    if (other)
+      throw new RefoldError('projection-changed', `${projection.name} version ${projection.version}: tables, columns or keys are others`)
+    for (const { name } of projection.tables) {
+      const taken = await client.query<{ projection: string }>(
+        `SELECT projection FROM refold.generations WHERE projection <> $1 AND state <> 'retired'
+           AND EXISTS (SELECT FROM json_array_elements(definition::json -> 'tables') t WHERE t ->> 'name' = $2)`,
+        [projection.name, name],
+      )
+      if (taken.rows[0])
+        throw new RefoldError('projection-changed', `table ${name} of ${projection.name} is one of ${taken.rows[0].projection} already`)
+    }
+  }
+
+  /** Makes what a projection of the code lacks: its first generation, or an operation that builds its new version. */
+  async function sync(projection: Projection): Promise<void> {
+    const { name, version } = projection
+    await inTransaction(pool, async (client) => {
+      await locked(client, name)
+      await client.query(
+        `INSERT INTO refold.projections AS p (name, version) VALUES ($1, $2)
+         ON CONFLICT (name) DO UPDATE SET version = greatest(p.version, excluded.version)`,
+        [name, version],
+      )
+      await checkDefinition(client, projection)
+      const { rows } = await client.query<{ live_generation: number | null; version: number }>(
+        'SELECT live_generation, version FROM refold.projections WHERE name = $1',
+        [name],
+      )
+      if (rows[0]?.live_generation == null) {
+        const generation = await addGeneration(client, projection, 'live')
+        await client.query(viewsDdl(schemaOf(name, generation), projection.tables, true))
+        await client.query('UPDATE refold.projections SET live_generation = $2 WHERE name = $1', [name, generation])
+        return
+      }
+      const known = await client.query("SELECT FROM refold.generations WHERE projection = $1 AND version = $2 AND state <> 'retired'", [
+        name,
+        version,
+      ])
+      if (known.rowCount === 0 && rows[0].version === version)
+        await client.query(
+          `INSERT INTO refold.operations (projection, kind, state, reason) VALUES ($1, 'reset', 'requested', $2) ON CONFLICT DO NOTHING`,
+          [name, `version ${version} was deployed`],
+        )
+    })
+  }
+
+  async function generations(): Promise<Generation[]> {
+    const { rows } = await pool.query<Omit<Generation, 'stopped'> & { stopped: boolean }>(
+      `SELECT g.projection, g.generation, g.version, g.state, p.stopped_at IS NOT NULL AS stopped
+       FROM refold.generations g JOIN refold.projections p ON p.name = g.projection WHERE g.state <> 'retired' ORDER BY 1, 2`,
+    )
+    return rows
+  }
+
+  async function liveOf(client: Pool | PoolClient, projection: string): Promise<number> {
+    const { rows } = await client.query<{ live_generation: number }>('SELECT live_generation FROM refold.projections WHERE name = $1', [
+      projection,
+    ])
+    return rows[0]?.live_generation ?? 0
+  }
+
+  async function tablesOf(client: Pool | PoolClient, projection: string, generation: number): Promise<TableDefinition[]> {
+    const { rows } = await client.query<{ definition: string }>(
+      'SELECT definition FROM refold.generations WHERE projection = $1 AND generation = $2',
+      [projection, generation],
+    )
+    return (JSON.parse(rows[0]?.definition ?? '{"tables":[]}') as StoredDefinition).tables
+  }
+
+  async function compareTable(live: string, built: string, table: TableDefinition, partition: number) {
+    const { name, columns, key } = table
+    const comparable = (one: string) => (columns[one] === 'json' ? `${quoted(one)}::jsonb AS ${quoted(one)}` : quoted(one))
+    const all = ['tenant', ...Object.keys(columns).map(comparable)].join(', ')
+    const keys = ['tenant', ...key.map(quoted)]
+    const rowsOf = (schema: string) => `SELECT ${all} FROM ${quoted(schema)}.${quoted(name)} WHERE partition = $1`
+    const same = keys.map((one) => `a.${one} = b.${one}`).join(' AND ')
+    const sql = `
+      WITH a AS MATERIALIZED (${rowsOf(live)}), b AS MATERIALIZED (${rowsOf(built)}),
+      d AS (SELECT CASE WHEN b.tenant IS NULL THEN 'missing' WHEN a.tenant IS NULL THEN 'extra' ELSE 'changed' END AS kind,
+              json_build_object(${keys.map((one) => `'${one.replaceAll('"', '')}', coalesce(a.${one}, b.${one})`).join(', ')}) AS key
+            FROM a FULL JOIN b ON ${same} WHERE a IS DISTINCT FROM b)
+      SELECT (SELECT count(*) FROM a) AS live, (SELECT count(*) FROM b) AS built, (SELECT count(*) FROM d) AS differing,
+             (SELECT coalesce(json_agg(x), '[]') FROM (SELECT kind, key FROM d LIMIT ${SHOWN}) x) AS shown`
+    const { rows } = await pool.query<{ live: string; built: string; differing: string; shown: Omit<Difference, 'table'>[] }>(sql, [
+      partition,
+    ])
+    const row = rows[0]
+    return {
+      live: Number(row?.live ?? 0),
+      built: Number(row?.built ?? 0),
+      differing: Number(row?.differing ?? 0),
+      shown: (row?.shown ?? []).map((one) => ({ table: name, ...one })),
+    }
+  }
+
+  const operations: OperationStore = {
+    async open() {
+      const { rows } = await pool.query<Operation>(
+        'SELECT id, projection, kind, generation, state, progress, comparison, wanted FROM refold.operations WHERE ended_at IS NULL ORDER BY requested_at',
+      )
+      return rows.filter(({ projection }) => byName.has(projection))
+    },
+    async alone({ id, projection }, step) {
+      const client = await pool.connect()
+      try {
+        const { rows } = await client.query<{ mine: boolean }>('SELECT pg_try_advisory_lock(hashtext($1)) AS mine', [
+          `refold.operation.${projection}`,
+        ])
+        if (rows[0]?.mine !== true) return
+        try {
+          const now = await client.query<Operation>(
+            'SELECT id, projection, kind, generation, state, progress, comparison, wanted FROM refold.operations WHERE id = $1 AND ended_at IS NULL',
+            [id],
+          )
+          if (now.rows[0]) await step(now.rows[0])
+        } finally {
+          await client.query('SELECT pg_advisory_unlock(hashtext($1))', [`refold.operation.${projection}`])
+        }
+      } finally {
+        client.release()
+      }
+    },
+    async update(id, { state, generation, progress, comparison, line }) {
+      const isOver = state === 'done' || state === 'aborted' || state === 'failed'
+      await pool.query(
+        `UPDATE refold.operations SET state = coalesce($2, state), generation = coalesce($3, generation), progress = coalesce($4, progress),
+           comparison = coalesce($5, comparison), changed_at = now(), ended_at = CASE WHEN $6 THEN now() END,
+           log = CASE WHEN $7::text IS NULL THEN log ELSE (log::jsonb || jsonb_build_array(jsonb_build_object('at', now(), 'line', $7::text)))::json END
+         WHERE id = $1`,
+        [
+          id,
+          state ?? null,
+          generation ?? null,
+          progress ? JSON.stringify(progress) : null,
+          comparison ? JSON.stringify(comparison) : null,
+          isOver,
+          line ?? null,
+        ],
+      )
+    },
+    makeGeneration(name) {
+      const projection = byName.get(name)
+      if (!projection) throw new RefoldError('operation-impossible', `${name} is not in the application of this process`)
+      return inTransaction(pool, async (client) => {
+        await locked(client, name)
+        // A step that died after the commit left one: it is taken up again.
+        const { rows } = await client.query<{ generation: number }>(
+          "SELECT generation FROM refold.generations WHERE projection = $1 AND state = 'building' AND version = $2",
+          [name, projection.version],
+        )
+        return rows[0]?.generation ?? addGeneration(client, projection, 'building')
+      })
+    },
+    dropGeneration: (name, generation) => dropGeneration(name, generation),
+    async notComparable(name, generation) {
+      const { rows } = await pool.query<{ live: number; built: number }>(
+        `SELECT l.version AS live, b.version AS built FROM refold.projections p
+         JOIN refold.generations l ON l.projection = p.name AND l.generation = p.live_generation
+         JOIN refold.generations b ON b.projection = p.name AND b.generation = $2 WHERE p.name = $1`,
+        [name, generation],
+      )
+      const found = rows[0]
+      if (!found || found.live === found.built) return undefined
+      return `the live generation is of version ${found.live}, this one of version ${found.built}`
+    },
+    async progress(name, generation) {
+      const { rows } = await pool.query<{ partition: number; next: string; live: string; recorded: string }>(
+        `SELECT n.partition, n.next_offset AS next, coalesce(l.next_offset, 0) AS live, coalesce(r.next_offset, 0) AS recorded
+         FROM refold.checkpoints n
+         LEFT JOIN refold.checkpoints l ON l.reader = $2 AND l.partition = n.partition
+         LEFT JOIN refold.checkpoints r ON r.reader = 'recorder' AND r.partition = n.partition
+         WHERE n.reader = $1 ORDER BY n.partition`,
+        [readerOf(name, generation), readerOf(name, await liveOf(pool, name))],
+      )
+      return rows.map((row): PartitionProgress => ({
+        partition: row.partition,
+        next: Number(row.next),
+        live: Number(row.live),
+        recorded: Number(row.recorded),
+      }))
+    },
+    async hold(name, which, partition, generation, stopAt) {
+      const live = readerOf(name, await liveOf(pool, name))
+      await pool.query(
+        `UPDATE refold.checkpoints SET stop_at = $3, stop_until = CASE WHEN $3::bigint IS NULL THEN NULL ELSE now() + interval '${HOLD} seconds' END
+         WHERE reader = ANY ($1) AND partition = $2`,
+        [which === 'both' ? [live, readerOf(name, generation)] : [live], partition, stopAt],
+      )
+    },
+    async compare(name, generation, partition) {
+      const live = await liveOf(pool, name)
+      const at = async (which: number) =>
+        Number((await nextOffset(pool, readerOf(name, which))).rows.find((row) => row.partition === partition)?.next_offset ?? 0)
+      const before = await at(live)
+      if (before !== (await at(generation))) return 'apart'
+      let found: PartitionComparison = { partition, at: before, live: 0, built: 0, differing: 0, shown: [] }
+      for (const table of await tablesOf(pool, name, generation)) {
+        const one = await compareTable(schemaOf(name, live), schemaOf(name, generation), table, partition)
+        found = {
+          ...found,
+          live: found.live + one.live,
+          built: found.built + one.built,
+          differing: found.differing + one.differing,
+          shown: [...found.shown, ...one.shown].slice(0, SHOWN),
+        }
+      }
+      // The hold may have run out meanwhile: then it is done again.
+      return (await at(live)) === before && (await at(generation)) === before ? found : 'apart'
+    },
+    promote: (name, generation) => swap(name, generation),
+  }
+
+  async function dropGeneration(name: string, generation: number): Promise<void> {
+    await inTransaction(pool, async (client) => {
+      await locked(client, name)
+      await client.query("UPDATE refold.generations SET state = 'retired' WHERE projection = $1 AND generation = $2 AND state <> 'live'", [
+        name,
+        generation,
+      ])
+      await client.query(`DROP SCHEMA IF EXISTS ${quoted(schemaOf(name, generation))} CASCADE`)
+      await client.query('DELETE FROM refold.checkpoints WHERE reader = $1', [readerOf(name, generation)])
+    })
+  }
+
+  async function swap(name: string, generation: number): Promise<'promoted' | 'behind' | 'busy'> {
+    try {
+      return await inTransaction(pool, async (client) => {
+        await client.query(`SET LOCAL lock_timeout = '${SWAP_WAIT}ms'`)
+        await locked(client, name)
+        const live = await liveOf(client, name)
+        if (live === generation) return 'promoted'
+        const { rows } = await client.query<{ reader: string; partition: number; next_offset: string }>(
+          'SELECT reader, partition, next_offset FROM refold.checkpoints WHERE reader = ANY ($1) ORDER BY reader, partition FOR UPDATE',
+          [[readerOf(name, live), readerOf(name, generation)]],
+        )
+        const next = (reader: string, partition: number) =>
+          Number(rows.find((row) => row.reader === reader && row.partition === partition)?.next_offset ?? 0)
+        const isBehind = rows.some(({ partition }) => next(readerOf(name, generation), partition) < next(readerOf(name, live), partition))
+        if (isBehind) return 'behind'
+        const [old, made] = [await tablesOf(client, name, live), await tablesOf(client, name, generation)]
+        await client.query(viewsDdl(schemaOf(name, generation), made, JSON.stringify(old) !== JSON.stringify(made)))
+        await client.query("UPDATE refold.generations SET state = 'following' WHERE projection = $1 AND generation = $2", [name, live])
+        await client.query("UPDATE refold.generations SET state = 'live' WHERE projection = $1 AND generation = $2", [name, generation])
+        await client.query(
+          'UPDATE refold.projections SET live_generation = $2, previous_generation = $3, changed_at = now() WHERE name = $1',
+          [name, generation, live],
+        )
+        return 'promoted'
+      })
+    } catch (error) {
+      // lock_not_available, deadlock_detected: somebody reads the view in a long transaction.
+      if (error instanceof Error && 'code' in error && (error.code === '55P03' || error.code === '40P01')) return 'busy'
+      throw error
+    }
+  }
+
+  /** A person's request by Kafka's own tool; false where an operation for the same offsets is known already. */
+  async function requestReset(name: string, reason: string): Promise<boolean> {
+    const { rowCount } = await pool.query(
+      `INSERT INTO refold.operations (projection, kind, state, reason)
+       SELECT $1, 'reset', 'requested', $2 WHERE NOT EXISTS (SELECT FROM refold.operations WHERE projection = $1 AND reason = $2)
+       ON CONFLICT DO NOTHING`,
+      [name, reason],
+    )
+    return rowCount === 1
+  }
+
+  async function refuseOffset(name: string, generation: number, detail: string, evidence: object): Promise<void> {
+    await pool.query(
+      `INSERT INTO refold.incidents (kind, subject, summary, evidence) VALUES ('offset-refused', $1, $2, $3)
+       ON CONFLICT (kind, subject) WHERE closed_at IS NULL DO UPDATE SET summary = excluded.summary, evidence = excluded.evidence`,
+      [readerOf(name, generation), detail, JSON.stringify(evidence)],
+    )
+  }
+
+  async function checkpoints(name: string, generation: number): Promise<Map<number, number>> {
+    const { rows } = await nextOffset(pool, readerOf(name, generation))
+    return new Map(rows.map((row) => [row.partition, Number(row.next_offset)]))
+  }
+
+  return { sync, generations, operations, requestReset, refuseOffset, checkpoints, dropGeneration }
+}

@@ -1,0 +1,98 @@
+// What a person asks of a projection (REST, commands): a row of refold.operations, which the projectors work off.
+
+import type { Pool } from 'pg'
+import { RefoldError } from '../errors.ts'
+
+export type ProjectionRequests = {
+  /** Opens an operation; gives its id. Errors: `not-found`, `operation-open`, `operation-impossible`. */
+  open(projection: string, kind: 'rebuild' | 'reset' | 'rollback', reason: string): Promise<string>
+  /** Of the open operation. */
+  want(projection: string, what: 'promote' | 'abort'): Promise<string>
+  stop(projection: string, stopped: boolean): Promise<void>
+  /** Drops a generation that is not live. */
+  retire(projection: string, generation: number | undefined): Promise<number>
+  /** Lets a parked projection pass the event it stands at; gives the positions passed. */
+  skip(projection: string, reason: string): Promise<readonly string[]>
+}
+
+type Stands = { live_generation: number | null; previous_generation: number | null; open: string | null; open_state: string | null }
+
+/** `pool` connects as refold_engine; `drop` makes away with a generation. */
+export function createProjectionRequests(pool: Pool, drop: (projection: string, generation: number) => Promise<void>): ProjectionRequests {
+  async function standing(projection: string): Promise<Stands> {
+    const { rows } = await pool.query<Stands>(
+      `SELECT p.live_generation, p.previous_generation, o.id AS open, o.state AS open_state FROM refold.projections p
+       LEFT JOIN refold.operations o ON o.projection = p.name AND o.ended_at IS NULL WHERE p.name = $1`,
+      [projection],
+    )
+    if (!rows[0]) throw new RefoldError('not-found', `no projection ${projection}`)
+    return rows[0]
+  }
+
+  return {
+    async open(projection, kind, reason) {
+      const { open, previous_generation: previous } = await standing(projection)
+      if (open !== null) throw new RefoldError('operation-open', `operation ${open} of ${projection}`)
+      const goesBack = kind === 'rollback'
+      if (goesBack) {
+        const { rowCount } = await pool.query(
+          "SELECT FROM refold.generations WHERE projection = $1 AND generation = $2 AND state = 'following'",
+          [projection, previous],
+        )
+        if (rowCount === 0) throw new RefoldError('operation-impossible', `${projection} has no earlier generation to go back to`)
+      }
+      const { rows } = await pool.query<{ id: string }>(
+        `INSERT INTO refold.operations (projection, kind, state, reason, generation) VALUES ($1, $2, 'requested', $3, $4)
+         ON CONFLICT DO NOTHING RETURNING id`,
+        [projection, kind, reason, goesBack ? previous : null],
+      )
+      if (!rows[0]) throw new RefoldError('operation-open', `one of ${projection} was opened just now`)
+      return rows[0].id
+    },
+    async want(projection, what) {
+      const { open, open_state: state } = await standing(projection)
+      if (open === null) throw new RefoldError('operation-impossible', `no operation of ${projection} is open`)
+      if (what === 'promote' && state !== 'ready')
+        throw new RefoldError('operation-impossible', `operation ${open} is ${state}: it can be promoted once it is ready`)
+      await pool.query('UPDATE refold.operations SET wanted = $2, changed_at = now() WHERE id = $1 AND ended_at IS NULL', [open, what])
+      return open
+    },
+    async stop(projection, stopped) {
+      await standing(projection)
+      await pool.query('UPDATE refold.projections SET stopped_at = CASE WHEN $2 THEN coalesce(stopped_at, now()) END WHERE name = $1', [
+        projection,
+        stopped,
+      ])
+    },
+    async retire(projection, given) {
+      const { previous_generation: previous, live_generation: live, open } = await standing(projection)
+      const generation = given ?? previous
+      if (generation === null) throw new RefoldError('operation-impossible', `${projection} has no generation beside the live one`)
+      if (generation === live) throw new RefoldError('operation-impossible', `generation ${generation} of ${projection} is live`)
+      if (open !== null) throw new RefoldError('operation-open', `operation ${open} of ${projection}`)
+      const { rowCount } = await pool.query(
+        "SELECT FROM refold.generations WHERE projection = $1 AND generation = $2 AND state <> 'retired'",
+        [projection, generation],
+      )
+      if (rowCount === 0) throw new RefoldError('not-found', `no generation ${generation} of ${projection}`)
+      await drop(projection, generation)
+      return generation
+    },
+    async skip(projection, reason) {
+      await standing(projection)
+      const { rows } = await pool.query<{ partition: number; generation: string; offset: string }>(
+        `SELECT partition, evidence ->> 'generation' AS generation, evidence ->> 'offset' AS offset FROM refold.incidents
+         WHERE kind = 'projection-parked' AND closed_at IS NULL AND evidence ->> 'projection' = $1`,
+        [projection],
+      )
+      if (rows.length === 0) throw new RefoldError('operation-impossible', `${projection} is not parked`)
+      for (const { partition, generation, offset } of rows)
+        await pool.query(
+          `INSERT INTO refold.projection_skips (projection, generation, partition, log_offset, reason) VALUES ($1, $2, $3, $4, $5)
+           ON CONFLICT DO NOTHING`,
+          [projection, Number(generation), partition, Number(offset), reason],
+        )
+      return rows.map(({ partition, offset }) => `p${partition}:${offset}`)
+    },
+  }
+}

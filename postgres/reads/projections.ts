@@ -1,0 +1,169 @@
+// Reads of projections: how each stands, its rows, its operations.
+
+import { sql } from 'slonik'
+import { z } from 'zod'
+import { RefoldError } from '../../errors.ts'
+import type { Columns, ColumnType, TableDefinition } from '../../projections/define.ts'
+import type { Checkpoints } from './checkpoints.ts'
+import type { ReadPool, Transaction } from './pool.ts'
+import { timeText } from './time.ts'
+
+const generationShape = z.object({ generation: z.number(), version: z.number(), state: z.string(), made_at: z.string() })
+const placeShape = z.object({ partition: z.number(), next: z.number(), recorded: z.number() })
+
+const projectionRow = z.object({
+  name: z.string(),
+  version: z.number(),
+  live_generation: z.number().nullable(),
+  previous_generation: z.number().nullable(),
+  stopped_at: z.string().nullable(),
+  generations: z.string().transform((text) => z.array(generationShape).parse(JSON.parse(text))),
+  places: z.string().transform((text) => z.array(placeShape).parse(JSON.parse(text))),
+  tables: z.string().transform((text) => JSON.parse(text) as readonly TableDefinition[]),
+  operation: z.string().nullable(),
+})
+export type ProjectionRow = z.infer<typeof projectionRow>
+
+const PROJECTIONS = sql.fragment`
+  SELECT p.name, p.version, p.live_generation, p.previous_generation, ${timeText('stopped_at')},
+    (SELECT coalesce(json_agg(json_build_object('generation', g.generation, 'version', g.version, 'state', g.state, 'made_at', g.made_at)
+       ORDER BY g.generation), '[]') FROM refold.generations g WHERE g.projection = p.name AND g.state <> 'retired')::text AS generations,
+    (SELECT coalesce(json_agg(json_build_object('partition', c.partition, 'next', c.next_offset, 'recorded', coalesce(r.next_offset, 0))
+       ORDER BY c.partition), '[]') FROM refold.checkpoints c LEFT JOIN refold.checkpoints r ON r.reader = 'recorder' AND r.partition = c.partition
+     WHERE c.reader = p.name || '@g' || p.live_generation)::text AS places,
+    coalesce((SELECT g.definition::json ->> 'tables' FROM refold.generations g
+       WHERE g.projection = p.name AND g.generation = p.live_generation), '[]') AS tables,
+    (SELECT o.id::text FROM refold.operations o WHERE o.projection = p.name AND o.ended_at IS NULL) AS operation
+  FROM refold.projections p`
+
+export const readProjections = (pool: ReadPool, tenant: string): Promise<readonly ProjectionRow[]> =>
+  pool.read(tenant, (transaction) => transaction.any(sql.type(projectionRow)`${PROJECTIONS} ORDER BY p.name`))
+
+const one = (transaction: Transaction, name: string) => transaction.maybeOne(sql.type(projectionRow)`${PROJECTIONS} WHERE p.name = ${name}`)
+
+export const readProjection = (pool: ReadPool, tenant: string, name: string): Promise<ProjectionRow | null> =>
+  pool.read(tenant, (transaction) => one(transaction, name))
+
+/** Partition → checkpoint of the live generation. */
+export const placesOf = ({ places }: ProjectionRow): Checkpoints => new Map(places.map(({ partition, next }) => [partition, next]))
+
+const operationRow = z.object({
+  id: z.string(),
+  projection: z.string(),
+  kind: z.string(),
+  generation: z.number().nullable(),
+  state: z.string(),
+  reason: z.string(),
+  progress: z.string().transform((text) => JSON.parse(text) as Record<string, unknown>),
+  comparison: z
+    .string()
+    .nullable()
+    .transform((text) => (text === null ? null : (JSON.parse(text) as Record<string, unknown>))),
+  log: z.string().transform((text) => JSON.parse(text) as readonly { at: string; line: string }[]),
+  wanted: z.string().nullable(),
+  requested_at: z.string(),
+  changed_at: z.string(),
+  ended_at: z.string().nullable(),
+})
+export type OperationRow = z.infer<typeof operationRow>
+
+const OPERATIONS = sql.fragment`
+  SELECT id::text AS id, projection, kind, generation, state, reason, progress::text AS progress, comparison::text AS comparison,
+    log::text AS log, wanted, ${timeText('requested_at')}, ${timeText('changed_at')}, ${timeText('ended_at')} FROM refold.operations o`
+
+export const readOperations = (pool: ReadPool, tenant: string, limit: number): Promise<readonly OperationRow[]> =>
+  pool.read(tenant, (transaction) => transaction.any(sql.type(operationRow)`${OPERATIONS} ORDER BY o.requested_at DESC LIMIT ${limit}`))
+
+export const readOperation = (pool: ReadPool, tenant: string, id: string): Promise<OperationRow | null> =>
+  pool.read(tenant, (transaction) => transaction.maybeOne(sql.type(operationRow)`${OPERATIONS} WHERE id = ${id}`))
+
+export type RowFilter = {
+  table?: string | undefined
+  /** Values of key columns, as text. */
+  where: Readonly<Record<string, string>>
+  limit: number
+  /** Key of the last row of the page before, in order of the key; partition last, of views that show it. */
+  after?: readonly string[] | undefined
+}
+
+export type RowPage = { rows: readonly string[]; next?: readonly string[]; checkpoints: Checkpoints; frozen: boolean }
+
+const CASTS: Readonly<Record<ColumnType, ReturnType<typeof sql.fragment>>> = {
+  text: sql.fragment`::text`,
+  integer: sql.fragment`::integer`,
+  bigint: sql.fragment`::bigint`,
+  'double precision': sql.fragment`::double precision`,
+  boolean: sql.fragment`::boolean`,
+  timestamptz: sql.fragment`::timestamptz`,
+  uuid: sql.fragment`::uuid`,
+  json: sql.fragment`::json`,
+}
+
+const rowText = z.object({ row: z.string(), key: z.string() })
+
+/** A value as JSON keeps it whole: int64 as text. */
+function jsonPair(name: string, columns: Columns) {
+  const column = sql.identifier([name])
+  const type = columns[name]
+  if (type === 'bigint') return sql.fragment`${sql.literalValue(name)}, ${column}::text`
+  if (type === 'timestamptz')
+    return sql.fragment`${sql.literalValue(name)}, to_char(${column} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')`
+  return sql.fragment`${sql.literalValue(name)}, ${column}`
+}
+
+/** Rows of a projection's live generation, in order of their key, as JSON texts. Null: there is no such projection or table. */
+export function readRows(pool: ReadPool, tenant: string, name: string, { table, where, limit, after }: RowFilter): Promise<RowPage | null> {
+  return pool.read(tenant, async (transaction) => {
+    const projection = await one(transaction, name)
+    const definition =
+      projection?.tables.find((each) => each.name === (table ?? name)) ?? (table === undefined ? projection?.tables[0] : undefined)
+    if (!projection || !definition) return null
+    const { columns, key, view } = definition
+    const order = [...key, ...(view === 'rows' ? ['partition'] : [])]
+    const cast = (column: string) => CASTS[columns[column] ?? 'integer']
+    const conditions = [sql.fragment`tenant = ${tenant}`]
+    for (const [column, value] of Object.entries(where)) {
+      if (!key.includes(column))
+        throw new RefoldError('request-invalid', `${column} is no key of ${definition.name}; keys are ${key.join(', ')}`)
+      conditions.push(sql.fragment`${sql.identifier([column])} = ${value}${cast(column)}`)
+    }
+    if (after) {
+      const columnsAfter = sql.join(
+        order.map((column) => sql.identifier([column])),
+        sql.fragment`, `,
+      )
+      const valuesAfter = sql.join(
+        order.map((column, i) => sql.fragment`${after[i] ?? ''}${cast(column)}`),
+        sql.fragment`, `,
+      )
+      conditions.push(sql.fragment`(${columnsAfter}) > (${valuesAfter})`)
+    }
+    const shown = sql.join(
+      [
+        ...Object.keys(columns).map((column) => jsonPair(column, columns)),
+        ...(view === 'rows' ? [sql.fragment`'last_position', last_position`] : []),
+      ],
+      sql.fragment`, `,
+    )
+    const keyTexts = sql.join(
+      order.map((column) => sql.fragment`${sql.identifier([column])}::text`),
+      sql.fragment`, `,
+    )
+    const found = await transaction.any(sql.type(rowText)`
+      SELECT json_build_object(${shown})::text AS row, json_build_array(${keyTexts})::text AS key
+      FROM ${sql.identifier(['projections', definition.name])} WHERE ${sql.join(conditions, sql.fragment` AND `)}
+      ORDER BY ${sql.join(
+        order.map((column) => sql.identifier([column])),
+        sql.fragment`, `,
+      )} LIMIT ${limit + 1}`)
+    const page = found.slice(0, limit)
+    const last = page.at(-1)
+    const live = projection.generations.find(({ generation }) => generation === projection.live_generation)
+    return {
+      rows: page.map(({ row }) => row),
+      checkpoints: placesOf(projection),
+      frozen: live?.version !== projection.version,
+      ...(found.length > limit && last ? { next: z.array(z.string()).parse(JSON.parse(last.key)) } : {}),
+    }
+  })
+}

@@ -1,0 +1,154 @@
+// The projector, put together: every generation of the application's projections that this code folds, a reader each; and
+// whoever's turn it is takes the next step of the open operations.
+
+import { setTimeout as pause } from 'node:timers/promises'
+import { createOperations } from '../consumers/operations.ts'
+import { createProjector } from '../consumers/projector.ts'
+import { createReaderSchemas } from '../consumers/reader-schemas.ts'
+import { asError } from '../errors.ts'
+import type { GroupOffset, LogReader } from '../kafka/log.ts'
+import type { Lifetime } from '../lifetime.ts'
+import { createPgPool } from '../postgres/pool.ts'
+import { createProjectionControl, type Generation } from '../postgres/projection-control.ts'
+import { createProjectionStore } from '../postgres/projection-store.ts'
+import { createSchemaTexts } from '../postgres/schema-texts.ts'
+import type { Projection } from '../projections/define.ts'
+import type { Watch } from '../watch.ts'
+import { type Base, type Checks, part, type StartOptions, untilUp } from './base.ts'
+
+/** Between two looks at which generations there are, ms. */
+const LOOK_EVERY = 500
+
+/** Records that live generations may be behind before a build waits, and how long it does before each of its batches, ms. */
+const LIVE_LAG = 5000
+const YIELD = 200
+
+const mirrorOf = ({ projection, generation }: Generation) => ({ reader: projection, generation })
+
+/** An offset that a person committed with Kafka's tool: it does not carry our metadata. */
+const isPersons = ({ offset, metadata }: GroupOffset): boolean => offset !== null && offset >= 0 && !metadata.startsWith('refold:')
+
+export async function startProjector(
+  options: StartOptions,
+  base: Base,
+  checks: Checks,
+  watch: Watch,
+  lifetime: Lifetime,
+  projections: readonly Projection[],
+): Promise<void> {
+  const { config, addresses, logger } = options
+  const { log, topic, partitions, codec, faults } = base
+  const pool = lifetime.owns(
+    createPgPool(addresses.databaseUrl, { max: config.projectorConnections, name: 'refold-projector', role: 'refold_engine' }),
+    (opened) => opened.end(),
+  )
+  const owner = lifetime.owns(createPgPool(addresses.databaseUrl, { max: 4, name: 'refold-operations' }), (opened) => opened.end())
+  const control = createProjectionControl(owner, projections, partitions)
+  for (const projection of projections) await untilUp(logger, `projection ${projection.name}`, () => control.sync(projection))
+  const byName = new Map(projections.map((one) => [one.name, one]))
+  const readers = new Map<string, { reader: LogReader; generation: Generation }>()
+  const operations = createOperations(control.operations, (facts, line) => logger.warn(facts, line))
+  const low = async (partition: number) => (await log.bounds(topic)).find((one) => one.partition === partition)?.low ?? 0
+
+  const groupOf = ({ projection, generation }: Generation) => `${config.topicPrefix}.projection.${projection}.g${generation}`
+
+  /** Live lag that keeps a build back; taken from what the live generations' batches said last. */
+  const lags = new Map<string, number>()
+  watch.on('projector:batch:stored', ({ projection, generation, partition, next, highWatermark }) => {
+    lags.set(`${projection}/${generation}/${partition}`, Math.max(0, highWatermark - next))
+  })
+
+  /** A build backs off while live generations are behind, so that a rebuild leaves room for live traffic. */
+  async function yields(): Promise<void> {
+    const building = new Set(
+      [...readers.values()]
+        .filter(({ generation: { state } }) => state === 'building')
+        .map(({ generation: { projection, generation } }) => `${projection}/${generation}/`),
+    )
+    let behind = 0
+    for (const [name, lag] of lags) if (![...building].some((prefix) => name.startsWith(prefix))) behind += lag
+    if (behind > LIVE_LAG) await pause(YIELD)
+  }
+
+  function readerOf(one: Generation, projection: Projection): LogReader {
+    const store = createProjectionStore(pool, projection, one.generation)
+    const handler = createProjector({
+      projection,
+      generation: one.generation,
+      store,
+      schemas: createReaderSchemas(codec, createSchemaTexts(pool), partitions, store.recorded),
+      low,
+      watch,
+      faults,
+      remembered: Math.ceil(config.projectorRows / partitions),
+      ...(one.state === 'building' ? { yields } : {}),
+    })
+    return log.reader({ topic, group: groupOf(one), handler, mirror: mirrorOf(one), maxRecords: config.projectorBatch })
+  }
+
+  /** Design 7, the third way: what a person did with Kafka's tool while the projection was stopped. */
+  async function heedOffsets(one: Generation): Promise<void> {
+    const persons = (await log.groupOffsets(groupOf(one), topic)).filter(isPersons)
+    if (persons.length === 0) return
+    const checkpoints = await control.checkpoints(one.projection, one.generation)
+    const of = ({ partition, offset }: GroupOffset) => ({ partition, offset: offset ?? 0, checkpoint: checkpoints.get(partition) ?? 0 })
+    const all = persons.map(of)
+    const below = all.filter(({ offset, checkpoint }) => offset < checkpoint)
+    const above = all.filter(({ offset, checkpoint }) => offset > checkpoint)
+    const places = (some: typeof all) => some.map(({ partition, offset }) => `p${partition}:${offset}`).join(', ')
+    if (above.length > 0) {
+      const detail = `group ${groupOf(one)} was set beyond the checkpoint, at ${places(above)}: nothing is skipped, it goes on from its checkpoint`
+      logger.error({ group: groupOf(one), above }, detail)
+      await control.refuseOffset(one.projection, one.generation, detail, { group: groupOf(one), above })
+    }
+    if (below.length === 0) return
+    const reason = `group ${groupOf(one)} was reset to ${places(below)} by Kafka's tool; a fold from the middle would be wrong, so it starts at the first event`
+    if (await control.requestReset(one.projection, reason)) logger.info({ projection: one.projection }, reason)
+  }
+
+  async function look(): Promise<void> {
+    const wanted = new Map<string, Generation>()
+    for (const one of await control.generations())
+      if (!one.stopped && byName.get(one.projection)?.version === one.version) wanted.set(groupOf(one), one)
+    for (const [group, { reader }] of readers)
+      if (!wanted.has(group)) {
+        readers.delete(group)
+        await reader.stop()
+      }
+    for (const [group, one] of wanted) {
+      const projection = byName.get(one.projection)
+      if (readers.has(group) || !projection) continue
+      await heedOffsets(one)
+      const reader = readerOf(one, projection)
+      readers.set(group, { reader, generation: one })
+      reader.start().catch((error: unknown) => logger.warn({ group, error: asError(error).message }, 'a projection did not start'))
+    }
+    await operations.advance()
+  }
+
+  const stopping = new AbortController()
+  async function keepLooking(): Promise<void> {
+    while (!stopping.signal.aborted) {
+      try {
+        await look()
+      } catch (error) {
+        logger.warn({ error: asError(error).message }, 'generations and operations could not be looked at; again')
+      }
+      await pause(LOOK_EVERY, undefined, { signal: stopping.signal }).catch(() => undefined)
+    }
+  }
+  lifetime.owns(readers, async (all) => {
+    stopping.abort()
+    await looking
+    await Promise.all([...all.values()].map(({ reader }) => reader.stop()))
+  })
+  const looking = keepLooking()
+  checks.set('projector', async () => {
+    const parts = [...readers.values()].map(({ reader, generation }) => ({ state: reader.health().state, generation }))
+    const bad = parts.find(({ state }) => state !== 'running')
+    if (!bad) return { name: 'projector', ready: true }
+    return { name: 'projector', ready: false, detail: `${bad.generation.projection}@g${bad.generation.generation}: ${bad.state}` }
+  })
+  checks.set('projector-postgres', () => part('projector-postgres', () => pool.query('SELECT')))
+  logger.info({ projections: projections.map(({ name, version }) => `${name} ${version}`) }, 'projector started')
+}
