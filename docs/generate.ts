@@ -95,6 +95,7 @@ const PAGES = {
   'operations.md': filled('operations.md'),
   'library.md': filled('library.md'),
   'workflows.md': filled('workflows.md'),
+  'consuming.md': filled('consuming.md'),
 }
 
 const check = process.argv.includes('--check')

@@ -19,6 +19,7 @@ export const executionsByState = defineProjection({
   view: 'sum',
 })
 
+// region fold
 /** Attempts of actions by name: completed, failed, and how long they took in all, ms. */
 export const actionsByName = defineProjection({
   name: 'actions_by_name',
@@ -42,3 +43,4 @@ export const actionsByName = defineProjection({
   },
   view: 'sum',
 })
+// endregion
