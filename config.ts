@@ -181,6 +181,18 @@ export const SETTINGS = {
     'rows',
     'Rows of one generation kept in memory, so that they need not be read back for each batch.',
   ),
+  notificationStream: setting(
+    'REFOLD_NOTIFICATION_STREAM',
+    z.string().optional(),
+    'key',
+    'Redis stream of notifications; without it workflow:events:global, with the topic prefix before it where that is not refold.',
+  ),
+  notificationLength: setting(
+    'REFOLD_NOTIFICATION_LENGTH',
+    whole(10_000, 1, 10_000_000),
+    'entries',
+    'Kept in the stream, about. A reader further behind catches up over REST.',
+  ),
   resultsKept: setting(
     'REFOLD_RESULTS_KEPT',
     whole(86_400_000, 1000, 2_592_000_000),

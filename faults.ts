@@ -35,6 +35,8 @@ export const FAULT_POINTS = [
   'projector:rows:folded',
   'projector:rows:written',
   'projector:batch:committed',
+  'notifier:page:added',
+  'notifier:checkpoint:moved',
   'api:event:appending',
   'api:event:appended',
 ] as const

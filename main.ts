@@ -10,6 +10,7 @@ import { createPgPool } from './postgres/pool.ts'
 import { startApi, watched } from './roles/api.ts'
 import type { Projection } from './projections/define.ts'
 import { type Checks, listen, openBase, part, readinessOf, requireApp, type StartOptions, untilUp } from './roles/base.ts'
+import { startNotifier } from './roles/notifier.ts'
 import { startProjector } from './roles/projector.ts'
 import { startRecorder } from './roles/recorder.ts'
 import { startRuntime } from './roles/runtime.ts'
@@ -43,6 +44,8 @@ function logHappenings(watch: Watch, logger: Logger): void {
   watch.on('runtime:execution:parked', (facts) => logger.error(facts, 'an execution is parked: see its incident'))
   watch.on('runtime:decisions:resent', (facts) => logger.debug(facts, 'decisions were appended again'))
   watch.on('projector:partition:parked', (facts) => logger.error(facts, 'a projection cannot go past an event: see its incident'))
+  watch.on('notifier:stream:refilled', (facts) => logger.info(facts, 'Redis had lost the notifications; the newest were sent again'))
+  watch.on('notifier:round:failed', (facts) => logger.debug(facts, 'notifications wait; they are sent in order when Redis is back'))
   watch.on('worker:attempt:ended', (facts) => logger.debug(facts, 'an attempt ended'))
   watch.on('worker:memory:away', (facts) => logger.debug(facts, 'Redis is away: attempts run without it'))
   watch.on('watch:listener:failed', (facts) => logger.error(facts, 'a listener failed'))
@@ -68,6 +71,7 @@ export async function start(options: StartOptions): Promise<Running> {
     checks.set('kafka', () => part('kafka', base.logEnds))
     if (roles.includes('recorder')) await startRecorder(options, base, checks, watch, lifetime)
     const worker = roles.includes('worker') ? await startWorker(options, base, checks, watch, lifetime) : undefined
+    if (roles.includes('notifier')) await startNotifier(options, base, checks, watch, lifetime)
     if (roles.includes('projector')) await startProjector(options, base, checks, watch, lifetime, projectionsOf(options))
     if (roles.includes('runtime')) await startRuntime(options, base, checks, watch, worker, lifetime)
     const url = roles.includes('api') ? await startApi(options, base, checks, counted, lifetime) : undefined

@@ -74,6 +74,36 @@ function workflowMetrics(watch: Watch, registers: Registry[]): void {
   watch.on('worker:memory:away', () => away.inc())
 }
 
+function readModelMetrics(watch: Watch, registers: Registry[]): void {
+  const labelNames = ['projection', 'generation']
+  const folded = new Counter({ name: 'refold_projector_events_total', help: 'Events folded', labelNames, registers })
+  const batches = new Histogram({
+    name: 'refold_projector_batch_seconds',
+    help: 'One batch, stored',
+    labelNames,
+    buckets: SECONDS,
+    registers,
+  })
+  const lag = new Gauge({
+    name: 'refold_projector_lag',
+    help: 'Records not folded yet',
+    labelNames: [...labelNames, 'partition'],
+    registers,
+  })
+  const told = new Counter({ name: 'refold_notifier_events_total', help: 'Notifications sent, repeats too', registers })
+  const refilled = new Counter({ name: 'refold_notifier_refills_total', help: 'Times that Redis had lost the stream', registers })
+  watch.on('projector:batch:stored', ({ projection, generation, partition, next, highWatermark, events, ms }) => {
+    folded.inc({ projection, generation }, events)
+    batches.observe({ projection, generation }, ms / 1000)
+    lag.set({ projection, generation, partition }, Math.max(0, highWatermark - next))
+  })
+  watch.on('notifier:events:sent', ({ sent }) => told.inc(sent))
+  watch.on('notifier:stream:refilled', ({ sent }) => {
+    refilled.inc()
+    told.inc(sent)
+  })
+}
+
 function cacheMetrics(cache: CacheCounts, registers: Registry[]): void {
   const asked = new Gauge({
     name: 'refold_state_cache_lookups',
@@ -94,6 +124,7 @@ export function createMetrics(watch: Watch, cache: CacheCounts): Metrics {
   recorderMetrics(watch, [registry])
   apiMetrics(watch, [registry])
   workflowMetrics(watch, [registry])
+  readModelMetrics(watch, [registry])
   cacheMetrics(cache, [registry])
   return { contentType: registry.contentType, metrics: () => registry.metrics() }
 }

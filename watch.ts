@@ -22,6 +22,9 @@ export type Happenings = {
     ms: number
   }
   'projector:partition:parked': { projection: string; generation: number; partition: number; offset: number }
+  'notifier:events:sent': { sent: number; behind: number }
+  'notifier:stream:refilled': { sent: number }
+  'notifier:round:failed': { error: string }
   'api:request:answered': { method: string; route: string; status: number; ms: number }
   'api:events:taken': { appended: number; refused: number; unknown: number }
   'watch:listener:failed': { happening: string; error: unknown }

@@ -25,6 +25,7 @@ import { operationRoutes, projectionRoutes } from './projections.ts'
 import { requestRoutes } from './requests.ts'
 import { resultRoutes } from './result.ts'
 import { startRoutes } from './start.ts'
+import { streamRoutes } from './stream.ts'
 import { OPENAPI } from './openapi.ts'
 import type { ApiDeps } from './ports.ts'
 import { errorHandler, notFoundHandler } from './problem.ts'
@@ -63,6 +64,7 @@ const ROUTES: readonly Routes[] = [
   incidentRoutes,
   projectionRoutes,
   operationRoutes,
+  streamRoutes,
 ]
 
 /** An API that does not listen yet. Closing it ends all waits. */

@@ -10,6 +10,7 @@ import * as events from './events.ts'
 import * as executions from './executions.ts'
 import * as incidents from './incidents.ts'
 import * as importing from './import.ts'
+import * as notifications from './notifications.ts'
 import * as projections from './projections.ts'
 import * as receipts from './receipts.ts'
 import * as stack from './stack.ts'
@@ -27,6 +28,7 @@ const MODULES: readonly { register: (program: Command) => void }[] = [
   executions,
   incidents,
   projections,
+  notifications,
   receipts,
   verdicts,
   checkDeploy,

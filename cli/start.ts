@@ -6,7 +6,7 @@ import { pathToFileURL } from 'node:url'
 import { type Command, InvalidArgumentError } from 'commander'
 import type { App } from '../workflow/app.ts'
 
-const ROLE_NAMES = ['api', 'recorder', 'runtime', 'worker', 'projector'] as const
+const ROLE_NAMES = ['api', 'recorder', 'runtime', 'worker', 'projector', 'notifier'] as const
 /** Those that need an application. */
 const APP_ROLES: readonly RoleName[] = ['runtime', 'worker', 'projector']
 type RoleName = (typeof ROLE_NAMES)[number]

@@ -96,6 +96,7 @@ const PAGES = {
   'library.md': filled('library.md'),
   'workflows.md': filled('workflows.md'),
   'consuming.md': filled('consuming.md'),
+  'notifications.md': filled('notifications.md'),
 }
 
 const check = process.argv.includes('--check')

@@ -1,6 +1,6 @@
 // Connections to Postgres. Two roles stand behind them (migration 0003): refold_engine writes, refold_api reads one tenant.
 
-import { Pool, type PoolClient } from 'pg'
+import { Client, Pool, type PoolClient } from 'pg'
 import { RefoldError } from '../errors.ts'
 
 export type PgPoolOptions = {
@@ -26,6 +26,10 @@ export function createPgPool(databaseUrl: string, { max, name, role }: PgPoolOpt
   pool.on('error', () => undefined)
   return pool
 }
+
+/** A connection of its own, for LISTEN; not connected yet. */
+export const createPgClient = (databaseUrl: string, name: string): Client =>
+  new Client({ connectionString: databaseUrl, application_name: name, keepAlive: true, connectionTimeoutMillis: 10_000 })
 
 /** Runs `work` in one transaction of one connection. An error rolls back; a broken connection is thrown away. */
 export async function inTransaction<T>(pool: Pool, work: (client: PoolClient) => Promise<T>): Promise<T> {

@@ -19,7 +19,7 @@ import type { LineLog } from '../workflow/action.ts'
 import type { App } from '../workflow/app.ts'
 
 /** What a process may do; any set of them, in any number of processes. */
-export const ROLES = ['api', 'recorder', 'runtime', 'worker', 'projector'] as const
+export const ROLES = ['api', 'recorder', 'runtime', 'worker', 'projector', 'notifier'] as const
 export type Role = (typeof ROLES)[number]
 
 /** Where the servers are; see stack/addresses.ts. */

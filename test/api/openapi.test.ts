@@ -135,6 +135,7 @@ t.test('what the API answers fits it', async (t) => {
     ['GET /v1/executions/{executionId}/result', 202, `${driven}/result`],
     ['GET /v1/executions/{executionId}/actions', 200, `${driven}/actions`],
     ['GET /v1/executions/{executionId}/diagnosis', 200, `${driven}/diagnosis`],
+    ['GET /v1/stream', 400, '/v1/stream?after=x'],
     ['GET /v1/projections', 200, '/v1/projections'],
     ['GET /v1/projections/{name}', 404, '/v1/projections/none'],
     ['GET /v1/projections/{name}/rows', 404, '/v1/projections/none/rows'],

@@ -57,7 +57,7 @@ function doorTo(url: string): Promise<{ url: string; shut: () => void; open: () 
     for (const socket of sockets) socket.destroy()
   }
   return listen(0).then((port) => ({
-    url: `redis://127.0.0.1:${port}`,
+    url: `redis://127.0.0.1:${port}/${1 + (process.pid % 15)}`,
     shut,
     open: async () => void (await listen(port)),
     close: shut,

@@ -174,7 +174,7 @@ export async function runWorkflows(options: WorkflowsOptions): Promise<Workflows
     options.flush === true
       ? setInterval(
           () =>
-            void redis.flushall().then(
+            void redis.flushdb().then(
               () => flushed++,
               () => undefined,
             ),

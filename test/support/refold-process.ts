@@ -35,7 +35,8 @@ export async function useInstallation(t: Test, addresses: Addresses, tokens: str
       KAFKA_BROKERS: addresses.kafkaBrokers.join(','),
       SCHEMA_REGISTRY_URL: addresses.registryUrl,
       DATABASE_URL: database.url,
-      REDIS_URL: addresses.redisUrl,
+      // A database of its own there: tests flush it.
+      REDIS_URL: `${addresses.redisUrl}/${1 + (process.pid % 15)}`,
       REFOLD_API_TOKENS: tokens,
       REFOLD_TOPIC_PREFIX: prefix,
       REFOLD_PORT: '0',

@@ -20,6 +20,8 @@ export type Outcome = {
 }
 
 export type Rest = {
+  /** Address of the API. */
+  base: string
   get: (path: string, headers?: Readonly<Record<string, string>>) => Promise<RestAnswer>
   /** Posts events to /v1/events, as NDJSON; a text goes as it is. */
   send: (events: readonly (object | string)[], headers?: Readonly<Record<string, string>>) => Promise<RestAnswer>
@@ -35,6 +37,7 @@ export function restOf(url: string, token: string): Rest {
   }
   const line = (one: object | string) => (typeof one === 'string' ? one : JSON.stringify(one))
   return {
+    base: url,
     get: (path, headers = {}) => ask('GET', path, headers),
     post: (path, body, headers = {}) => ask('POST', path, headers, body),
     send: (events, headers = {}) =>

@@ -1,0 +1,228 @@
+// Redis stream → [reader] → your handler
+//
+// The reference reader of notifications, for downstream services: ioredis only, nothing of Kafka or Postgres. Any number of
+// processes with one group share the entries; each entry is handled at least once.
+//
+// D1  New entries are always read first: one that fails waits for its next delivery and starves nobody.
+// D2  An entry is acknowledged after its handler, never before. What a consumer that died had is claimed when idle.
+// D3  After its last delivery an entry is a dead letter: kept whole, to be looked at and sent again.
+// D4  A blocking read has a connection of its own.
+
+import { hostname } from 'node:os'
+import { setTimeout as pause } from 'node:timers/promises'
+import { Redis } from 'ioredis'
+import { addDeadLetter } from './dead-letters.ts'
+import { type Notification, readNotification } from './notification.ts'
+
+export type ReaderOptions = {
+  /** Redis' address. */
+  url: string
+  /** Consumer group; its members share the entries. */
+  group: string
+  /** Name of this member (default: host, process and a number). */
+  consumer?: string
+  /** Where a new group begins: `0` the oldest entry kept, `$` only what comes from now on (default). */
+  from?: '0' | '$'
+  /** Entries read at a time (default 100). */
+  count?: number
+  /** An entry that another consumer did not acknowledge for so long is taken over, ms (default 30,000). */
+  idle?: number
+  /** Deliveries of an entry before it is a dead letter (default 3). */
+  deliveries?: number
+  /** Wait before the next delivery of an entry that failed `delivery` times, ms (default 1 s, then 5 s). */
+  backOff?: (delivery: number) => number
+  /** Told of what fails and is tried again. */
+  failed?: (error: Error, notification: Notification | undefined) => void
+}
+
+/** What a handler may ask beside its notification. */
+export type Delivery = {
+  /** 1, 2, 3 … */
+  delivery: number
+  /** True when this group handled an event at this position before: a repeat, to be passed over. */
+  seen(position: string): Promise<boolean>
+}
+
+export type Handler = (notification: Notification, delivery: Delivery) => Promise<void> | void
+
+export type RegisteredConsumer = {
+  /** Lets the entry in hand end, then leaves. */
+  stop(): Promise<void>
+}
+
+const BLOCK = 1000
+const LOOK_EVERY = 500
+const AGAIN = 1000
+/** Positions remembered for `seen`; more than the stream has entries. */
+const REMEMBERED = 20_000
+
+type Entry = [id: string, fields: string[]]
+type Pending = [id: string, consumer: string, idle: number, deliveries: number]
+
+let members = 0
+
+class Consumer {
+  readonly #stream: string
+  readonly #handler: Handler
+  readonly #options: Required<Omit<ReaderOptions, 'url'>>
+  readonly #redis: Redis
+  readonly #blocking: Redis
+  readonly #stopping = new AbortController()
+  /** Why an entry failed last, by its id. */
+  readonly #errors = new Map<string, Error>()
+  #turn: Promise<unknown> = Promise.resolve()
+
+  constructor(stream: string, handler: Handler, { url, ...options }: ReaderOptions) {
+    this.#stream = stream
+    this.#handler = handler
+    this.#options = {
+      consumer: `${hostname()}-${process.pid}-${++members}`,
+      from: '$',
+      count: 100,
+      idle: 30_000,
+      deliveries: 3,
+      backOff: (delivery) => (delivery <= 1 ? 1000 : 5000),
+      failed: () => undefined,
+      ...options,
+    }
+    const retryStrategy = (times: number) => Math.min(100 * times, 2000)
+    this.#redis = new Redis(url, { maxRetriesPerRequest: null, retryStrategy })
+    this.#blocking = new Redis(url, { maxRetriesPerRequest: null, retryStrategy })
+    for (const connection of [this.#redis, this.#blocking]) connection.on('error', (error: Error) => this.#options.failed(error, undefined))
+  }
+
+  async makeGroup(): Promise<void> {
+    try {
+      await this.#redis.xgroup('CREATE', this.#stream, this.#options.group, this.#options.from, 'MKSTREAM')
+    } catch (error) {
+      if (!(error instanceof Error && error.message.startsWith('BUSYGROUP'))) throw error
+    }
+  }
+
+  /** One entry at a time, new ones and claimed ones alike: the handler needn't expect itself twice. */
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const mine = this.#turn.then(work)
+    this.#turn = mine.catch(() => undefined)
+    return mine
+  }
+
+  get #seenKey(): string {
+    return `${this.#stream}:seen:${this.#options.group}`
+  }
+
+  async #handle([id, fields]: Entry, delivery: number): Promise<void> {
+    const { group, failed } = this.#options
+    const notification = readNotification(id, fields)
+    try {
+      await this.#handler(notification, {
+        delivery,
+        seen: async (position) => (await this.#redis.zscore(this.#seenKey, position)) !== null,
+      })
+    } catch (thrown) {
+      const error = thrown instanceof Error ? thrown : new Error(String(thrown))
+      this.#errors.set(id, error)
+      failed(error, notification)
+      return
+    }
+    this.#errors.delete(id)
+    await this.#redis
+      .pipeline()
+      .xack(this.#stream, group, id)
+      .zadd(this.#seenKey, Date.now(), notification.position)
+      .zremrangebyrank(this.#seenKey, 0, -REMEMBERED - 1)
+      .exec()
+  }
+
+  async readNew(): Promise<void> {
+    const { group, consumer, count, failed } = this.#options
+    while (!this.#stopping.signal.aborted) {
+      try {
+        const read = (await this.#blocking.xreadgroup(
+          'GROUP',
+          group,
+          consumer,
+          'COUNT',
+          count,
+          'BLOCK',
+          BLOCK,
+          'STREAMS',
+          this.#stream,
+          '>',
+        )) as [string, Entry[]][] | null
+        for (const entry of read?.[0]?.[1] ?? []) {
+          if (this.#stopping.signal.aborted) return
+          await this.#inTurn(() => this.#handle(entry, 1))
+        }
+      } catch (thrown) {
+        await this.#recover(thrown, failed)
+      }
+    }
+  }
+
+  /** A flushed Redis has no group: it is made again, and begins at the oldest entry, so that nothing is passed over. */
+  async #recover(thrown: unknown, failed: (error: Error, notification: undefined) => void): Promise<void> {
+    const error = thrown instanceof Error ? thrown : new Error(String(thrown))
+    if (this.#stopping.signal.aborted) return
+    failed(error, undefined)
+    if (error.message.startsWith('NOGROUP'))
+      await this.#redis.xgroup('CREATE', this.#stream, this.#options.group, '0', 'MKSTREAM').catch(() => undefined)
+    else await pause(AGAIN, undefined, { signal: this.#stopping.signal }).catch(() => undefined)
+  }
+
+  async lookAtPending(): Promise<void> {
+    while (!this.#stopping.signal.aborted) {
+      try {
+        await this.#takePending()
+      } catch (thrown) {
+        await this.#recover(thrown, this.#options.failed)
+      }
+      await pause(LOOK_EVERY, undefined, { signal: this.#stopping.signal }).catch(() => undefined)
+    }
+  }
+
+  async #takePending(): Promise<void> {
+    const { group, consumer, count, idle, backOff, deliveries } = this.#options
+    const pending = (await this.#redis.xpending(this.#stream, group, 'IDLE', Math.min(idle, backOff(1)), '-', '+', count)) as Pending[]
+    for (const [id, owner, idleFor, delivered] of pending) {
+      if (this.#stopping.signal.aborted) return
+      // Ours that failed: after their back-off. Those of others: when nobody has touched them for long.
+      const wait = owner === consumer && this.#errors.has(id) ? backOff(delivered) : idle
+      if (idleFor < wait) continue
+      await this.#inTurn(() => this.#deliverAgain(id, wait, delivered >= deliveries, delivered + 1))
+    }
+  }
+
+  async #deliverAgain(id: string, wait: number, isOver: boolean, delivery: number): Promise<void> {
+    const { group, consumer } = this.#options
+    const [entry] = (await this.#redis.xclaim(this.#stream, group, consumer, wait, id)) as (Entry | null)[]
+    // Null or missing: another consumer was first, or the stream has dropped the entry.
+    if (!entry) return
+    if (!isOver) return this.#handle(entry, delivery)
+    await addDeadLetter(
+      this.#redis,
+      this.#stream,
+      entry,
+      this.#errors.get(id) ?? new Error(`not acknowledged after ${delivery - 1} deliveries`),
+    )
+    await this.#redis.xack(this.#stream, group, id)
+    this.#errors.delete(id)
+  }
+
+  async close(work: Promise<unknown>): Promise<void> {
+    this.#stopping.abort()
+    await this.#turn
+    // A blocking read ends with its connection.
+    this.#blocking.disconnect()
+    await work
+    this.#redis.disconnect()
+  }
+}
+
+/** Handles the notifications of a stream, until it is stopped. Resolves once its group is there. */
+export async function registerConsumer(stream: string, handler: Handler, options: ReaderOptions): Promise<RegisteredConsumer> {
+  const consumer = new Consumer(stream, handler, options)
+  await consumer.makeGroup()
+  const work = Promise.allSettled([consumer.readNew(), consumer.lookAtPending()])
+  let closing: Promise<void> | undefined
+  return { stop: () => (closing ??= consumer.close(work)) }
+}

@@ -1,0 +1,52 @@
+// The notifier, put together: Postgres with a connection that listens, Redis, the lease.
+
+import { createNotifier } from '../consumers/notifier.ts'
+import type { Lifetime } from '../lifetime.ts'
+import { createNotifierStore, listenForRecorded } from '../postgres/notifier-store.ts'
+import { createPgClient, createPgPool } from '../postgres/pool.ts'
+import { createRedis } from '../redis/client.ts'
+import { createNotificationStream } from '../redis/notifications.ts'
+import type { Watch } from '../watch.ts'
+import { type Base, type Checks, part, type StartOptions, untilUp } from './base.ts'
+import { processId } from './runtime.ts'
+
+/** The name that the contract fixes; another installation on the same Redis has its prefix before it. */
+export const streamOf = (prefix: string, given: string | undefined) =>
+  given ?? (prefix === 'refold' ? 'workflow:events:global' : `${prefix}:workflow:events:global`)
+
+export async function startNotifier(
+  { config, addresses, logger }: StartOptions,
+  { faults }: Base,
+  checks: Checks,
+  watch: Watch,
+  lifetime: Lifetime,
+): Promise<void> {
+  const stream = streamOf(config.topicPrefix, config.notificationStream)
+  const pool = lifetime.owns(createPgPool(addresses.databaseUrl, { max: 2, name: 'refold-notifier', role: 'refold_engine' }), (opened) =>
+    opened.end(),
+  )
+  const redis = lifetime.owns(
+    createRedis(addresses.redisUrl, (error) => watch.emit('notifier:round:failed', { error: error.message })),
+    (opened) => opened.disconnect(),
+  )
+  const listener = lifetime.owns(createPgClient(addresses.databaseUrl, 'refold-notifier-listen'), (opened) =>
+    opened.end().catch(() => undefined),
+  )
+  // Lost, it is not made again: the notifier then looks four times a second.
+  listener.on('error', (error) => logger.warn({ error: error.message }, 'the connection that listens is gone; notifications go on by time'))
+  await untilUp(logger, 'database', () => listenForRecorded(listener))
+  const notifier = createNotifier({
+    store: createNotifierStore(pool, processId('notifier'), listener),
+    stream: createNotificationStream(redis, stream, config.notificationLength),
+    length: config.notificationLength,
+    watch,
+    faults,
+  })
+  lifetime.owns(notifier, (opened) => opened.stop()).start()
+  checks.set('notifier', async () => {
+    const { trouble } = notifier
+    return trouble === undefined ? { name: 'notifier', ready: true } : { name: 'notifier', ready: false, detail: trouble }
+  })
+  checks.set('notifier-redis', () => part('notifier-redis', () => redis.ping()))
+  logger.info({ stream, length: config.notificationLength }, 'notifier started')
+}

@@ -1,0 +1,239 @@
+// Notifications on real servers: at least once, in order within each partition, never before they can be read; dead letters;
+// a Python reader; server-sent events.
+
+import { randomBytes } from 'node:crypto'
+import { Redis } from 'ioredis'
+import t, { type Test } from 'tap'
+import { listDeadLetters, type Notification, redriveDeadLetter, registerConsumer } from '../../reader/index.ts'
+import { usePython } from '../support/python.ts'
+import { type Installation, type RefoldProcess, startRefold, useInstallation } from '../support/refold-process.ts'
+import { type Rest, restOf } from '../support/rest.ts'
+import { useStack } from '../support/stack.ts'
+import { until } from '../support/wait.ts'
+
+t.setTimeout(600_000)
+
+const executionOf = (n: number) => `0b8f1c7e-5d1e-4c3a-9a44-${n.toString(16).padStart(12, '0')}`
+
+type World = { installation: Installation; rest: Rest; redis: Redis; stream: string; url: string }
+
+async function useWorld(t: Test): Promise<World | undefined> {
+  const stack = useStack(t, ['kafka', 'registry', 'postgres', 'redis'])
+  if (!stack.databaseUrl) return undefined
+  const installation = await useInstallation(t, stack, 'token=tenant')
+  const { url } = await startRefold(t, installation, 'api,recorder')
+  const redisUrl = String(installation.env['REDIS_URL'])
+  const redis = new Redis(redisUrl)
+  const stream = `${installation.env['REFOLD_TOPIC_PREFIX']}:workflow:events:global`
+  t.teardown(async () => {
+    await redis.del(stream, `${stream}:marker`, `${stream}:dlq`)
+    redis.disconnect()
+  })
+  return { installation, rest: restOf(url, 'token'), redis, stream, url: redisUrl }
+}
+
+const send = async ({ rest }: World, first: number, count: number) => {
+  const events = Array.from({ length: count }, (_, i) => ({
+    execution_id: executionOf((first + i) % 97),
+    event_name: 'thing.happened',
+    to_state: `s${first + i}`,
+    payload: { n: first + i, text: 'ü"\n' },
+  }))
+  const answer = await rest.send(events)
+  if (answer.status !== 202) throw new Error(`${answer.status} ${answer.text}`)
+}
+
+/** A reader that knows only the contract: a group, fields by name, `previous_position`. */
+function follow({ redis, stream, rest }: World, url: string) {
+  const own = new Redis(url)
+  const stopping = new AbortController()
+  const seen = new Map<string, number>()
+  const faults: string[] = []
+  const last = new Map<string, number>()
+  const group = 'independent'
+  const take = async (fields: string[]) => {
+    const of = (name: string) => fields[fields.findIndex((field, i) => i % 2 === 0 && field === name) + 1] ?? ''
+    const [partition = '', offset = ''] = of('position').slice(1).split(':')
+    const before = last.get(partition) ?? -1
+    seen.set(of('position'), (seen.get(of('position')) ?? 0) + 1)
+    if (Number(offset) <= before) return
+    const previous = of('previous_position') === '' ? -1 : Number(of('previous_position').split(':')[1])
+    if (previous > before) faults.push(`${of('position')} came after p${partition}:${before}, but ${of('previous_position')} is between`)
+    last.set(partition, Number(offset))
+    const seq = Number(of('seq'))
+    const found = await rest.get(`/v1/executions/${of('execution_id')}/events?after=${seq - 1}&limit=1`)
+    if (!found.text.includes(of('event_id'))) faults.push(`${of('position')} is not readable yet`)
+  }
+  const work = (async () => {
+    while (!stopping.signal.aborted) {
+      try {
+        const read = (await own.xreadgroup('GROUP', group, 'me', 'COUNT', 50, 'BLOCK', 200, 'STREAMS', stream, '>')) as
+          | [string, [string, string[]][]][]
+          | null
+        for (const [id, fields] of read?.[0]?.[1] ?? []) {
+          await take(fields)
+          await own.xack(stream, group, id)
+        }
+      } catch (error) {
+        if (!/NOGROUP/.test(String(error))) throw error
+        // Flushed: the group is made again, from the oldest entry on.
+        await redis.xgroup('CREATE', stream, group, '0', 'MKSTREAM').catch(() => undefined)
+      }
+    }
+  })()
+  return {
+    seen,
+    faults,
+    async stop() {
+      stopping.abort()
+      await work
+      own.disconnect()
+    },
+  }
+}
+
+t.test('every accepted event at least once, in order, never unreadable: notifiers killed, Redis flushed', async (t) => {
+  const world = await useWorld(t)
+  if (!world) return
+  const { installation, redis, url } = world
+  const { admin } = installation.database
+  let notifier: RefoldProcess = await startRefold(t, installation, 'notifier')
+  const standby = await startRefold(t, installation, 'notifier')
+  const reader = follow(world, url)
+  const EVENTS = 3000
+  const sending = (async () => {
+    for (let at = 0; at < EVENTS; at += 50) await send(world, at, 50)
+  })()
+  for (let turn = 0; turn < 6; turn++) {
+    const due = (turn + 1) * Math.floor(EVENTS / 8)
+    await until(() => reader.seen.size >= due, { within: 60_000, what: () => `${due} seen, not ${reader.seen.size}` })
+    if (turn % 3 === 1) await redis.flushdb()
+    await notifier.kill()
+    notifier = await startRefold(t, installation, 'notifier')
+  }
+  await sending
+  const accepted = async () => {
+    const { rows } = await admin.query<{ position: string }>(
+      "SELECT 'p' || partition || ':' || log_offset AS position FROM refold.workflow_events",
+    )
+    return rows.map(({ position }) => position)
+  }
+  await until(async () => (await accepted()).length === EVENTS && reader.seen.size >= EVENTS, {
+    within: 60_000,
+    what: () => `all to be seen, not ${reader.seen.size}`,
+  })
+  const missing = (await accepted()).filter((position) => !reader.seen.has(position))
+  t.strictSame(missing, [])
+  await reader.stop()
+  t.strictSame(reader.faults.slice(0, 5), [])
+  const repeats = [...reader.seen.values()].reduce((sum, n) => sum + n - 1, 0)
+  t.comment(`${EVENTS} events, ${repeats} repeats`)
+  t.equal(await standby.stop(), 0)
+})
+
+t.test(
+  'a handler that fails three times makes a dead letter; others are not kept waiting; redrive gives it back byte for byte',
+  async (t) => {
+    const world = await useWorld(t)
+    if (!world) return
+    const { installation, redis, stream, url } = world
+    await startRefold(t, installation, 'notifier')
+    const handled: Notification[] = []
+    let mended = false
+    const consumer = await registerConsumer(
+      stream,
+      async (notification, { seen, delivery }) => {
+        if (await seen(notification.position)) return
+        if (!mended && notification.payloadJson.includes('"n":3,')) throw new Error(`delivery ${delivery} failed`)
+        handled.push(notification)
+      },
+      { url, group: 'service', from: '0', backOff: () => 300 },
+    )
+    t.teardown(() => consumer.stop())
+    await send(world, 0, 40)
+    await until(() => handled.length === 39, { within: 30_000, what: () => `39 handled, not ${handled.length}` })
+    const letters = await until(
+      async () => {
+        const found = await listDeadLetters(redis, stream)
+        return found.length > 0 && found
+      },
+      { within: 30_000, what: 'the dead letter' },
+    )
+    t.equal(letters.length, 1)
+    const [letter] = letters
+    t.match(letter, { errorMessage: /delivery 3 failed/, errorStack: /notifications.test.ts/, sourceStream: stream, movedAt: /^20.*Z$/ })
+    const [[, original]] = (await redis.xrange(stream, letter!.originalId, letter!.originalId)) as [[string, string[]]]
+    t.strictSame(letter?.fields, original, 'kept whole')
+    mended = true
+    const entry = await redriveDeadLetter(redis, stream, letter!.id)
+    await until(() => handled.length === 40, { within: 30_000, what: 'the redriven entry to be handled' })
+    const [[, again]] = (await redis.xrange(stream, entry!, entry!)) as [[string, string[]]]
+    t.strictSame(again, original, 'byte for byte')
+    t.strictSame(await listDeadLetters(redis, stream), [])
+    t.equal(handled.at(-1)?.payloadJson, '{"n":3,"text":"ü\\"\\n"}')
+    // A repeat is recognised.
+    await redriveAgain(redis, stream, original)
+    await send(world, 40, 1)
+    await until(() => handled.length === 41, { within: 30_000, what: 'the next one' })
+    t.equal(new Set(handled.map(({ position }) => position)).size, 41, 'the repeat was passed over')
+  },
+)
+
+const redriveAgain = (redis: Redis, stream: string, fields: string[]) => redis.xadd(stream, '*', ...fields)
+
+t.test('a Python reader with redis-py that knows only the contract', async (t) => {
+  const world = await useWorld(t)
+  if (!world) return
+  const python = await usePython(t)
+  if (!python) return
+  const { installation, stream, url } = world
+  await startRefold(t, installation, 'notifier')
+  await send(world, 0, 30)
+  const entries = (await python.run('consume.py', [url, stream, `python-${randomBytes(3).toString('hex')}`, '30'], [])) as Record<
+    string,
+    string
+  >[]
+  t.equal(entries.length, 30)
+  t.match(entries[0], { event_name: 'thing.happened', tenant: 'tenant', user_id: '', payload_json: /^\{"n":\d+,"text":"ü\\"\\n"\}$/ })
+})
+
+t.test('server-sent events: what comes, by filter, and on after Last-Event-ID', async (t) => {
+  const world = await useWorld(t)
+  if (!world) return
+  const read = async (query: string, count: number, lastEventId?: string) => {
+    const stopping = new AbortController()
+    const headers = { authorization: 'Bearer token', ...(lastEventId === undefined ? {} : { 'last-event-id': lastEventId }) }
+    const response = await fetch(new URL(`/v1/stream${query}`, world.rest.base), { headers, signal: stopping.signal })
+    t.equal(response.headers.get('content-type'), 'text/event-stream; charset=utf-8')
+    const events: { id: string; data: { to_state: string; execution_id: string } }[] = []
+    let text = ''
+    for await (const chunk of response.body!.pipeThrough(new TextDecoderStream())) {
+      text += chunk
+      for (let end = text.indexOf('\n\n'); end >= 0; end = text.indexOf('\n\n')) {
+        const lines = text.slice(0, end).split('\n')
+        text = text.slice(end + 2)
+        const id = lines.find((line) => line.startsWith('id: '))?.slice(4)
+        const data = lines.find((line) => line.startsWith('data: '))?.slice(6)
+        if (id !== undefined && data !== undefined)
+          events.push({ id, data: JSON.parse(data) as { to_state: string; execution_id: string } })
+      }
+      if (events.length >= count) break
+    }
+    stopping.abort()
+    return events
+  }
+  await send(world, 0, 97)
+  const first = await read('?after=', 50)
+  const rest = await read('', 47, first[49]!.id)
+  t.equal(new Set([...first.slice(0, 50), ...rest].map(({ data }) => data.to_state)).size, 97, 'no gap, none twice')
+  const live = read(`?execution_id=${executionOf(5)}`, 1)
+  await until(
+    async () => {
+      await send(world, 5 + 97 * Math.floor(Math.random() * 1e6), 1)
+      return Promise.race([live.then(() => true), new Promise<boolean>((resolve) => setTimeout(() => resolve(false), 200))])
+    },
+    { within: 20_000, what: 'a live event' },
+  )
+  const [one] = await live
+  t.equal(one?.data.execution_id, executionOf(5))
+})
