@@ -22,8 +22,10 @@ export function createPgPool(databaseUrl: string, { max, name, role }: PgPoolOpt
     idleTimeoutMillis: 60_000,
     ...(role ? { options: `-c role=${role}` } : {}),
   })
-  // A connection that breaks while idle is dropped by the pool; the next query opens another.
+  // A connection that breaks while idle is dropped by the pool; one that breaks between two queries of a transaction fails
+  // the next of them, and must not end the process before.
   pool.on('error', () => undefined)
+  pool.on('connect', (client) => client.on('error', () => undefined))
   return pool
 }
 

@@ -1,6 +1,5 @@
 // The recorder's checkpoints: how new what is read is.
 
-import { sql } from 'slonik'
 import { z } from 'zod'
 import type { ReadPool, Transaction } from './pool.ts'
 
@@ -11,24 +10,22 @@ export type Checkpoints = ReadonlyMap<number, number>
 export type Read<T> = { value: T; checkpoints: Checkpoints }
 
 const row = z.object({ partition: z.number(), next: z.string().transform(Number) })
+const rows = z.array(row)
 
-const all = sql.type(row)`
-  SELECT partition, next_offset::text AS next FROM refold.checkpoints WHERE reader = 'recorder' ORDER BY partition`
+/** The recorder's checkpoints, of one partition or of all; without parameters, so that it goes with the first message. */
+const statement = (partition?: number) =>
+  `SELECT partition, next_offset::text AS next FROM refold.checkpoints WHERE reader = 'recorder'${
+    partition === undefined ? '' : ` AND partition = ${Math.trunc(partition)}`
+  } ORDER BY partition`
 
-const one = (partition: number) => sql.type(row)`
-  SELECT partition, next_offset::text AS next FROM refold.checkpoints WHERE reader = 'recorder' AND partition = ${partition}`
-
-/** The checkpoints as a transaction sees them: of one partition, or of all. */
-export async function checkpointsOf(transaction: Transaction, partition?: number): Promise<Checkpoints> {
-  const rows = await transaction.any(partition === undefined ? all : one(partition))
-  return new Map(rows.map(({ partition: at, next }) => [at, next]))
-}
+const read = ({ first }: Transaction): Checkpoints => new Map(rows.parse(first).map(({ partition, next }) => [partition, next]))
 
 /** No tenant has a control character in its name, so none has this one; '' would see no row, checkpoints neither. */
 const NO_TENANT = '\n'
 
 /** For nobody in particular: checkpoints are the whole log's. */
-export const checkpointsNow = (pool: ReadPool) => pool.read(NO_TENANT, (transaction) => checkpointsOf(transaction))
+export const checkpointsNow = (pool: ReadPool): Promise<Checkpoints> =>
+  pool.read(NO_TENANT, async (transaction) => read(transaction), { first: statement() })
 
 /** `work`, with the checkpoints of one partition or of all. In this order: a checkpoint is never newer than the rows. */
 export function readWithCheckpoints<T>(
@@ -36,9 +33,11 @@ export function readWithCheckpoints<T>(
   tenant: string,
   partition: number | 'all',
   work: (transaction: Transaction, checkpoints: Checkpoints) => Promise<T>,
+  operator = false,
 ): Promise<Read<T>> {
-  return pool.read(tenant, async (transaction) => {
-    const checkpoints = await checkpointsOf(transaction, partition === 'all' ? undefined : partition)
+  const ask = async (transaction: Transaction) => {
+    const checkpoints = read(transaction)
     return { checkpoints, value: await work(transaction, checkpoints) }
-  })
+  }
+  return pool.read(tenant, ask, { first: statement(partition === 'all' ? undefined : partition), operator })
 }

@@ -14,7 +14,7 @@ import { RefoldError } from '../../errors.ts'
 import { applyEvent, executionKey, type ExecutionState, initial, isComplete } from '../../workflow/execution.ts'
 import { eventIdOf } from '../../workflow/ids.ts'
 import { openSnapshot } from '../../workflow/snapshot.ts'
-import { checkpointsOf, type Checkpoints } from './checkpoints.ts'
+import { type Checkpoints, readWithCheckpoints } from './checkpoints.ts'
 import type { ReadPool, Transaction } from './pool.ts'
 
 export type ReplayOptions = {
@@ -158,7 +158,7 @@ function answer(state: ExecutionState, events: readonly ReplayedEvent[], checkpo
  *
  * Errors: `database-unavailable`; `request-invalid` for a bound that is none.
  */
-export function replayEvents(
+export async function replayEvents(
   pool: ReadPool,
   executionId: string,
   tenant: string,
@@ -169,8 +169,7 @@ export function replayEvents(
   const bounds = boundsOf(options)
   const cached = isBounded(options) || debug || !useSnapshots ? undefined : cache
   const began = performance.now()
-  return pool.read(tenant, async (transaction) => {
-    const checkpoints = await checkpointsOf(transaction)
+  const { value } = await readWithCheckpoints(pool, tenant, 'all', async (transaction, checkpoints) => {
     const newest = await newestSeq(transaction, tenant, executionId)
     if (newest === null) return undefined
     const known = cached?.get(`${executionKey(tenant, executionId)}\n${newest}`)
@@ -206,6 +205,7 @@ export function replayEvents(
     }
     return { ...result, debug: counts }
   })
+  return value
 }
 
 /** The whole history of an execution, in seq order. */

@@ -81,10 +81,12 @@ export function readIncidents(
   if (state !== 'all') conditions.push(state === 'open' ? sql.fragment`i.closed_at IS NULL` : sql.fragment`i.closed_at IS NOT NULL`)
   if (after)
     conditions.push(sql.fragment`(date_trunc('milliseconds', i.opened_at), i.id) < (${after.openedAt}::timestamptz, ${after.id}::uuid)`)
-  return pool.read(tenant, async (transaction) => {
-    if (nobodys) await transaction.query(sql.type(z.object({ on: z.string() }))`SELECT set_config('refold.operator', 'on', true) AS on`)
-    return transaction.any(sql.type(incidentRow)`
+  return pool.read(
+    tenant,
+    (transaction) =>
+      transaction.any(sql.type(incidentRow)`
       SELECT ${INCIDENT} FROM refold.incidents i WHERE ${sql.join(conditions, sql.fragment` AND `)}
-      ORDER BY date_trunc('milliseconds', i.opened_at) DESC, i.id DESC LIMIT ${limit}`)
-  })
+      ORDER BY date_trunc('milliseconds', i.opened_at) DESC, i.id DESC LIMIT ${limit}`),
+    { operator: nobodys },
+  )
 }

@@ -86,18 +86,23 @@ function refusalConditions(tenant: string, { verdict, reason, executionId, befor
 }
 
 export function readRefusals(pool: ReadPool, tenant: string, filter: RefusalFilter): Promise<Read<RefusalPage>> {
-  return readWithCheckpoints(pool, tenant, 'all', async (transaction) => {
-    if (filter.nobodys) await transaction.query(asOperator)
-    const found = await transaction.any(sql.type(refusal)`
+  return readWithCheckpoints(
+    pool,
+    tenant,
+    'all',
+    async (transaction) => {
+      const found = await transaction.any(sql.type(refusal)`
       SELECT partition, log_offset::text AS log_offset, verdict, reason, detail, tenant, execution_id, event_id, event_name,
         ${timeText('appended_at')}, ${timeText('decided_at')}
       FROM refold.event_verdicts v WHERE ${refusalConditions(tenant, filter)}
       ORDER BY v.partition DESC, v.log_offset DESC LIMIT ${filter.limit + 1}`)
-    const rows = found.slice(0, filter.limit)
-    const last = rows.at(-1)
-    if (found.length === rows.length || !last) return { rows }
-    return { rows, next: { partition: last.partition, offset: Number(last.log_offset) } }
-  })
+      const rows = found.slice(0, filter.limit)
+      const last = rows.at(-1)
+      if (found.length === rows.length || !last) return { rows }
+      return { rows, next: { partition: last.partition, offset: Number(last.log_offset) } }
+    },
+    filter.nobodys,
+  )
 }
 
 const judged = z.object({
@@ -128,9 +133,12 @@ export function readVerdict(
   { partition, offset }: Position,
   nobodys: boolean,
 ): Promise<Read<JudgedRow | undefined>> {
-  return readWithCheckpoints(pool, tenant, partition, async (transaction) => {
-    if (nobodys) await transaction.query(asOperator)
-    const found = await transaction.maybeOne(sql.type(judged)`
+  return readWithCheckpoints(
+    pool,
+    tenant,
+    partition,
+    async (transaction) => {
+      const found = await transaction.maybeOne(sql.type(judged)`
       SELECT 'accepted' AS verdict, seq::text AS seq, NULL AS reason, NULL AS detail, tenant, execution_id::text AS execution_id,
         event_id::text AS event_id, event_name, NULL AS record_key, NULL AS record_value, ${timeText('appended_at')}, NULL AS decided_at
       FROM refold.workflow_events WHERE tenant = ${tenant} AND partition = ${partition} AND log_offset = ${offset}
@@ -139,8 +147,8 @@ export function readVerdict(
         ${timeText('appended_at')}, ${timeText('decided_at')}
       FROM refold.event_verdicts
       WHERE (tenant = ${tenant} OR (${nobodys} AND tenant IS NULL)) AND partition = ${partition} AND log_offset = ${offset}`)
-    return found ?? undefined
-  })
+      return found ?? undefined
+    },
+    nobodys,
+  )
 }
-
-const asOperator = sql.type(z.object({ on: z.string() }))`SELECT set_config('refold.operator', 'on', true) AS on`
