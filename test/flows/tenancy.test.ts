@@ -4,6 +4,7 @@
 // What both see is the log itself: partitions, offsets and checkpoints are positions of the whole topic (Refold-Watermark,
 // Refold-Lag, `next` of a page), so how much is written in all is known to everybody who may read.
 
+import path from 'node:path'
 import t from 'tap'
 import { createEventCodec } from '../../schemas/codec.ts'
 import { WORKFLOW_EVENT_SCHEMA, type WorkflowEvent } from '../../schemas/generated.ts'
@@ -22,6 +23,8 @@ const SECRET = 'zebra'
 const EXECUTION = '0b8f1c7e-5d1e-5c3a-9a44-2f1f6f0c9a01'
 const NOBODYS = '0b8f1c7e-5d1e-5c3a-9a44-2f1f6f0c9a99'
 const PARTITIONS = 12
+/** Its projection `cases` has a row for each execution. */
+const APP = path.join(import.meta.dirname, '../support/projection-app.ts')
 const WAIT = { prefer: 'wait=60' }
 
 /** An event in which every text is a secret. */
@@ -58,13 +61,16 @@ function decisionsOf(executionId: string): WorkflowEvent[] {
   })
 }
 
+/** Tables that the API's role reads and that no tenant owns. */
+const SHARED_TABLES = ['refold.generations', 'refold.operations', 'refold.processes', 'refold.projection_skips', 'refold.projections']
+
 type OpenApi = { paths: Record<string, Record<string, { parameters?: { name: string; in: string; required?: boolean }[] }>> }
 
-/** Every GET route of the API with these values put in. */
+/** Every GET route of the API with these values put in; the stream, which does not end, has a test of its own. */
 async function readsOf(rest: Rest, values: Readonly<Record<string, string>>): Promise<string[]> {
   const { paths } = (await rest.get('/openapi.json')).json() as OpenApi
   return Object.entries(paths)
-    .filter(([path, methods]) => path.startsWith('/v1/') && 'get' in methods)
+    .filter(([path, methods]) => path.startsWith('/v1/') && 'get' in methods && path !== '/v1/stream')
     .map(([path]) => path.replace(/\{(\w+)\}/g, (_, name: string) => values[name] ?? `no value for ${name}`))
 }
 
@@ -81,6 +87,7 @@ t.test('tenants', { timeout: 300_000 }, async (t) => {
   if (!kafka) return
   const installation = await useInstallation(t, addresses, 'token-a=tenant-a,token-b=tenant-b,token-c=tenant-c')
   const { url } = await startRefold(t, installation, 'api,recorder')
+  await startRefold(t, installation, 'projector', { app: APP })
   const [a, b, c] = [restOf(url, 'token-a'), restOf(url, 'token-b'), restOf(url, 'token-c')]
 
   // Tenant a: enough for snapshots, a conflict, a duplicate, a late one; and a record that is nobody's.
@@ -128,13 +135,16 @@ t.test('tenants', { timeout: 300_000 }, async (t) => {
     [driven, JSON.stringify(SECRET)],
   )
   await installation.database.admin.query(`INSERT INTO refold.processes (id, role) VALUES ('a-process', 'runtime')`)
-  const values = { executionId: EXECUTION, eventId: known?.event_id ?? '', position }
+  await until(async () => (await a.get('/v1/projections/cases/rows')).text.includes(driven))
+  const values = { executionId: EXECUTION, eventId: known?.event_id ?? '', position, name: 'cases', id: NOBODYS }
   /** Routes that say something only of an execution with a function. */
-  const isOfDriven = (path: string) => /\/(actions|result|diagnosis)$/.test(path)
+  const isOfDriven = (route: string) => /\/(actions|result|diagnosis)$/.test(route)
+  /** Routes on what is no tenant's: which projections there are, how far they are, what was asked of them. */
+  const isShared = (route: string) => /^\/v1\/(operations|projections$|projections\/\w+$|projections\/\w+\/plan$)/.test(route)
   const ended = executionIdOf('tenant-a', SECRET, `${SECRET}-ended`)
 
   await t.test('their own reads show what is asked for later', async (t) => {
-    for (const route of await readsOf(a, values)) {
+    for (const route of (await readsOf(a, values)).filter((one) => !isShared(one))) {
       const path = isOfDriven(route) ? route.replace(EXECUTION, driven) : route
       const { status, text } = await a.get(path)
       t.ok(status === 200 || (status === 202 && path.endsWith('/result')), `${path}: ${status}`)
@@ -145,13 +155,14 @@ t.test('tenants', { timeout: 300_000 }, async (t) => {
 
   await t.test('what is asked with the ids of another tenant looks as if it never was', async (t) => {
     const paths = await readsOf(b, values)
-    for (const [i, never] of (await readsOf(b, { executionId: NOBODYS, eventId: NOBODYS, position: 'p11:4000' })).entries()) {
+    for (const [i, never] of (await readsOf(b, { ...values, executionId: NOBODYS, eventId: NOBODYS, position: 'p11:4000' })).entries()) {
       const route = paths[i] ?? ''
       const theirsAt = isOfDriven(route) ? route.replace(EXECUTION, driven) : route
       const theirs = await b.get(theirsAt)
       const nobodys = await b.get(never)
-      if (!never.includes('p11:4000')) t.same(shape(theirs, EXECUTION, driven, values.eventId), shape(nobodys, NOBODYS), theirsAt)
-      else t.equal(theirs.status, 404, theirsAt)
+      if (!never.includes('p11:4000') && !isShared(route))
+        t.same(shape(theirs, EXECUTION, driven, values.eventId), shape(nobodys, NOBODYS), theirsAt)
+      else if (!isShared(route)) t.equal(theirs.status, 404, theirsAt)
       t.notMatch(theirs.text, new RegExp(`${SECRET}|tenant-a`), 'and has no secret')
     }
     for (const query of [
@@ -166,6 +177,7 @@ t.test('tenants', { timeout: 300_000 }, async (t) => {
     for (const query of ['', '?verdict=late', '?verdict=conflict', `?execution_id=${EXECUTION}`, `?execution_id=${ended}`])
       t.match((await b.get(`/v1/verdicts${query}`)).json(), { verdicts: [], nextCursor: null }, `verdicts${query}`)
     t.match((await b.get('/v1/events?limit=5000')).json(), { events: [], more: false }, 'no event, and no count of them')
+    t.match((await b.get('/v1/projections/cases/rows')).json(), { rows: [] }, 'no row of a projection')
     const receipt = `/v1/executions/${EXECUTION}/receipts/${values.eventId}?position=${known?.position}`
     t.equal((await b.get(receipt)).status, 404, 'no receipt, though the position is right')
     const judged = await b.get(`/v1/verdicts/${known?.position}`)
@@ -213,6 +225,25 @@ t.test('tenants', { timeout: 300_000 }, async (t) => {
     t.not(inB?.execution_id, inC?.execution_id, 'derived ids differ by tenant')
   })
 
+  await t.test("a stream has the tenant's own events", async (t) => {
+    for (const [token, mine, others] of [
+      ['token-a', 'tenant-a', 'tenant-b'],
+      ['token-b', 'tenant-b', 'tenant-a'],
+    ] as const) {
+      const ended = new AbortController()
+      const stream = await fetch(`${url}/v1/stream?after=`, { headers: { authorization: `Bearer ${token}` }, signal: ended.signal })
+      let text = ''
+      const reading = (async () => {
+        for await (const part of stream.body?.pipeThrough(new TextDecoderStream()) ?? []) text += part
+      })().catch(() => undefined)
+      await until(() => text.split('\ndata: ').length > 2, { what: () => text })
+      ended.abort()
+      await reading
+      t.match(text, `"tenant":"${mine}"`)
+      t.notMatch(text, others)
+    }
+  })
+
   await t.test('errors tell nothing', async (t) => {
     const unknown = restOf(url, 'token-x')
     t.equal((await unknown.get(`/v1/executions/${EXECUTION}`)).status, 401)
@@ -244,21 +275,23 @@ t.test('tenants', { timeout: 300_000 }, async (t) => {
     t.ok(names.length >= 7, names.join(', '))
     t.same(
       readable.filter(({ tenants }) => !tenants).map(({ name }) => name),
-      ['refold.checkpoints', 'refold.processes'],
-      'what has no tenant is only the positions of the log, and which processes run',
+      ['refold.checkpoints', ...SHARED_TABLES],
+      'what has no tenant is only the positions of the log, which processes run, and what there is of projections',
     )
     const client = await api.connect()
     const count = async (name: string) => (await client.query<{ n: number }>(`SELECT count(*)::int AS n FROM ${name}`)).rows[0]?.n ?? -1
     for (const name of names) t.equal(await count(name), 0, `${name}: no row`)
     await client.query("BEGIN; SELECT set_config('refold.tenant', 'tenant-a', true)")
-    for (const name of names) t.ok((await count(name)) > 0, `${name}: rows of the tenant that is set`)
+    for (const name of names.filter((one) => !SHARED_TABLES.includes(one)))
+      t.ok((await count(name)) > 0, `${name}: rows of the tenant that is set`)
     await client.query('COMMIT')
     for (const name of names) t.equal(await count(name), 0, `${name}: no row after the transaction`)
     client.release()
     const { rows: all } = await admin.query<{ name: string }>(`
       SELECT format('%I.%I', n.nspname, r.relname) AS name FROM pg_class r JOIN pg_namespace n ON n.oid = r.relnamespace
       JOIN pg_attribute a ON a.attrelid = r.oid AND a.attname = 'tenant'
-      WHERE r.relkind = 'r' AND n.nspname LIKE 'refold%' AND NOT (r.relrowsecurity AND r.relforcerowsecurity)`)
-    t.same(all, [], 'row-level security is forced on every table that has tenants')
+      WHERE r.relkind = 'r' AND n.nspname LIKE 'refold%'
+        AND NOT (r.relrowsecurity AND (r.relforcerowsecurity OR n.nspname LIKE 'refold\\_p\\_%'))`)
+    t.same(all, [], "row-level security is on for every table that has tenants, and holds the owner too, but for projections' tables")
   })
 })
