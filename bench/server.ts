@@ -17,6 +17,9 @@ export type Server = {
   url: string
   /** CPU it has taken so far, ms; undefined where the system does not tell (it is Linux' /proc that does). */
   cpu: () => number | undefined
+  stop: () => Promise<unknown>
+  /** kill -9 */
+  kill: () => Promise<unknown>
 }
 
 /** Clock ticks a second in /proc; 100 on every Linux that Node runs on. */
@@ -53,19 +56,22 @@ async function environment(ground: Ground): Promise<NodeJS.ProcessEnv> {
 const ended = (child: ChildProcess) => new Promise((resolve) => child.once('close', resolve))
 
 /** Starts a file of ours with these arguments; resolves with the URL in the first line that tells one. */
-async function startFile(ground: Ground, file: string, args: readonly string[]): Promise<Server> {
-  const env = await environment(ground)
+async function startFile(ground: Ground, file: string, args: readonly string[], more: NodeJS.ProcessEnv = {}): Promise<Server> {
+  const env = { ...(await environment(ground)), ...more }
   const flags = ['--disable-warning=TimeoutNegativeWarning', ...(process.env['BENCH_NODE_FLAGS']?.split(' ') ?? [])]
   const child = spawn(process.execPath, [...flags, path.join(ROOT, file), ...args], { cwd: ROOT, env, stdio: ['ignore', 'pipe', 'pipe'] })
   const over = ended(child)
-  ground.owns(() => {
-    child.kill('SIGTERM')
+  const end = (signal: NodeJS.Signals) => {
+    child.kill(signal)
     return over
-  })
+  }
+  ground.owns(() => end('SIGTERM'))
   const lines: string[] = []
   const found = Promise.withResolvers<string>()
   const hear = (line: string) => {
     lines.push(line)
+    // A process without the API has no address.
+    if (line.includes('"running;') && !line.includes('"url"')) found.resolve('')
     const url = /running.*(http:\/\/127\.0\.0\.1:\d+)|(http:\/\/127\.0\.0\.1:\d+).*running/.exec(line)
     if (url) found.resolve(url[1] ?? url[2] ?? '')
   }
@@ -74,11 +80,15 @@ async function startFile(ground: Ground, file: string, args: readonly string[]):
   const timer = setTimeout(() => found.reject(new Error(`${file} did not start: ${lines.join('\n')}`)), STARTS_WITHIN)
   void over.then(() => found.reject(new Error(`${file} ended: ${lines.join('\n')}`)))
   const url = await found.promise.finally(() => clearTimeout(timer))
-  return { url, cpu: () => cpuOf(child.pid) }
+  return { url, cpu: () => cpuOf(child.pid), stop: () => end('SIGTERM'), kill: () => end('SIGKILL') }
 }
 
 /** `refold start --roles api`. */
 export const startApi = (ground: Ground) => startFile(ground, 'cli/main.ts', ['start', '--roles', 'api'])
+
+/** Any roles, with an application. */
+export const startAll = (ground: Ground, { roles, app, env }: { roles: string; app: string; env: NodeJS.ProcessEnv }) =>
+  startFile(ground, 'cli/main.ts', ['start', '--roles', roles, '--app', app], env)
 
 /** The bare servers of bare-server.ts. */
 export const startBare = (ground: Ground) => startFile(ground, 'bench/bare-server.ts', [ground.topic])

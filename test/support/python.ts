@@ -13,6 +13,8 @@ import { stackFolder } from '../../stack/state.ts'
 const SCRIPTS = path.join(import.meta.dirname, 'python')
 
 export type Python = {
+  /** The environment's python. */
+  interpreter: string
   /** Runs a script of test/support/python/ with `lines` as JSON on its input; gives the JSON lines it printed. */
   run(script: string, args: readonly string[], lines: readonly unknown[]): Promise<unknown[]>
 }
@@ -64,6 +66,7 @@ async function environment(): Promise<string> {
 export async function openPython(): Promise<Python> {
   const python = await environment()
   return {
+    interpreter: python,
     async run(script, args, lines) {
       const text = await output(python, [path.join(SCRIPTS, script), ...args], lines.map((line) => `${JSON.stringify(line)}\n`).join(''))
       return text.split('\n').flatMap((line): unknown[] => (line === '' ? [] : [JSON.parse(line)]))

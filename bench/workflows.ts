@@ -1,0 +1,188 @@
+// Workflows over REST, as users run them: all roles in one process, three no-op steps and what else peers are measured by.
+// Durable when the client was answered: every record acknowledged by Kafka (one broker: in its page cache).
+
+import { Agent, request as httpRequest } from 'node:http'
+import { readdirSync, readFileSync } from 'node:fs'
+import { startBareWorkflows } from './bare-workflow.ts'
+import type { Ground } from './ground.ts'
+import { type Bench, introduce, millis, percentile, rate, say } from './measure.ts'
+import { type Server, startAll, TOKEN } from './server.ts'
+
+const CLIENTS = [1, 16, 64, 256]
+const APP = 'bench/workflow-app.ts'
+const agent = new Agent({ keepAlive: true, maxSockets: 1000 })
+
+type Ended = { executionId: string; status: string; result: unknown }
+
+function ask(server: Server, method: string, path: string, body?: object, wait = 60): Promise<{ status: number; json: Ended }> {
+  const text = body === undefined ? '' : JSON.stringify(body)
+  const { hostname, port } = new URL(server.url)
+  const headers = {
+    authorization: `Bearer ${TOKEN}`,
+    ...(wait > 0 ? { prefer: `wait=${wait}` } : {}),
+    'content-type': 'application/json',
+    'content-length': Buffer.byteLength(text),
+  }
+  return new Promise((resolve, reject) => {
+    const sent = httpRequest({ agent, hostname, port, method, path, headers }, (response) => {
+      let answer = ''
+      response.setEncoding('utf8').on('data', (chunk: string) => (answer += chunk))
+      response.once('end', () => {
+        const status = response.statusCode ?? 0
+        if (status >= 400) reject(new Error(`${method} ${path}: ${status} ${answer}`))
+        else resolve({ status, json: JSON.parse(answer) as Ended })
+      })
+    })
+    sent.once('error', reject)
+    sent.end(text)
+  })
+}
+
+const start = (server: Server, workflow: string, input?: unknown, wait = 60) =>
+  ask(server, 'POST', '/v1/executions', { workflow, version: '1', input }, wait)
+const result = (server: Server, id: string) => ask(server, 'GET', `/v1/executions/${id}/result`)
+const go = (server: Server, id: string) => ask(server, 'POST', `/v1/executions/${id}/events`, [{ event_name: 'go', payload: 1 }], 0)
+
+/** CPU of every process of this machine so far, ms: client, Refold and all servers (and whoever else works here). */
+function cpuOfAll(): number {
+  let ticks = 0
+  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+    try {
+      const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
+        .replace(/^.*\) /s, '')
+        .split(' ')
+      if (/java|postgres|redis|node/.test(readFileSync(`/proc/${pid}/comm`, 'utf8'))) ticks += Number(fields[11]) + Number(fields[12])
+    } catch {
+      continue // it ended meanwhile
+    }
+  }
+  return ticks * 10
+}
+
+async function closedLoop(clients: number, seconds: number, one: () => Promise<unknown>) {
+  const times: number[] = []
+  const cpu = cpuOfAll()
+  const began = performance.now()
+  const until = began + seconds * 1000
+  await Promise.all(
+    Array.from({ length: clients }, async () => {
+      for (let at = performance.now(); at < until; at = performance.now()) {
+        await one()
+        times.push(performance.now() - at)
+      }
+    }),
+  )
+  const took = performance.now() - began
+  return { perSecond: (times.length * 1000) / took, times, cpu: (cpuOfAll() - cpu) / times.length }
+}
+
+function tell(name: string, { perSecond, times, cpu }: Awaited<ReturnType<typeof closedLoop>>): void {
+  const [p50, p95, p99] = [0.5, 0.95, 0.99].map((share) => millis(percentile(times, share)))
+  say(
+    `    ${name.padEnd(6)} ${rate(perSecond).padEnd(9)} p50 ${p50}, p95 ${p95}, p99 ${p99}; ${cpu.toFixed(1)} ms of CPU each, all processes`,
+  )
+}
+
+async function threeSteps(ground: Ground, server: Server, seconds: number, rounds: number): Promise<void> {
+  const bare = await startBareWorkflows(ground)
+  for (const clients of CLIENTS) {
+    say(`  three no-op steps, ${clients} clients`)
+    await closedLoop(clients, 2, () => start(server, 'three'))
+    for (let round = 0; round < rounds; round++) {
+      tell('ours', await closedLoop(clients, seconds, () => start(server, 'three')))
+      tell('limit', await closedLoop(clients, seconds, () => bare.run()))
+    }
+  }
+  await bare.stop()
+}
+
+async function repeated(name: string, times: number, toBeat: string, one: () => Promise<number>): Promise<void> {
+  await one()
+  const all: number[] = []
+  for (let i = 0; i < times; i++) all.push(await one())
+  say(`  ${name}: median ${millis(percentile(all, 0.5))}, p99 ${millis(percentile(all, 0.99))} (${times} runs; to beat: ${toBeat})`)
+}
+
+const timed = async (work: () => Promise<unknown>): Promise<number> => {
+  const began = performance.now()
+  await work()
+  return performance.now() - began
+}
+
+async function signal(server: Server): Promise<number> {
+  const { json } = await start(server, 'signal', null, 0)
+  const ended = result(server, json.executionId)
+  await new Promise((resolve) => setTimeout(resolve, 30)) // until it waits: that is not what is measured
+  return timed(async () => {
+    await go(server, json.executionId)
+    await ended
+  })
+}
+
+async function steps(server: Server, count: number): Promise<string> {
+  const { json } = await start(server, 'steps', { count }, 0)
+  const began = performance.now()
+  for (;;) {
+    const { json: actions } = await ask(server, 'GET', `/v1/executions/${json.executionId}`, undefined, 0)
+    if ((actions as unknown as { lastSeq: number }).lastSeq >= 3 * count + 2) break
+    await new Promise((resolve) => setTimeout(resolve, 10))
+  }
+  say(`  ${count} steps in a row: ${millis((performance.now() - began) / count)} a step (to beat: 1.5 ms)`)
+  return json.executionId
+}
+
+async function timers(server: Server): Promise<void> {
+  const late = await Promise.all(Array.from({ length: 200 }, async () => Number((await start(server, 'timer')).json.result)))
+  say(
+    `  200 timers of 1 s: late p50 ${millis(percentile(late, 0.5))}, p99 ${millis(percentile(late, 0.99))}, never early: ${Math.min(...late) >= 0} (to beat: 120 ms)`,
+  )
+}
+
+/** 200 workflows of five steps of 100 ms; one process is killed in the middle and started again. */
+async function killed(ground: Ground, victim: 'worker' | 'runtime'): Promise<void> {
+  const env = { REFOLD_WORKER_CONCURRENCY: '256', REFOLD_GROUP_SESSION: '3000', REFOLD_GROUP_HEARTBEAT: '500' }
+  const api = await startAll(ground, { roles: 'api,recorder', app: APP, env })
+  const other = await startAll(ground, { roles: victim === 'worker' ? 'runtime' : 'worker', app: APP, env })
+  let dying = await startAll(ground, { roles: victim, app: APP, env })
+  await result(api, (await start(api, 'five', null, 0)).json.executionId)
+  const all = await Promise.all(Array.from({ length: 200 }, () => start(api, 'five', null, 0)))
+  const began = performance.now()
+  await new Promise((resolve) => setTimeout(resolve, 300))
+  await dying.kill()
+  dying = await startAll(ground, { roles: victim, app: APP, env })
+  await Promise.all(all.map(({ json }) => result(api, json.executionId)))
+  const took = performance.now() - began
+  const { rows } = await ground.admin.query<{ n: string }>(
+    `SELECT count(*) AS n FROM refold.event_verdicts WHERE event_name = 'action.completed'`,
+  )
+  say(
+    `  200 workflows of five 100 ms steps, ${victim} killed and started again: all done after ${(took / 1000).toFixed(1)} s; steps finished twice: ${rows[0]?.n}`,
+  )
+  for (const one of [dying, other, api]) await one.stop()
+}
+
+export const bench: Bench = async (ground, { rounds = 1, seconds = 5 }) => {
+  introduce(
+    'Workflows: POST /v1/executions with Prefer: wait, closed loop; all roles in one process',
+    'request sent → result in hand; every record acknowledged by Kafka (acks=all, one broker: its page cache), the audit follows',
+    'nothing. Limit: the same records through the same log port in one process; no REST, no judging, no replay, no Postgres, no Redis',
+  )
+  const server = await startAll(ground, { roles: 'api,recorder,runtime,worker', app: APP, env: { REFOLD_REMEMBERED_EXECUTIONS: '10000' } })
+  await threeSteps(ground, server, seconds, rounds)
+  await repeated('fan-out of 100', 20, '40 ms', () => timed(() => start(server, 'fan', { count: 100 })))
+  await repeated('signal to result', 50, '11 ms', () => signal(server))
+  await steps(server, 200)
+  const long = await steps(server, 2000)
+  await timers(server)
+  await server.stop()
+  const again = await startAll(ground, { roles: 'api,recorder,runtime,worker', app: APP, env: {} })
+  const woken = await timed(async () => {
+    const ended = result(again, long)
+    await go(again, long)
+    await ended
+  })
+  say(`  woken after a restart, 2,000 steps of history: ${millis(woken)} (Restate: 64 ms)`)
+  await again.stop()
+  for (const victim of ['worker', 'runtime'] as const) await killed(ground, victim)
+  agent.destroy()
+}

@@ -1,0 +1,109 @@
+// docs/log-as-contract.md: a Python reader that knows the published rules gets the same executions.
+
+import { execFile } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import path from 'node:path'
+import { promisify } from 'node:util'
+import t from 'tap'
+import { orderFulfilment } from '../../examples/order-fulfilment/workflow.ts'
+import { executionIdOf } from '../../workflow/ids.ts'
+import { isJsonObject, parseJson } from '../../workflow/json.ts'
+import { usePython } from '../support/python.ts'
+import { startRefold, useInstallation } from '../support/refold-process.ts'
+import { restOf } from '../support/rest.ts'
+import { useStack } from '../support/stack.ts'
+import { until } from '../support/wait.ts'
+
+const SCRIPT = path.join(import.meta.dirname, '../../docs/examples/fold.py')
+const APP = path.join(import.meta.dirname, '../../examples/order-fulfilment/app.ts')
+const run = promisify(execFile)
+
+/** JSON with its members in order. */
+function canonical(value: unknown): string {
+  const ordered = (one: unknown): unknown => {
+    if (Array.isArray(one)) return one.map(ordered)
+    return isJsonObject(one)
+      ? Object.fromEntries(
+          Object.entries(one)
+            .toSorted(([a], [b]) => (a < b ? -1 : 1))
+            .map(([key, each]) => [key, ordered(each)]),
+        )
+      : one
+  }
+  return JSON.stringify(ordered(value))
+}
+
+t.setTimeout(300_000)
+
+t.test('it has at most 150 lines', async (t) => {
+  t.ok(readFileSync(SCRIPT, 'utf8').trimEnd().split('\n').length <= 150)
+})
+
+t.test('a Python reader folds the topic by itself and gets the same executions', async (t) => {
+  const stack = useStack(t, ['kafka', 'registry', 'postgres', 'redis'])
+  if (!stack.databaseUrl) return
+  const python = await usePython(t)
+  if (!python) return
+  const installation = await useInstallation(t, stack, 'token=tenant')
+  const { url } = await startRefold(t, installation, 'api,recorder,runtime,worker', { app: APP })
+  const rest = restOf(url, 'token')
+  const JSON_BODY = { 'content-type': 'application/json' }
+
+  const event = (n: number, to_state: string, payload: unknown, more: object = {}) => ({
+    workflow_name: 'permit',
+    business_key: `p-${n}`,
+    event_name: `permit.${to_state}`,
+    to_state,
+    payload,
+    ...more,
+  })
+  for (let n = 0; n < 60; n++) {
+    const id = executionIdOf('tenant', 'permit', `p-${n}`)
+    const twice = event(n, 'seen', { n, text: 'ü"\\', deep: { a: [1, 2.5, null] } }, { event_id: `${id.slice(0, 14)}4${id.slice(15)}` })
+    const all = [event(n, 'asked', { big: n * 1e12, who: 'x' }), twice, twice, { ...twice, to_state: 'other' }, event(n, '', 'no object')]
+    if (n % 5 === 0) all.push(event(n, 'completed', { done: true }), event(n, 'late', {}))
+    await rest.send(all)
+  }
+  for (let n = 0; n < 20; n++) {
+    const input = { order: `o-${n}`, amount: n % 4 === 0 ? 5000 : 10, lines: 3 }
+    await rest.post('/v1/executions', JSON.stringify({ workflow: orderFulfilment.name, version: '1', key: `o-${n}`, input }), JSON_BODY)
+  }
+  const { admin } = installation.database
+  const count = async (status: string) =>
+    Number(
+      (await admin.query(`SELECT count(*) AS n FROM refold.workflow_executions WHERE workflow_version = '1' AND status = '${status}'`))
+        .rows[0].n,
+    )
+  await until(async () => (await count('completed')) === 15, { within: 60_000, what: 'the small orders to end' })
+  const [one] = (
+    await admin.query("SELECT execution_id FROM refold.workflow_executions WHERE workflow_version = '1' AND status = 'running'")
+  ).rows
+  await rest.post(`/v1/executions/${one.execution_id}/cancel`, '{}', JSON_BODY)
+  await until(async () => (await count('running')) === 4, { within: 60_000, what: 'the cancelled one to end' })
+
+  const { stdout } = await run(
+    python.interpreter,
+    [SCRIPT, stack.kafkaBrokers.join(','), stack.registryUrl, `${installation.env['REFOLD_TOPIC_PREFIX']}.events`],
+    {
+      maxBuffer: 100_000_000,
+    },
+  )
+  const theirs = stdout
+    .trimEnd()
+    .split('\n')
+    .map((line) => canonical(parseJson(line)))
+    .toSorted()
+  const { rows } = await admin.query(`
+    SELECT json_build_object('tenant', tenant, 'executionId', execution_id, 'status', status, 'currentState', current_state, 'data', data,
+      'lastSeq', last_seq, 'workflow', workflow_name, 'version', workflow_version, 'key', business_key)::text AS row
+    FROM refold.workflow_executions`)
+  const ours = (rows as { row: string }[]).map(({ row }) => canonical(parseJson(row))).toSorted()
+  t.equal(ours.length, 80)
+  t.strictSame(theirs, ours)
+  const { rows: refused } = await admin.query("SELECT DISTINCT verdict FROM refold.event_verdicts WHERE tenant = 'tenant' ORDER BY 1")
+  t.match(
+    (refused as { verdict: string }[]).map(({ verdict }) => verdict),
+    ['conflict', 'duplicate', 'late'],
+    'records that do not count were among them',
+  )
+})
