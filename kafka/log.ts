@@ -68,7 +68,7 @@ export type ReaderOptions = {
   /** Consumer group; members of a group share the partitions. */
   group: string
   handler: LogHandler
-  /** Metadata committed with the group offset, the mirror of the checkpoint: `refold:<reader>:g<generation>:<offset>`. */
+  /** Metadata committed with the group offset, the mirror of the checkpoint, on assignment and as it moves: `refold:<reader>:g<generation>:<offset>`. */
   mirror: { reader: string; generation: number }
   /** Largest batch handed to the handler, in records. */
   maxRecords?: number

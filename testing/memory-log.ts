@@ -240,7 +240,10 @@ function createMemoryReader({ topic, handler, maxRecords = MAX_RECORDS }: Reader
     let placed = false
     while (!signal.aborted) {
       try {
-        if (!placed) place.next = await position(partition, place)
+        if (!placed) {
+          place.next = await position(partition, place)
+          ports.mirror(partition, place.next)
+        }
         placed = true
         await ports.partition(partition).after(place.next, signal)
         if (signal.aborted) return

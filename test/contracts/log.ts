@@ -160,11 +160,11 @@ export function logContract(name: string, subject: () => Subject): void {
       await reader.start()
       const mirrored = await until(async () => {
         const offsets = await subject().log.groupOffsets(`${topic}.readers`, topic)
-        return offsets[0]?.offset === 10 && offsets
+        return offsets[0]?.offset === 10 && offsets[1]?.offset === 0 && offsets
       })
       t.strictSame(mirrored, [
         { partition: 0, offset: 10, metadata: 'refold:recorder:g3:10' },
-        { partition: 1, offset: null, metadata: '' },
+        { partition: 1, offset: 0, metadata: 'refold:recorder:g3:0' },
       ])
     })
 
