@@ -11,6 +11,7 @@ import { appendRoutes } from './append.ts'
 import { authentication } from './authentication.ts'
 import type { BodyLimits } from './bodies.ts'
 import { createByteBudget } from './budget.ts'
+import { docsRoute } from './docs-page.ts'
 import { diagnosisRoutes } from './diagnosis-route.ts'
 import { executionRoutes } from './executions.ts'
 import { feedRoutes } from './feed.ts'
@@ -101,6 +102,7 @@ export function createApi(deps: ApiDeps, logger?: FastifyBaseLogger, limits: Api
       schema: { tags: ['api'], summary: 'This API, as OpenAPI 3.1.', security: [], response: { 200: z.looseObject({}) } },
       handler: async () => ({ ...app.swagger() }),
     })
+    void open.register(docsRoute, { document: () => app.swagger() })
     void open.register(async (guarded) => {
       guarded.addHook('onRequest', authentication(deps))
       for (const routes of BODY_ROUTES) void guarded.register(routes, { ...deps, watermarks, budget, bodyLimit: limits.bodyBytes })

@@ -91,6 +91,18 @@ t.test('its schemas are JSON Schema 2020-12, each used by a route', async (t) =>
   t.strictSame(unknown, [])
 })
 
+t.test('/docs is the same as a page: every operation and shape, links that lead somewhere, no script', async (t) => {
+  const { app } = await fakeApi(t, { metrics })
+  const document = (await app.inject('/openapi.json')).json<Document>()
+  const { headers, body } = await app.inject('/docs')
+  t.match(headers, { 'content-type': /^text\/html/, 'content-security-policy': /default-src 'none'/ })
+  for (const { name } of operationsOf(document)) t.ok(body.includes(`<code>${name}</code>`), name)
+  const targets = new Set([...body.matchAll(/ id="([^"]+)"/g)].map(([, id]) => id))
+  t.equal(targets.size, Object.keys(document.components.schemas).length)
+  for (const [, target] of body.matchAll(/href="#([^"]+)"/g)) if (!targets.has(target ?? '')) t.fail(`#${target}`)
+  t.notMatch(body, /<script|https?:\/\/(?!json-schema)/)
+})
+
 t.test('what the API answers fits it', async (t) => {
   const { databaseUrl } = useStack(t, ['postgres'])
   if (databaseUrl === undefined) return
@@ -118,6 +130,7 @@ t.test('what the API answers fits it', async (t) => {
     ['GET /readyz', 200, '/readyz'],
     ['GET /metrics', 200, '/metrics'],
     ['GET /openapi.json', 200, '/openapi.json'],
+    ['GET /docs', 200, '/docs'],
     ['POST /v1/events', 202, { method: 'POST', url: '/v1/events', payload: [event, { event_name: 1 }] }],
     ['POST /v1/events', 400, { method: 'POST', url: '/v1/events', payload: [{ event_name: 1 }] }],
     ['POST /v1/executions/{executionId}/events', 202, { method: 'POST', url: `${own}/events`, payload: [{ event_name: 'x' }] }],
