@@ -13,6 +13,7 @@ const BENCHES: Readonly<Record<string, { about: string; load(): Promise<{ bench:
   lag: { about: 'append acknowledged → recorded, at a steady rate', load: () => import('./lag.ts') },
   replay: { about: 'the state of an execution of 10,000 events', load: () => import('./replay.ts') },
   workflows: { about: 'workflows over REST: steps, fan-out, signals, timers, kills', load: () => import('./workflows.ts') },
+  projections: { about: 'catch-up of projections, over records at rest', load: () => import('./projections.ts') },
   reads: { about: 'GET /v1/executions/{id}', load: () => import('./reads.ts') },
 }
 
