@@ -157,6 +157,12 @@ export const SETTINGS = {
     'ms',
     'How long a worker that is told to stop lets attempts end; then it aborts them and others take them over.',
   ),
+  sweepAfter: setting(
+    'REFOLD_SWEEP_AFTER',
+    whole(302_400_000, 1000, 604_800_000),
+    'ms',
+    'A request of an action without an outcome for so long is made again: half of what the actions topics keep.',
+  ),
   eagerSlots: setting(
     'REFOLD_EAGER_SLOTS',
     whole(1, 0, 1000),

@@ -42,6 +42,7 @@ function logHappenings(watch: Watch, logger: Logger): void {
   watch.on('recorder:batch:overtaken', (facts) => logger.info(facts, 'another recorder was ahead; the batch was thrown away'))
   watch.on('recorder:schema:stored', (facts) => logger.info(facts, 'schema stored'))
   watch.on('runtime:execution:parked', (facts) => logger.error(facts, 'an execution is parked: see its incident'))
+  watch.on('runtime:requests:swept', (facts) => logger.info(facts, 'old requests without an outcome were made again'))
   watch.on('runtime:decisions:resent', (facts) => logger.debug(facts, 'decisions were appended again'))
   watch.on('projector:partition:parked', (facts) => logger.error(facts, 'a projection cannot go past an event: see its incident'))
   watch.on('notifier:stream:refilled', (facts) => logger.info(facts, 'Redis had lost the notifications; the newest were sent again'))

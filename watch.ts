@@ -7,6 +7,7 @@ export type Happenings = {
   'recorder:schema:stored': { schemaId: number }
   'runtime:execution:parked': { tenant: string; executionId: string; kind: string }
   'runtime:decisions:resent': { executionId: string }
+  'runtime:requests:swept': { partition: number; executions: number }
   'runtime:action:dispatched': { name: string }
   'worker:attempt:ended': { name: string; outcome: 'completed' | 'failed' | 'cached' | 'skipped' | 'handed-back'; ms: number }
   'worker:lock:taken': { name: string }

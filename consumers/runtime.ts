@@ -38,6 +38,8 @@ export type RuntimeStore = {
   /** Executions parked by this deployment, or by nobody driving them. */
   parked(partition: number): Promise<readonly Identity[]>
   openTimers(partition: number): Promise<readonly Timer[]>
+  /** Executions of registered versions with an attempt that was asked for `ms` ago and has no outcome. */
+  waiting(partition: number, ms: number): Promise<readonly Identity[]>
   park(execution: Driven, parked: Parked): Promise<void>
   /** Closes the incidents of an execution that goes on. */
   mended(execution: Identity): Promise<void>
@@ -69,6 +71,8 @@ export type Runtime = {
   written(event: WorkflowEvent, appended: Appended): void
   /** Partitions that are still ours; the others are forgotten. Also looks for what diverged meanwhile. */
   keep(partitions: ReadonlySet<number>): void
+  /** Asks again for attempts that nobody answered for so long (ms) that their requests may be gone from their topic. */
+  sweep(ms: number): Promise<void>
   /** Timers and appends stop; checkpoints are stored. */
   close(): Promise<void>
 }
@@ -322,6 +326,23 @@ export function createRuntime(options: RuntimeOptions): Runtime {
         else
           for (const driven of place.executions.values())
             if (driven.replay?.divergence) void place.inTurn(() => settleOrPark(place, driven))
+      }
+    },
+    async sweep(ms) {
+      for (const place of places.values()) {
+        const waiting = await store.waiting(place.partition, ms)
+        if (waiting.length === 0) continue
+        await place.inTurn(async () => {
+          const cold = waiting.filter(({ tenant, executionId }) => !place.executions.has(executionKey(tenant, executionId)))
+          await load(place, cold, place.processed, new Set())
+          for (const { tenant, executionId } of waiting) {
+            const driven = place.executions.get(executionKey(tenant, executionId))
+            if (!driven) continue
+            driven.forgetRequests()
+            await settleOrPark(place, driven)
+          }
+        })
+        watch.emit('runtime:requests:swept', { partition: place.partition, executions: waiting.length })
       }
     },
     async close() {

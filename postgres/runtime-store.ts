@@ -44,6 +44,11 @@ const PARKED = `
     AND ((kind IN ('diverged', 'history-full') AND evidence ->> 'deployment' = $2)
       OR (kind = 'not-registered' AND (evidence ->> 'workflow') || E'\\n' || (evidence ->> 'version') = ANY ($3)))`
 
+const WAITING = `
+  SELECT DISTINCT a.tenant, a.execution_id FROM refold.workflow_actions a JOIN refold.workflow_executions e USING (tenant, execution_id)
+  WHERE a.partition = $1 AND a.ended_at IS NULL AND a.status = 'running' AND a.requested_at < now() - $2 * interval '1 millisecond'
+    AND e.workflow_name || E'\\n' || e.workflow_version = ANY ($3) LIMIT 1000`
+
 const TIMERS = `
   SELECT h.tenant, h.execution_id, t.key::int AS timer, t.value::bigint AS fire_at
   FROM refold.execution_heads h, json_each_text(h.open_timers) t
@@ -145,6 +150,7 @@ export function createRuntimeStore(pool: Pool, { deployment, workflows }: Runtim
     histories,
     open: (partition) => identities(OPEN, [partition, workflows]),
     parked: (partition) => identities(PARKED, [partition, deployment, workflows]),
+    waiting: (partition, ms) => identities(WAITING, [partition, ms, workflows]),
     async openTimers(partition) {
       const { rows } = await pool.query<IdentityRow & { timer: number; fire_at: string }>(TIMERS, [partition])
       return rows.map((row): Timer => ({ ...identityOf(row), partition, timer: row.timer, fireAt: Number(row.fire_at) }))

@@ -5,6 +5,7 @@ import { createClock } from '../consumers/drive.ts'
 import { createReaderSchemas } from '../consumers/reader-schemas.ts'
 import { createRuntime } from '../consumers/runtime.ts'
 import { createTimers } from '../consumers/timers.ts'
+import { asError } from '../errors.ts'
 import { actionsSettings } from '../kafka/topics.ts'
 import type { Lifetime } from '../lifetime.ts'
 import { createPgPool } from '../postgres/pool.ts'
@@ -23,6 +24,8 @@ import { type Base, type Checks, lineLog, part, readerPart, requireApp, type Sta
 
 /** Between two looks at what is still ours, ms. */
 const LOOK_EVERY = 1000
+/** Longest between two looks for requests that nobody answered, ms. */
+const SWEEP_EVERY = 600_000
 /** Between two times that a process tells of itself, ms. */
 const TELL_EVERY = 5000
 
@@ -107,10 +110,19 @@ export async function startRuntime(
   })
   await untilUp(logger, 'database', () => tellProcess(pool, facts()))
   const looking = setInterval(() => runtime.keep(new Set(reader.health().partitions.keys())), LOOK_EVERY)
+  const sweeping = setInterval(
+    () => {
+      runtime
+        .sweep(config.sweepAfter)
+        .catch((error: unknown) => logger.debug({ error: asError(error).message }, 'old requests were not looked for; they will be'))
+    },
+    Math.min(SWEEP_EVERY, Math.max(500, config.sweepAfter / 10)),
+  )
   const telling = setInterval(() => void tellProcess(pool, facts()).catch(() => undefined), TELL_EVERY)
   lifetime.owns(id, () => forgetProcess(pool, id).catch(() => undefined))
   lifetime.owns(looking, (timer) => clearInterval(timer))
   lifetime.owns(telling, (timer) => clearInterval(timer))
+  lifetime.owns(sweeping, (timer) => clearInterval(timer))
   checks.set('runtime', async () => readerPart('runtime', reader))
   checks.set('runtime-postgres', () => part('runtime-postgres', () => pool.query('SELECT')))
   await lifetime.owns(reader, (opened) => opened.stop()).start()

@@ -1,5 +1,6 @@
 // Many processes: work spreads, a dead runtime is taken over, two versions run side by side, a frozen worker counts once.
 
+import { Kafka, logLevel } from 'kafkajs'
 import t from 'tap'
 import { useFlows } from '../support/flows.ts'
 import { until } from '../support/wait.ts'
@@ -85,4 +86,34 @@ t.test('an old and a new version run side by side, and each keeps its executions
   const open = async () => ((await flows.rest.get('/v1/incidents')).json() as { incidents: object[] }).incidents
   await until(async () => (await open()).length === 0, { what: 'the incident to be closed' })
   t.equal(await old.stop(), 0)
+})
+
+t.test('a request that is gone from its topic is made again', { timeout: 120_000 }, async (t) => {
+  const flows = await useFlows(t)
+  if (!flows) return
+  const { installation, start, ended, diagnosed } = flows
+  const { admin } = installation.database
+  // The topic is made by a worker; then none runs.
+  const worker = await flows.process('worker')
+  t.equal(await worker.stop(), 0)
+  await flows.process('runtime', { REFOLD_SWEEP_AFTER: '60000' })
+  const id = await start('fan', { width: 3, ms: 0 })
+  await diagnosed(id, 'no-worker')
+  const kafka = new Kafka({
+    brokers: String(installation.env['KAFKA_BROKERS']).split(','),
+    clientId: 'test',
+    logLevel: logLevel.NOTHING,
+  }).admin()
+  await kafka.connect()
+  t.teardown(() => kafka.disconnect())
+  const topic = `${installation.env['REFOLD_TOPIC_PREFIX']}.actions`
+  const ends = await kafka.fetchTopicOffsets(topic)
+  t.equal(
+    ends.reduce((sum, { high }) => sum + Number(high), 0),
+    3,
+  )
+  await kafka.deleteTopicRecords({ topic, partitions: ends.map(({ partition, high }) => ({ partition, offset: high })) })
+  await admin.query("UPDATE refold_derived_g1.workflow_actions SET requested_at = now() - interval '2 minutes'")
+  await flows.process('worker')
+  t.match(await ended(id, 30_000), { status: 'completed', result: 3 })
 })
