@@ -26,6 +26,7 @@ import { SNAPSHOT_EVERY, SNAPSHOTS_KEPT } from '../workflow/snapshot.ts'
 import { bytea, copyInto, type CopyValue, timestamp } from './copy.ts'
 import { foldHistory } from './history.ts'
 import { inTransaction } from './pool.ts'
+import { putIncidents } from './recorder-incidents.ts'
 import { putWork, readWork } from './recorder-work.ts'
 
 export const READER = 'recorder'
@@ -327,6 +328,7 @@ async function write(client: PoolClient, { audit, verdicts, executions, snapshot
   await copyInto(client, 'refold.workflow_events', AUDIT_COLUMNS, audit.map(auditRow))
   await faults.at('recorder:audit:written')
   await copyInto(client, 'refold.event_verdicts', VERDICT_COLUMNS, verdicts.map(verdictRow))
+  await putIncidents(client, verdicts, tenantOf)
   await faults.at('recorder:verdicts:written')
   await putHeads(client, executions)
   await faults.at('recorder:heads:written')

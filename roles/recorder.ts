@@ -4,12 +4,16 @@ import { createRecorder } from '../consumers/recorder.ts'
 import { createWriterSchemas } from '../consumers/writer-schemas.ts'
 import { pinLog } from '../postgres/log-pin.ts'
 import { createPgPool } from '../postgres/pool.ts'
+import { closeOldIncidents } from '../postgres/recorder-incidents.ts'
 import { createRecorderStore } from '../postgres/recorder-store.ts'
 import { createSchemaTexts } from '../postgres/schema-texts.ts'
 import { WORKFLOW_EVENT_SCHEMA } from '../schemas/generated.ts'
 import type { Lifetime } from '../lifetime.ts'
 import type { Watch } from '../watch.ts'
 import { type Base, type Checks, part, readerPart, type StartOptions } from './base.ts'
+
+/** Between two looks for incidents that are over, ms. */
+const CLOSE_EVERY = 3_600_000
 
 export async function startRecorder(
   { config, addresses, logger }: StartOptions,
@@ -41,6 +45,10 @@ export async function startRecorder(
     mirror: { reader: 'recorder', generation: 1 },
     maxRecords: config.recorderBatch,
   })
+  const closing = setInterval(() => {
+    closeOldIncidents(pool).catch((error: unknown) => logger.debug({ err: error }, 'old incidents were not closed; they are next time'))
+  }, CLOSE_EVERY)
+  lifetime.owns(closing, (timer) => clearInterval(timer))
   checks.set('postgres', () => part('postgres', () => pool.query('SELECT')))
   checks.set('recorder', async () => readerPart('recorder', reader))
   await lifetime.owns(reader, (opened) => opened.stop()).start()

@@ -2,6 +2,7 @@
 
 import fc from 'fast-check'
 import t from 'tap'
+import { closeOldIncidents } from '../../postgres/recorder-incidents.ts'
 import { contentOf, nextChain } from '../../workflow/content.ts'
 import { type TestDatabase, useDatabase } from '../support/database.ts'
 import { decision, event, outcome, started } from '../support/events.ts'
@@ -195,6 +196,39 @@ t.test('the recorder', async (t) => {
     t.match(await rows('workflow_waits'), [{ wait: 2, status: 'open' }], 'the wait too was folded from the history')
     await recorder.batch(batchOf([recordOf(event({ event_id: id(7), event_name: 'workflow.terminateRequested' }), 6)], 6))
     t.match(await rows('workflow_waits'), [{ wait: 2, status: 'abandoned', ended_at: new Date(1_700_000_000_006) }])
+  })
+
+  t.test('quarantined records open one incident for each reason and tenant; a day after the newest it closes', async (t) => {
+    const database = await useDatabase(t, databaseUrl)
+    const recorder = recorderOn(database)
+    await recorder.checkpoint(PARTITION)
+    const good = recordOf(event(), 0)
+    const wrong = (offset: number, tenant: string) => recordOf(event({ event_id: id(offset), event_name: '', tenant }), offset)
+    const garbage = { ...good, offset: 1, value: new Uint8Array([1]) }
+    const open = async () =>
+      (
+        await database.admin.query(
+          'SELECT tenant, partition, summary, evidence FROM refold.incidents WHERE closed_at IS NULL ORDER BY 1, 3',
+        )
+      ).rows
+    await recorder.batch(batchOf([good, garbage, wrong(2, 'a'), wrong(3, 'a'), wrong(4, 'b')], 0))
+    await recorder.batch(batchOf([wrong(5, 'a'), recordOf(event(), 6)], 5))
+    t.match(await open(), [
+      {
+        tenant: 'a',
+        partition: PARTITION,
+        summary: /bad-name.*the newest at p\d+:5/,
+        evidence: { reason: 'bad-name', records: 3, first: /:2$/, newest: /:5$/, detail: /empty/ },
+      },
+      { tenant: 'b', evidence: { reason: 'bad-name', records: 1 } },
+      { tenant: null, evidence: { reason: 'undecodable', records: 1 } },
+    ])
+    t.equal((await open()).length, 3, 'duplicates are nobody’s concern')
+    await recorder.batch(batchOf([{ ...wrong(7, 'b'), appendedAt: Date.now() }], 7))
+    t.equal(await closeOldIncidents(database.engine), 2)
+    t.match(await open(), [{ tenant: 'b', evidence: { records: 2 } }])
+    await recorder.batch(batchOf([{ ...wrong(8, 'a'), appendedAt: Date.now() }], 8))
+    t.match(await open(), [{ tenant: 'a', evidence: { records: 1, first: /:8$/ } }, { tenant: 'b' }], 'a new one opens another')
   })
 
   t.test('M1: what a recorder remembers is dropped when another wrote in between', async (t) => {

@@ -167,6 +167,16 @@ t.test('hostile records', { timeout: 300_000 }, async (t) => {
     const refused = written.filter(({ expected }) => expected.verdict !== 'accepted').map(({ position }) => position)
     t.same([...(owners?.keys() ?? []), ...(operators?.keys() ?? [])].toSorted(), refused.toSorted(), 'and nothing else has one')
     t.equal(strangers?.size, 0)
+    type Incidents = { incidents: { kind: string; evidence: { reason: string } }[] }
+    const reasons = async (rest: Rest) =>
+      new Set(((await rest.get('/v1/incidents?limit=500')).json() as Incidents).incidents.map(({ evidence }) => evidence.reason))
+    const quarantined = (nobodys: boolean) =>
+      written
+        .filter((one) => one.expected.verdict === 'quarantined' && (one.nobodys ?? false) === nobodys)
+        .map(({ expected }) => expected.reason)
+    t.same(await reasons(owner), new Set(quarantined(false)), 'each reason is an incident')
+    t.same(await reasons(operator), new Set(quarantined(true)))
+    t.same(await reasons(stranger), new Set())
   })
 
   await t.test('their neighbours are accepted', async (t) => {
