@@ -8,7 +8,7 @@ import { InvalidCall } from './failures.ts'
 import { parsePlain } from './json.ts'
 import { isReservedName } from './names.ts'
 import { INITIAL_STATE } from './execution.ts'
-import type { Execution, Settle } from './replay.ts'
+import type { Execution, Settle } from './driven-execution.ts'
 import type { CallOptions, ReceivedEvent, WorkflowContext } from './workflow.ts'
 
 /** A call of waitFor that nothing has answered. */
