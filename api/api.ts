@@ -24,7 +24,7 @@ import { verdictRoutes } from './verdicts.ts'
 import { incidentRoutes } from './incidents.ts'
 import { operationRoutes, projectionRoutes } from './projections.ts'
 import { requestRoutes } from './requests.ts'
-import { resultRoutes } from './result.ts'
+import { createEndWatch, type EndWatch, resultRoutes } from './result.ts'
 import { startRoutes } from './start.ts'
 import { streamRoutes } from './stream.ts'
 import { OPENAPI } from './openapi.ts'
@@ -44,8 +44,10 @@ export type ApiLimits = {
 const MIB = 1024 * 1024
 export const API_LIMITS: ApiLimits = { bodyBytes: 64 * MIB, heldBytes: 128 * MIB, heldWait: 30_000 }
 
-type Routes = (scope: FastifyInstance, options: ApiDeps & { watermarks: Watermarks }) => Promise<void>
-type BodyRoutes = (scope: FastifyInstance, options: ApiDeps & { watermarks: Watermarks } & BodyLimits) => Promise<void>
+/** What all routes share. */
+type Shared = ApiDeps & { watermarks: Watermarks; ends: EndWatch }
+type Routes = (scope: FastifyInstance, options: Shared) => Promise<void>
+type BodyRoutes = (scope: FastifyInstance, options: Shared & BodyLimits) => Promise<void>
 
 /** Routes whose bodies stay bytes. */
 const BODY_ROUTES: readonly BodyRoutes[] = [appendRoutes, startRoutes]
@@ -79,6 +81,7 @@ export function createApi(deps: ApiDeps, logger?: FastifyBaseLogger, limits: Api
   }
   const app: FastifyInstance = fastify(logger ? { ...options, loggerInstance: logger } : options)
   const watermarks = createWatermarks({ checkpoints: () => deps.reads.checkpoints(), logEnds: deps.logEnds })
+  const ends = createEndWatch(deps)
   const budget = createByteBudget(limits.heldBytes, limits.heldWait)
   app.decorateRequest('tenant', '')
   app.decorateRequest('operator', false)
@@ -88,7 +91,10 @@ export function createApi(deps: ApiDeps, logger?: FastifyBaseLogger, limits: Api
     const { url: route = 'none' } = request.routeOptions
     deps.answered?.({ method: request.method, route, status: reply.statusCode, ms: reply.elapsedTime })
   })
-  app.addHook('preClose', async () => watermarks.close())
+  app.addHook('preClose', async () => {
+    watermarks.close()
+    ends.close()
+  })
   void app.register(swagger, OPENAPI)
   // The compilers of zod only for routes of ours: plugins bring schemas in plain JSON.
   void app.register(async (open) => {
@@ -105,8 +111,8 @@ export function createApi(deps: ApiDeps, logger?: FastifyBaseLogger, limits: Api
     void open.register(docsRoute, { document: () => app.swagger() })
     void open.register(async (guarded) => {
       guarded.addHook('onRequest', authentication(deps))
-      for (const routes of BODY_ROUTES) void guarded.register(routes, { ...deps, watermarks, budget, bodyLimit: limits.bodyBytes })
-      for (const routes of ROUTES) void guarded.register(routes, { ...deps, watermarks })
+      for (const routes of BODY_ROUTES) void guarded.register(routes, { ...deps, watermarks, ends, budget, bodyLimit: limits.bodyBytes })
+      for (const routes of ROUTES) void guarded.register(routes, { ...deps, watermarks, ends })
     })
   })
   return app

@@ -61,6 +61,8 @@ export type Reads = {
   openWork: (tenant: string, executionId: string) => Promise<OpenWork>
   /** What a diagnosis rests on beside that: what runs, and how far it is. */
   standing: (tenant: string, executionId: string, partition: number) => Promise<Standing>
+  /** Those of these executions that have ended. */
+  ended: (tenant: string, executionIds: readonly string[]) => Promise<readonly ExecutionRow[]>
   projections: (tenant: string) => Promise<readonly ProjectionRow[]>
   projection: (tenant: string, name: string) => Promise<ProjectionRow | null>
   /** Rows of a projection's live generation as JSON texts; null: there is no such projection or table. */
@@ -86,6 +88,8 @@ export type Part = { name: string; ready: boolean; detail?: string }
 
 /** Tells of executions that end, where a runtime is in this process. */
 export type Endings = {
+  /** A runtime of this process tells of the executions of this partition. */
+  tells: (partition: number) => boolean
   wait: (
     tenant: string,
     executionId: string,

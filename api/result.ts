@@ -5,7 +5,6 @@ import { setTimeout as pause } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import { z } from 'zod'
-import { RefoldError } from '../errors.ts'
 import type { ExecutionRow } from '../postgres/reads/executions.ts'
 import type { WorkflowEvent } from '../schemas/generated.ts'
 import { isTerminalState } from '../workflow/names.ts'
@@ -23,7 +22,9 @@ export type Standing = { status: string; result: string | null; error: string | 
 type Waiting = Pick<ApiDeps, 'reads' | 'endings' | 'partitions'>
 
 /** Between two looks at the database, ms. */
-const LOOK = { first: 25, most: 250 }
+const LOOK_EVERY = 50
+/** An end that a runtime of this process should tell is looked for too, every so many ms: it may have left meanwhile. */
+const TOLD_WITHIN = 2000
 
 const STATUS: Readonly<Record<string, string>> = {
   'workflow.completed': 'completed',
@@ -45,40 +46,71 @@ const standingOf = ({ status, result, error, partition, last_offset: offset }: E
   position: formatPosition({ partition, offset: Number(offset) }),
 })
 
-/** Resolves with the end, or undefined when the signal aborts first. */
-export async function untilEnded(
-  { reads, endings, partitions }: Waiting,
-  tenant: string,
-  executionId: string,
-  late: AbortSignal,
-): Promise<Standing | undefined> {
-  const done = new AbortController()
-  const over = AbortSignal.any([late, done.signal])
-  const told = endings.wait(tenant, executionId, over).then((ending) => ending && endingOf(ending.event, formatPosition(ending)))
-  const seen = async (): Promise<Standing | undefined> => {
-    for (let wait = LOOK.first; !over.aborted; wait = Math.min(2 * wait, LOOK.most)) {
-      await pause(wait, undefined, { signal: over }).catch(() => undefined)
-      if (over.aborted) return undefined
-      const found = await reads.execution(tenant, executionId, partitionOf(executionId, partitions)).catch((error: unknown) => {
-        // The end may still be told by the runtime.
-        if (error instanceof RefoldError && error.code === 'database-unavailable') return undefined
-        throw error
-      })
-      if (found?.value && isTerminalState(found.value.status)) return standingOf(found.value)
-    }
-    return undefined
+type Watched = { tenant: string; executionId: string; since: number; told: boolean; seen: (standing: Standing) => void }
+
+/**
+ * Who waits for ends: told by the runtime of this process at once, else found by looking, with one question for all that wait
+ * in a tenant.
+ */
+export type EndWatch = {
+  /** Resolves with the end, or undefined when the signal aborts first. */
+  untilEnded(tenant: string, executionId: string, late: AbortSignal): Promise<Standing | undefined>
+  close(): void
+}
+
+export function createEndWatch({ reads, endings, partitions }: Waiting): EndWatch {
+  const waiting = new Set<Watched>()
+  const closing = new AbortController()
+  let looking = false
+
+  async function lookAt(tenant: string, all: readonly Watched[]): Promise<void> {
+    const rows = await reads.ended(
+      tenant,
+      all.map(({ executionId }) => executionId),
+    )
+    for (const row of rows) for (const one of all) if (one.executionId === row.execution_id) one.seen(standingOf(row))
   }
-  try {
-    return await Promise.race([told, seen()])
-  } finally {
-    done.abort()
+
+  async function look(): Promise<void> {
+    looking = true
+    while (waiting.size > 0 && !closing.signal.aborted) {
+      await pause(LOOK_EVERY, undefined, { signal: closing.signal }).catch(() => undefined)
+      const now = performance.now()
+      const due = [...waiting].filter(({ told, since }) => !told || now - since > TOLD_WITHIN)
+      for (const [tenant, all] of Map.groupBy(due, (one) => one.tenant)) {
+        // Away: it may still be told by the runtime, and is looked for again.
+        await lookAt(tenant, all).catch(() => undefined)
+        for (const one of all) one.since = one.told ? now : one.since
+      }
+    }
+    looking = false
+  }
+
+  return {
+    async untilEnded(tenant, executionId, late) {
+      const done = new AbortController()
+      const over = AbortSignal.any([late, done.signal, closing.signal])
+      const seen = Promise.withResolvers<Standing>()
+      const told = endings.tells(partitionOf(executionId, partitions))
+      const one: Watched = { tenant, executionId, since: performance.now(), told, seen: seen.resolve }
+      waiting.add(one)
+      if (!looking) void look()
+      const heard = endings.wait(tenant, executionId, over).then((ending) => ending && endingOf(ending.event, formatPosition(ending)))
+      try {
+        return await Promise.race([heard, seen.promise])
+      } finally {
+        waiting.delete(one)
+        done.abort()
+      }
+    },
+    close: () => closing.abort(),
   }
 }
 
 export const endingJson = (executionId: string, { status, result, error, position }: Standing): string =>
   spliced({ executionId, status, ...(position === undefined ? {} : { position }) }, { result, error })
 
-export async function resultRoutes(scope: FastifyInstance, options: ReadOptions & Pick<ApiDeps, 'endings'>): Promise<void> {
+export async function resultRoutes(scope: FastifyInstance, options: ReadOptions & { ends: EndWatch }): Promise<void> {
   const { reads, watermarks, partitions } = options
   scope.withTypeProvider<ZodTypeProvider>().route({
     method: 'GET',
@@ -97,7 +129,7 @@ export async function resultRoutes(scope: FastifyInstance, options: ReadOptions 
       const wait = preferredWait(request.headers.prefer)
       // Asked before the first look: an end in between is not missed.
       const late = AbortSignal.timeout((wait ?? 0) * 1000)
-      const ended = wait === undefined ? undefined : untilEnded(options, tenant, executionId, late)
+      const ended = wait === undefined ? undefined : options.ends.untilEnded(tenant, executionId, late)
       ended?.catch(() => undefined)
       if (wait === undefined) await holdToPosition(request, reply, options, request.query.minPosition)
       const { value, checkpoints } = await reads.execution(tenant, executionId, partitionOf(executionId, partitions))

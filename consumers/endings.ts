@@ -12,6 +12,8 @@ export type Ending = { event: WorkflowEvent; partition: number; offset: number }
 export type Endings = {
   /** Told by the runtime. */
   ended(ending: Ending): void
+  /** Set by a runtime of this process: it tells of the executions of these partitions. */
+  tells: (partition: number) => boolean
   /** Resolves with the ending, or undefined when the signal aborts. */
   wait(tenant: string, executionId: string, signal: AbortSignal): Promise<Ending | undefined>
 }
@@ -19,6 +21,7 @@ export type Endings = {
 export function createEndings(): Endings {
   const waiting = new Map<string, Set<(ending: Ending) => void>>()
   return {
+    tells: () => false,
     ended(ending) {
       const key = executionKey(ending.event.tenant, ending.event.execution_id)
       for (const resolve of waiting.get(key) ?? []) resolve(ending)

@@ -27,25 +27,23 @@ import type { Implementation } from '../workflow/app.ts'
 import { digestOf } from '../workflow/content.ts'
 import { failureOf } from '../workflow/failures.ts'
 
-/** What of an attempt is found before it runs. */
-export type Recalled = {
-  /** Its outcome was appended, as far as anybody remembers. */
-  done: boolean
-  /** The result kept under its idempotency key, and the digest of the parameters that made it. */
-  kept?: { result: string; parameters: string }
-}
+/** A result kept under an idempotency key, and the digest of the parameters that made it. */
+export type KeptResult = { result: string; parameters: string }
 
-/** Held while an attempt runs; released by its owner only. */
-export type Lock = { release(): Promise<void> }
+/**
+ * How an attempt begins: its outcome was appended already, as far as anybody remembers; its key has a result; somebody else
+ * runs its key; or it is ours, with the lock held.
+ */
+export type Begun = { state: 'done' } | { state: 'kept'; kept: KeptResult } | { state: 'busy' } | { state: 'ours' }
 
 /** The worker's port to Redis. Each call rejects while Redis is away. */
 export type ActionMemory = {
-  recall(request: ActionRequest): Promise<Recalled>
+  /** Looks, and takes the lock of the key; waits up to 5 s for it. */
+  begin(request: ActionRequest): Promise<Begun>
   /** Keeps a result unless the key has one; gives what is held then. */
-  keep(request: ActionRequest, kept: { result: string; parameters: string }): Promise<{ result: string; parameters: string }>
-  markDone(request: ActionRequest): Promise<void>
-  /** Waits up to 5 s for it. */
-  lock(request: ActionRequest): Promise<Lock | 'busy'>
+  keep(request: ActionRequest, kept: KeptResult): Promise<KeptResult>
+  /** Gives the lock back, if it is ours; `reported`: an outcome is in the log, which is remembered. */
+  end(request: ActionRequest, reported: boolean): Promise<void>
 }
 
 export type Claim = 'ours' | 'held' | 'expired'
@@ -115,7 +113,6 @@ export function createAttempts(options: AttemptOptions) {
     await faults.at('worker:outcome:appending')
     await options.append(request, outcome, Math.round(performance.now() - began))
     await faults.at('worker:outcome:appended')
-    await orWithout(() => memory.markDone(request), undefined)
     return { state: 'reported' }
   }
 
@@ -245,37 +242,28 @@ export function createAttempts(options: AttemptOptions) {
     return stored ?? store.putOutcome(request, outcome)
   }
 
-  async function locked(
+  async function runOnce(
     request: ActionRequest,
     scheduled: ScheduledPayload,
-    run: Implementation,
+    implementation: Implementation,
     stop: AbortSignal,
     began: number,
   ): Promise<Ended> {
-    const lock = await orWithout<Lock | 'busy' | undefined>(() => memory.lock(request), undefined)
-    if (lock === 'busy') {
-      watch.emit('worker:lock:busy', { name: request.name })
-      return { state: 'again', because: 'busy' }
+    if (isOld(request) && !(await store.isOpen(request))) return skipped(request, watch)
+    if (scheduled.guarantee !== 'at-least-once') {
+      const stored = await store.outcome(request)
+      if (stored) return report(request, stored, began)
     }
-    if (lock) watch.emit('worker:lock:taken', { name: request.name })
-    try {
-      // Whoever held the lock may have done it meanwhile.
-      const recalled = await orWithout(() => memory.recall(request), { done: false })
-      if (recalled.done) return { state: 'skipped' }
-      if (recalled.kept) return await fromCache(request, scheduled, recalled.kept, began)
-      await faults.at('worker:attempt:starting')
-      const outcome = await byGuarantee(request, scheduled, run, stop)
-      if (outcome === 'stopping' || outcome === 'claimed') return { state: 'again', because: outcome }
-      const ended = await report(request, outcome, began)
-      watch.emit('worker:attempt:ended', {
-        name: request.name,
-        outcome: 'result' in outcome ? 'completed' : 'failed',
-        ms: performance.now() - began,
-      })
-      return ended
-    } finally {
-      if (lock) await orWithout(() => lock.release(), undefined)
-    }
+    await faults.at('worker:attempt:starting')
+    const outcome = await byGuarantee(request, scheduled, implementation, stop)
+    if (outcome === 'stopping' || outcome === 'claimed') return { state: 'again', because: outcome }
+    const ended = await report(request, outcome, began)
+    watch.emit('worker:attempt:ended', {
+      name: request.name,
+      outcome: 'result' in outcome ? 'completed' : 'failed',
+      ms: performance.now() - began,
+    })
+    return ended
   }
 
   function byGuarantee(request: ActionRequest, scheduled: ScheduledPayload, run: Implementation, stop: AbortSignal) {
@@ -291,32 +279,43 @@ export function createAttempts(options: AttemptOptions) {
     }
   }
 
-  function fromCache(
-    request: ActionRequest,
-    scheduled: ScheduledPayload,
-    kept: { result: string; parameters: string },
-    began: number,
-  ): Promise<Ended> {
+  function fromCache(request: ActionRequest, scheduled: ScheduledPayload, kept: KeptResult, began: number): Promise<Ended> {
     watch.emit('worker:attempt:ended', { name: request.name, outcome: 'cached', ms: performance.now() - began })
     if (kept.parameters === parametersDigest(scheduled)) return report(request, { result: kept.result }, began)
     const message = `key ${request.key} was used for ${request.name} with other parameters`
     return report(request, { error: { name: 'KeyReused', code: 'key-reused', message, retryable: false } }, began)
   }
 
+  const isOld = (request: ActionRequest) => options.now() - request.requested_at > OLD
+
   /** One request, until it has an outcome or is given back. Rejects when the log or the database is away: try again. */
   return async function attempt(request: ActionRequest, stop: AbortSignal): Promise<Ended> {
     const began = performance.now()
     const scheduled = readScheduled(request.scheduled)
-    const recalled = await orWithout(() => memory.recall(request), { done: false })
-    if (recalled.done) return skipped(request, watch)
-    if (options.now() - request.requested_at > OLD && !(await store.isOpen(request))) return skipped(request, watch)
-    if (scheduled.guarantee !== 'at-least-once') {
-      const stored = await store.outcome(request)
-      if (stored) return report(request, stored, began)
-    } else if (recalled.kept) return fromCache(request, scheduled, recalled.kept, began)
-    const run = options.implementations.get(request.name)
-    if (!run) return { state: 'again', because: 'not-implemented' }
-    return locked(request, scheduled, run, stop, began)
+    const implementation = options.implementations.get(request.name)
+    if (!implementation)
+      return isOld(request) && !(await store.isOpen(request)) ? skipped(request, watch) : { state: 'again', because: 'not-implemented' }
+    const begun = await orWithout<Begun>(() => memory.begin(request), { state: 'ours' })
+    if (begun.state === 'done') return skipped(request, watch)
+    if (begun.state === 'busy') {
+      watch.emit('worker:lock:busy', { name: request.name })
+      return { state: 'again', because: 'busy' }
+    }
+    if (begun.state === 'kept') {
+      const reported = await fromCache(request, scheduled, begun.kept, began)
+      void orWithout(() => memory.end(request, true), undefined)
+      return reported
+    }
+    watch.emit('worker:lock:taken', { name: request.name })
+    let isReported = false
+    try {
+      const ended = await runOnce(request, scheduled, implementation, stop, began)
+      isReported = ended.state === 'reported'
+      return ended
+    } finally {
+      // Not waited for: whoever wants the key next waits for it in Redis.
+      void orWithout(() => memory.end(request, isReported), undefined)
+    }
   }
 }
 

@@ -3,7 +3,7 @@
 
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Redis } from 'ioredis'
-import type { ActionMemory, Lock } from '../consumers/run-attempt.ts'
+import type { ActionMemory, Begun, KeptResult } from '../consumers/run-attempt.ts'
 import type { ActionRequest } from '../schemas/generated.ts'
 
 export type ActionMemoryOptions = {
@@ -30,19 +30,27 @@ const KEEP = `
   redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
   return ARGV[1]`
 
-/** Takes a lock that is free, or whose owner is not alive any more. */
-const LOCK = `
-  local owner = redis.call('GET', KEYS[1])
-  if owner and owner ~= ARGV[1] and redis.call('EXISTS', ARGV[3] .. owner) == 1 then return 0 end
-  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-  return 1`
+/**
+ * One question for all that is asked before an attempt: its mark, the result of its key, else the lock of the key, which is
+ * taken when it is free or its owner does not live any more. KEYS: mark, result, lock.
+ */
+const BEGIN = `
+  if redis.call('EXISTS', KEYS[1]) == 1 then return {'done'} end
+  local kept = redis.call('GET', KEYS[2])
+  if kept then return {'kept', kept} end
+  local owner = redis.call('GET', KEYS[3])
+  if owner and owner ~= ARGV[1] and redis.call('EXISTS', ARGV[3] .. owner) == 1 then return {'busy'} end
+  redis.call('SET', KEYS[3], ARGV[1], 'PX', ARGV[2])
+  return {'ours'}`
 
-const RELEASE = `if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0`
+/** KEYS: lock, mark. ARGV: owner, how long the mark lives (0: none). */
+const END = `
+  if ARGV[2] ~= '0' then redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2]) end
+  if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+  return 0`
 const RENEW = `if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0`
 
-type Kept = { result: string; parameters: string }
-
-const kept = (text: string): Kept => {
+const kept = (text: string): KeptResult => {
   const cut = text.indexOf('\n')
   return { parameters: text.slice(0, cut), result: text.slice(cut + 1) }
 }
@@ -63,50 +71,46 @@ export function createActionMemory({ redis, prefix, worker, resultsKept }: Actio
   const saying = setInterval(sayAlive, ALIVE_TTL / 3)
   redis.on('ready', sayAlive)
 
-  async function held(name: string): Promise<Lock> {
-    const renewing = setInterval(() => {
-      // A renewal that fails leaves the lock to expire: another may then run beside us, and one outcome counts.
-      redis.eval(RENEW, 1, name, owner, LOCK_TTL).catch(() => undefined)
-    }, LOCK_TTL / 3)
-    return {
-      async release() {
-        clearInterval(renewing)
-        own.delete(name)
-        await redis.eval(RELEASE, 1, name, owner)
-      },
+  /** Locks held by this process are renewed together. */
+  const renewing = setInterval(() => {
+    // A renewal that fails leaves the lock to expire: another may then run beside us, and one outcome counts.
+    for (const name of own) redis.eval(RENEW, 1, name, owner, LOCK_TTL).catch(() => undefined)
+  }, LOCK_TTL / 3)
+
+  async function ask(request: ActionRequest): Promise<Begun> {
+    const lock = lockKey(request)
+    if (own.has(lock)) return { state: 'busy' }
+    own.add(lock)
+    let state = ''
+    try {
+      const answer = (await redis.eval(BEGIN, 3, markKey(request), resultKey(request), lock, owner, LOCK_TTL, alivePrefix)) as string[]
+      state = answer[0] ?? ''
+      if (state === 'kept') return { state, kept: kept(answer[1] ?? '') }
+      return state === 'done' || state === 'busy' || state === 'ours' ? { state } : { state: 'ours' }
+    } finally {
+      if (state !== 'ours') own.delete(lock)
     }
   }
 
   return {
-    async recall(request) {
-      const [mark, text] = await redis.mget(markKey(request), resultKey(request))
-      return { done: mark !== null && mark !== undefined, ...(text ? { kept: kept(text) } : {}) }
+    async begin(request) {
+      const until = performance.now() + LOCK_WAIT
+      for (;;) {
+        const begun = await ask(request)
+        if (begun.state !== 'busy' || performance.now() > until) return begun
+        await pause(LOCK_POLL)
+      }
     },
     async keep(request, { parameters, result }) {
       return kept(String(await redis.eval(KEEP, 1, resultKey(request), `${parameters}\n${result}`, resultsKept)))
     },
-    async markDone(request) {
-      await redis.set(markKey(request), owner, 'PX', MARK_TTL)
-    },
-    async lock(request) {
-      const name = lockKey(request)
-      const until = performance.now() + LOCK_WAIT
-      for (;;) {
-        if (!own.has(name)) {
-          own.add(name)
-          const taken = await redis.eval(LOCK, 1, name, owner, LOCK_TTL, alivePrefix).catch((error: unknown) => {
-            own.delete(name)
-            throw error
-          })
-          if (taken === 1) return held(name)
-          own.delete(name)
-        }
-        if (performance.now() > until) return 'busy'
-        await pause(LOCK_POLL)
-      }
+    async end(request, reported) {
+      own.delete(lockKey(request))
+      await redis.eval(END, 2, lockKey(request), markKey(request), owner, reported ? MARK_TTL : 0)
     },
     close() {
       clearInterval(saying)
+      clearInterval(renewing)
       redis.del(`${alivePrefix}${owner}`).catch(() => undefined)
     },
   }

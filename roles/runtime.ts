@@ -123,6 +123,7 @@ export async function startRuntime(
   lifetime.owns(looking, (timer) => clearInterval(timer))
   lifetime.owns(telling, (timer) => clearInterval(timer))
   lifetime.owns(sweeping, (timer) => clearInterval(timer))
+  base.endings.tells = (partition) => reader.health().partitions.has(partition)
   checks.set('runtime', async () => readerPart('runtime', reader))
   checks.set('runtime-postgres', () => part('runtime-postgres', () => pool.query('SELECT')))
   await lifetime.owns(reader, (opened) => opened.stop()).start()

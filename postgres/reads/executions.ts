@@ -95,3 +95,13 @@ export function readExecutions(pool: ReadPool, tenant: string, filter: Execution
     return found.length > rows.length && last ? { rows, next: { openedAt: last.micros, executionId: last.execution_id } } : { rows }
   })
 }
+
+/** Those of these executions that have ended. */
+export function readEnded(pool: ReadPool, tenant: string, executionIds: readonly string[]): Promise<readonly ExecutionRow[]> {
+  return pool.read(tenant, (transaction) =>
+    transaction.any(sql.type(row)`
+      SELECT ${COLUMNS} FROM refold.workflow_executions
+      WHERE tenant = ${tenant} AND execution_id = ANY (${sql.array([...executionIds], 'uuid')})
+        AND status IN ('completed', 'failed', 'cancelled', 'terminated')`),
+  )
+}

@@ -2,7 +2,7 @@
 
 import { checkpointsNow } from './checkpoints.ts'
 import { readEventsAfter, readHistory } from './events.ts'
-import { readExecution, readExecutions } from './executions.ts'
+import { readEnded, readExecution, readExecutions } from './executions.ts'
 import type { ReadPool } from './pool.ts'
 import { readOperation, readOperations, readProjection, readProjections, readRows } from './projections.ts'
 import { readContents, readReceipt } from './receipts.ts'
@@ -16,6 +16,7 @@ export const createReads = (pool: ReadPool, cache?: StateCache) => ({
   actions: readActions.bind(undefined, pool),
   checkpoints: checkpointsNow.bind(undefined, pool),
   contents: readContents.bind(undefined, pool),
+  ended: readEnded.bind(undefined, pool),
   eventsAfter: readEventsAfter.bind(undefined, pool),
   execution: readExecution.bind(undefined, pool),
   executions: readExecutions.bind(undefined, pool),

@@ -48,6 +48,7 @@ const nothing = (checkpoints: ReadonlyMap<number, number>): Reads => ({
   incidents: async () => [],
   processes: async () => [],
   standing: async () => ({ incidents: [], processes: [], checkpoints: [], progress: [] }),
+  ended: async () => [],
   projections: async () => [],
   projection: async () => null,
   rows: async () => null,
