@@ -1,11 +1,11 @@
 // Servers die under load: nothing acknowledged is lost or reordered, and all goes on without a restart of ours.
 
 import { pino } from 'pino'
-import { Pool } from 'pg'
 import t, { type Test } from 'tap'
 import { readConfig } from '../../config.ts'
 import { createKafkaLog } from '../../kafka/kafka-log.ts'
 import { type Running, start } from '../../main.ts'
+import { createPgPool } from '../../postgres/pool.ts'
 import { createEventProducer, type EventProducer } from '../../producers/events.ts'
 import { createEventCodec } from '../../schemas/codec.ts'
 import { WORKFLOW_EVENT_SCHEMA } from '../../schemas/generated.ts'
@@ -65,7 +65,7 @@ const step = (i: number, prefix = 'n') =>
 
 /** Per execution the payloads in seq order. */
 async function historyOf(databaseUrl: string): Promise<Map<string, string[]>> {
-  const pool = new Pool({ connectionString: databaseUrl, max: 1 })
+  const pool = createPgPool(databaseUrl, { max: 1, name: 'test-history' })
   const { rows } = await pool.query<{ execution_id: string; payload: string }>(
     'SELECT execution_id, payload FROM refold.workflow_events WHERE tenant = $1 ORDER BY execution_id, seq',
     [TENANT],
@@ -143,7 +143,7 @@ t.test('registry and Postgres go and come back', { timeout: 400_000 }, async (t)
     await log.append({ topic: 'outages.events', partition: partitionOf(one.execution_id, PARTITIONS), key: one.execution_id, value })
     const behind = producer.append(step(1, 'behind'))
     await behind
-    const pool = new Pool({ connectionString: stack.databaseUrl, max: 1 })
+    const pool = createPgPool(stack.databaseUrl, { max: 1, name: 'test-verdicts' })
     t.teardown(() => pool.end())
     const elsewhere = executions.findIndex((id) => partitionOf(id, PARTITIONS) !== partitionOf(one.execution_id, PARTITIONS))
     await producer.append(step(elsewhere, 'elsewhere'))

@@ -5,7 +5,7 @@ import { spawn } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { Redis } from 'ioredis'
-import { Pool } from 'pg'
+import type { Pool } from 'pg'
 import { pino } from 'pino'
 import { createRecorder } from '../../consumers/recorder.ts'
 import { createWriterSchemas } from '../../consumers/writer-schemas.ts'
@@ -211,7 +211,7 @@ export async function runSpine(options: SpineOptions): Promise<SpineReport> {
     })
     const hits: Record<string, number> = {}
     for (const line of linesOf(hitsFile)) hits[line] = (hits[line] ?? 0) + 1
-    const pool = new Pool({ connectionString: servers.database, max: 2 })
+    const pool = createPgPool(servers.database, { max: 2, name: 'check' })
     const faults = await checkTables(pool, work, log, TOPIC)
     await pool.end()
     const accepted = [...work.expected.values()].reduce((sum, execution) => sum + execution.accepted.length, 0)
