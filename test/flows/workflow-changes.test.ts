@@ -51,9 +51,9 @@ t.test('waits and timers hold over restarts', { timeout: 240_000 }, async (t) =>
   // Sent before the wait is declared: no runtime runs yet.
   const early = await start('waiting', { ms: 60_000 })
   await signal(early, 'go', 1)
-  const asleep = await start('waiting', { ms: 12_000 })
   const first = await flows.process('runtime,worker')
   t.match(await ended(early), { result: { came: 1 } }, 'an event sent before its wait is found')
+  const asleep = await start('waiting', { ms: 15_000 })
   await until(async () => (await flows.diagnosis(asleep)).cause === 'waiting-for-event', { what: 'the wait' })
   await first.kill()
   const second = await flows.process('runtime,worker')
