@@ -1,12 +1,13 @@
 // recorder → audit → [notifier] → Redis stream → downstream groups
 //
 // Owns: what is sent next, in which order, and what a Redis that lost its data is sent again. The audit is its outbox. Doesn't
-// own: SQL (postgres/notifier-store.ts), Redis (redis/notifications.ts), the form of a notification (notification.ts).
+// own: SQL (postgres/notifier-store.ts), Redis (redis/notifications.ts), the form of a notification (workflow/notification.ts).
 //
 // N1  Nothing is sent before it can be read: only what is below the recorder's checkpoint.
 // N2  The checkpoint moves after Redis has taken the entries: each is sent at least once, in order within its partition.
 // N3  One notifier at a time has the lease; one that lost it and does not know sends repeats, which readers drop.
-// N4  A stream whose marker is gone lost its data: its last entries are sent again, then what is new.
+// N4  Redis notes, with the entries, how far each partition was sent. Where that is behind what this notifier knows (flushed,
+//     or started from an older copy of its data), the entries between are sent again first: Redis refuses newer ones until then.
 
 import { setTimeout as pause } from 'node:timers/promises'
 import { asError } from '../errors.ts'
@@ -17,28 +18,46 @@ import type { EventToTell } from '../workflow/notification.ts'
 /** Where the notifier is in a partition; `last` is the newest accepted offset below `next`, null before the first. */
 export type NotifierPlace = { partition: number; next: number; last: number | null; recorded: number }
 
+/** Offsets [from, before) of a partition. */
+export type AuditRange = { partition: number; from: number; before: number }
+
+/** Where a partition's checkpoint goes, from where. */
+export type NotifierMove = { partition: number; from: number; next: number; last: number | null }
+
 /** The port to Postgres. */
 export type NotifierStore = {
-  /** True while this process has the lease; renews it. */
+  /** True while this process has the lease; renews it where due. */
   lead(): Promise<boolean>
   resign(): Promise<void>
   places(): Promise<readonly NotifierPlace[]>
-  /** Accepted events of a partition in [from, before), at most so many. */
-  events(partition: number, from: number, before: number, limit: number): Promise<readonly EventToTell[]>
-  /** Compare-and-set; false: somebody else moved it. */
-  move(place: NotifierPlace, next: number, last: number | null): Promise<boolean>
+  /** Accepted events of these ranges, at most so many of each, in order within a partition. */
+  events(ranges: readonly AuditRange[], limit: number): Promise<readonly EventToTell[]>
+  /** Compare-and-set; where somebody else moved it, nothing is done. */
+  move(moves: readonly NotifierMove[]): Promise<void>
   /** Where the newest `count` events below the checkpoints begin, by partition. */
   newest(count: number): Promise<ReadonlyMap<number, number>>
-  /** Resolves when something was recorded, or after ms. */
+  /** The newest accepted offset below this one; null: none. */
+  lastBelow(partition: number, offset: number): Promise<number | null>
+  /** Resolves when something was recorded since `places` was asked, or after ms. */
   wait(ms: number): Promise<void>
+}
+
+/** Entries of one partition, in order. */
+export type NotificationPage = {
+  partition: number
+  /** What Redis must have been sent before, else it refuses the page; null: nothing. */
+  known: number | null
+  /** What it has been sent afterwards. */
+  last: number
+  entries: readonly { event: EventToTell; previous: number | null }[]
 }
 
 /** The port to Redis. */
 export type NotificationStream = {
-  /** Adds entries, in order; resolves with whether the stream's marker was there afterwards. */
-  add(events: readonly { event: EventToTell; previous: number | null }[]): Promise<boolean>
-  marked(): Promise<boolean>
-  mark(): Promise<void>
+  /** The last offset sent of each partition, as Redis knows it. */
+  sent(): Promise<ReadonlyMap<number, number>>
+  /** Adds each page whole or not at all; answers the partitions that were refused. */
+  add(pages: readonly NotificationPage[]): Promise<ReadonlySet<number>>
 }
 
 export type NotifierOptions = {
@@ -50,7 +69,8 @@ export type NotifierOptions = {
   faults: Faults
 }
 
-const PAGE = 500
+/** Events a round, of all partitions together. */
+const PAGE = 2000
 const IDLE = 250
 const STANDBY = 1000
 const AGAIN = { first: 200, most: 5000 }
@@ -62,54 +82,77 @@ export function createNotifier({ store, stream, length, watch, faults }: Notifie
 
   const sleep = (ms: number) => pause(ms, undefined, { signal: stopping.signal }).catch(() => undefined)
 
-  /** N4. Entries from so far back on; they stay below the checkpoints. */
-  async function sendAgain(): Promise<void> {
+  /** N4, of one partition. Answers how many were sent; refused: the data is lost again, or the lease. */
+  async function refill({ partition, next, last }: NotifierPlace, from: number, held: number | null): Promise<number | 'refused'> {
+    let known = held
+    let previous = await store.lastBelow(partition, from)
+    let sent = 0
+    for (let at = from; at < next;) {
+      if (!(await store.lead())) return 'refused'
+      const events = await store.events([{ partition, from: at, before: next }], PAGE)
+      const newest = events.at(-1)?.offset
+      if (newest === undefined) break
+      const page = { partition, known, last: newest, entries: withPrevious(events, previous) }
+      if ((await stream.add([page])).size > 0) return 'refused'
+      sent += events.length
+      known = previous = newest
+      at = newest + 1
+    }
+    // Nothing of this partition is new enough: Redis is told only how far it was sent.
+    if (sent === 0 && last !== null) await stream.add([{ partition, known, last, entries: [] }])
+    return sent
+  }
+
+  async function sendAgain(places: readonly NotifierPlace[], held: ReadonlyMap<number, number>): Promise<void> {
     const begins = await store.newest(length)
     let sent = 0
-    for (const { partition, next } of await store.places()) {
-      let previous: number | null = null
-      for (let from = begins.get(partition) ?? next; from < next;) {
-        const events = await store.events(partition, from, next, PAGE)
-        const last = events.at(-1)
-        if (!last) break
-        await stream.add(withPrevious(events, previous))
-        sent += events.length
-        previous = last.offset
-        from = last.offset + 1
-      }
+    for (const place of places) {
+      const has = held.get(place.partition) ?? null
+      const from = Math.max(begins.get(place.partition) ?? place.next, (has ?? -1) + 1)
+      const refilled = await refill(place, from, has)
+      if (refilled === 'refused') return
+      sent += refilled
     }
-    await stream.mark()
     watch.emit('notifier:stream:refilled', { sent })
   }
 
-  /** Sends a page of a partition; answers how many, or that the stream lost its data. */
-  async function sendPage(place: NotifierPlace): Promise<number | 'unmarked' | 'overtaken'> {
-    const events = await store.events(place.partition, place.next, place.recorded, PAGE)
-    const last = events.at(-1)
-    if (events.length > 0) {
-      const isMarked = await stream.add(withPrevious(events, place.last))
-      await faults.at('notifier:page:added')
-      if (!isMarked) return 'unmarked'
-    }
-    const next = events.length === PAGE && last ? last.offset + 1 : place.recorded
-    const isMoved = await store.move(place, next, last?.offset ?? place.last)
+  /** Sends the next page of each partition that has news; answers how many events. */
+  async function sendNew(places: readonly NotifierPlace[]): Promise<number> {
+    const ranges = places.map(({ partition, next, recorded }) => ({ partition, from: next, before: recorded }))
+    const limit = Math.ceil(PAGE / places.length)
+    const events = Map.groupBy(await store.events(ranges, limit), ({ partition }) => partition)
+    const pages = places.flatMap(({ partition, last: known }): NotificationPage[] => {
+      const own = events.get(partition) ?? []
+      const last = own.at(-1)
+      return last ? [{ partition, known, last: last.offset, entries: withPrevious(own, known) }] : []
+    })
+    const refused = await stream.add(pages)
+    await faults.at('notifier:page:added')
+    const moves = places.flatMap(({ partition, next: from, last, recorded }): NotifierMove[] => {
+      const own = events.get(partition) ?? []
+      const newest = own.at(-1)?.offset ?? null
+      const next = own.length === limit && newest !== null ? newest + 1 : recorded
+      return refused.has(partition) ? [] : [{ partition, from, next, last: newest ?? last }]
+    })
+    await store.move(moves)
     await faults.at('notifier:checkpoint:moved')
-    return isMoved ? events.length : 'overtaken'
+    const sent = moves.reduce((sum, { partition }) => sum + (events.get(partition)?.length ?? 0), 0)
+    const left = new Map(moves.map(({ partition, next }) => [partition, next]))
+    const behind = places.reduce((sum, { partition, next, recorded }) => sum + recorded - (left.get(partition) ?? next), 0)
+    if (sent > 0) watch.emit('notifier:events:sent', { sent, behind })
+    return sent + refused.size
   }
 
+  /** Answers whether there may be more to do at once. */
   async function round(): Promise<boolean> {
-    if (!(await stream.marked())) await sendAgain()
-    let sent = 0
-    let behind = 0
-    for (const place of await store.places()) {
-      if (place.next >= place.recorded) continue
-      const outcome = await sendPage(place)
-      if (typeof outcome !== 'number') return true
-      sent += outcome
-      behind += Math.max(0, place.recorded - place.next - outcome)
+    const [places, held] = await Promise.all([store.places(), stream.sent()])
+    const lost = places.filter(({ partition, last }) => last !== null && (held.get(partition) ?? -1) < last)
+    if (lost.length > 0) {
+      await sendAgain(lost, held)
+      return true
     }
-    if (sent > 0) watch.emit('notifier:events:sent', { sent, behind })
-    return sent > 0
+    const due = places.filter(({ next, recorded }) => next < recorded)
+    return due.length > 0 && (await sendNew(due)) > 0
   }
 
   async function run(): Promise<void> {

@@ -8,6 +8,8 @@ import { READER as RECORDER, RECORDED_CHANNEL } from './recorder-store.ts'
 const NOTIFIER = 'notifier'
 /** How long the lease lasts without being renewed, s. */
 const LEASE = 6
+/** How often it is renewed, ms. */
+const RENEW = 2000
 
 const LEAD = `
   INSERT INTO refold.leases AS l (name, owner, expires_at) VALUES ('${NOTIFIER}', $1, now() + interval '${LEASE} seconds')
@@ -19,14 +21,19 @@ const PLACES = `
   WHERE r.reader = '${RECORDER}' ORDER BY r.partition`
 
 const EVENTS = `
-  SELECT event_id, execution_id, event_name, event_type, tenant, (extract(epoch FROM created_at) * 1000)::bigint AS created_at, user_id,
-         from_state, to_state, payload, seq, partition, log_offset
-  FROM refold.workflow_events WHERE partition = $1 AND log_offset >= $2 AND log_offset < $3 ORDER BY log_offset LIMIT $4`
+  SELECT e.* FROM unnest($1::int[], $2::bigint[], $3::bigint[]) AS r(partition, first, before) CROSS JOIN LATERAL (
+    SELECT event_id, execution_id, event_name, event_type, tenant, (extract(epoch FROM created_at) * 1000)::bigint AS created_at, user_id,
+           from_state, to_state, payload, seq, partition, log_offset
+    FROM refold.workflow_events WHERE partition = r.partition AND log_offset >= r.first AND log_offset < r.before
+    ORDER BY log_offset LIMIT $4) e
+  ORDER BY e.partition, e.log_offset`
 
 const MOVE = `
-  INSERT INTO refold.checkpoints AS c (reader, partition, next_offset, last_offset) VALUES ('${NOTIFIER}', $1, $3, $4)
+  WITH m AS (SELECT * FROM unnest($1::int[], $2::bigint[], $3::bigint[], $4::bigint[]) AS m(partition, old, next, last))
+  INSERT INTO refold.checkpoints AS c (reader, partition, next_offset, last_offset)
+  SELECT '${NOTIFIER}', partition, next, last FROM m ORDER BY partition
   ON CONFLICT (reader, partition) DO UPDATE SET next_offset = excluded.next_offset, last_offset = excluded.last_offset, moved_at = now()
-  WHERE c.next_offset = $2`
+  WHERE c.next_offset = (SELECT old FROM m WHERE m.partition = c.partition)`
 
 const NEWEST = `
   SELECT e.partition, e.log_offset, extract(epoch FROM e.appended_at) AS at
@@ -37,23 +44,26 @@ const NEWEST = `
 
 type EventRow = Omit<EventToTell, 'created_at' | 'seq' | 'offset'> & { created_at: string; seq: string; log_offset: string }
 
-/** `pool` connects as refold_engine; `listener` is a connection of its own, or absent: then only time wakes the notifier. */
-export function createNotifierStore(pool: Pool, owner: string, listener?: Client): NotifierStore {
-  let woken = Promise.withResolvers<void>()
-  listener?.on('notification', () => {
-    woken.resolve()
-    woken = Promise.withResolvers()
-  })
+/** `pool` connects as refold_engine. `woken` is called when something was recorded; where nobody calls it, only time wakes. */
+export function createNotifierStore(pool: Pool, owner: string): NotifierStore & { woken(): void } {
+  let news = Promise.withResolvers<void>()
+  let leadsUntil = -Infinity
 
   return {
+    woken: () => news.resolve(),
     async lead() {
+      const asked = performance.now()
+      if (asked < leadsUntil) return true
       const { rowCount } = await pool.query({ name: 'notifier-lead', text: LEAD, values: [owner] })
+      if (rowCount === 1) leadsUntil = asked + RENEW
       return rowCount === 1
     },
     async resign() {
+      leadsUntil = -Infinity
       await pool.query('DELETE FROM refold.leases WHERE name = $1 AND owner = $2', [NOTIFIER, owner])
     },
     async places() {
+      news = Promise.withResolvers()
       const { rows } = await pool.query<{ partition: number; recorded: string; next: string; last: string | null }>({
         name: 'notifier-places',
         text: PLACES,
@@ -65,8 +75,12 @@ export function createNotifierStore(pool: Pool, owner: string, listener?: Client
         last: last === null ? null : Number(last),
       }))
     },
-    async events(partition, from, before, limit) {
-      const { rows } = await pool.query<EventRow>({ name: 'notifier-events', text: EVENTS, values: [partition, from, before, limit] })
+    async events(ranges, limit) {
+      const { rows } = await pool.query<EventRow>({
+        name: 'notifier-events',
+        text: EVENTS,
+        values: [ranges.map(({ partition }) => partition), ranges.map(({ from }) => from), ranges.map(({ before }) => before), limit],
+      })
       return rows.map(({ created_at: createdAt, seq, log_offset: offset, ...event }) => ({
         ...event,
         created_at: Number(createdAt),
@@ -74,9 +88,26 @@ export function createNotifierStore(pool: Pool, owner: string, listener?: Client
         offset: Number(offset),
       }))
     },
-    async move({ partition, next: from }, next, last) {
-      const { rowCount } = await pool.query({ name: 'notifier-move', text: MOVE, values: [partition, from, next, last] })
-      return rowCount === 1
+    async move(moves) {
+      if (moves.length === 0) return
+      await pool.query({
+        name: 'notifier-move',
+        text: MOVE,
+        values: [
+          moves.map(({ partition }) => partition),
+          moves.map(({ from }) => from),
+          moves.map(({ next }) => next),
+          moves.map(({ last }) => last),
+        ],
+      })
+    },
+    async lastBelow(partition, offset) {
+      const { rows } = await pool.query<{ last: string | null }>(
+        'SELECT max(log_offset) AS last FROM refold.workflow_events WHERE partition = $1 AND log_offset < $2',
+        [partition, offset],
+      )
+      const last = rows[0]?.last ?? null
+      return last === null ? null : Number(last)
     },
     async newest(count) {
       const { rows } = await pool.query<{ partition: number; log_offset: string }>(NEWEST, [count])
@@ -88,14 +119,15 @@ export function createNotifierStore(pool: Pool, owner: string, listener?: Client
     async wait(ms) {
       const late = Promise.withResolvers<void>()
       const timer = setTimeout(late.resolve, ms)
-      await Promise.race([woken.promise, late.promise])
+      await Promise.race([news.promise, late.promise])
       clearTimeout(timer)
     },
   }
 }
 
-/** Listens for what the recorder tells; the connection is the caller's to end. */
-export async function listenForRecorded(client: Client): Promise<void> {
+/** Listens for what the recorder tells, until the connection ends; the connection is the caller's to end. */
+export async function listenForRecorded(client: Client, woken: () => void): Promise<void> {
+  client.on('notification', woken)
   await client.connect()
   await client.query(`LISTEN ${RECORDED_CHANNEL}`)
 }

@@ -26,7 +26,7 @@ async function useWorld(t: Test): Promise<World | undefined> {
   const redis = new Redis(redisUrl)
   const stream = `${installation.env['REFOLD_TOPIC_PREFIX']}:workflow:events:global`
   t.teardown(async () => {
-    await redis.del(stream, `${stream}:marker`, `${stream}:dlq`)
+    await redis.del(stream, `${stream}:sent`, `${stream}:dlq`)
     redis.disconnect()
   })
   return { installation, rest: restOf(url, 'token'), redis, stream, url: redisUrl }
@@ -104,8 +104,8 @@ t.test('every accepted event at least once, in order, never unreadable: notifier
   const sending = (async () => {
     for (let at = 0; at < EVENTS; at += 50) await send(world, at, 50)
   })()
-  for (let turn = 0; turn < 6; turn++) {
-    const due = (turn + 1) * Math.floor(EVENTS / 8)
+  for (let turn = 0; turn < 10; turn++) {
+    const due = (turn + 1) * Math.floor(EVENTS / 12)
     await until(() => reader.seen.size >= due, { within: 60_000, what: () => `${due} seen, not ${reader.seen.size}` })
     if (turn % 3 === 1) await redis.flushdb()
     await notifier.kill()
@@ -129,6 +129,33 @@ t.test('every accepted event at least once, in order, never unreadable: notifier
   const repeats = [...reader.seen.values()].reduce((sum, n) => sum + n - 1, 0)
   t.comment(`${EVENTS} events, ${repeats} repeats`)
   t.equal(await standby.stop(), 0)
+})
+
+t.test('a Redis that comes back with an older copy of its data is sent what that copy lacks, in order', async (t) => {
+  const world = await useWorld(t)
+  if (!world) return
+  const { installation, redis, stream } = world
+  await startRefold(t, installation, 'notifier')
+  const positions = async () =>
+    ((await redis.xrange(stream, '-', '+')) as [string, string[]][]).map(([, fields]) => fields[fields.indexOf('position') + 1] ?? '')
+  const sent = (count: number) =>
+    until(async () => new Set(await positions()).size === count, { within: 30_000, what: () => `${count} in the stream` })
+  await send(world, 0, 100)
+  await sent(100)
+  const keys = [stream, `${stream}:sent`]
+  const copy = await Promise.all(keys.map((key) => redis.dumpBuffer(key)))
+  await send(world, 100, 100)
+  await sent(200)
+  const whole = await positions()
+  const back = redis.multi()
+  for (const [i, key] of keys.entries()) back.restore(key, 0, copy[i] ?? Buffer.alloc(0), 'REPLACE')
+  await back.exec()
+  t.equal((await positions()).length, 100, 'the copy')
+  await sent(200)
+  const again = await positions()
+  t.equal(again.length, 200, 'none twice')
+  const of = (all: string[], partition: number) => all.filter((position) => position.startsWith(`p${partition}:`))
+  for (let partition = 0; partition < 12; partition++) t.strictSame(of(again, partition), of(whole, partition))
 })
 
 t.test(
