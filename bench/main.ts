@@ -28,6 +28,8 @@ ${Object.entries(BENCHES)
   --seconds N  how long a turn of a steady load takes
   --size N     append: events a request (default 1, then 100)
   --only SIDE  ours, or limit: for a profiler
+  --clients N  workflows: this many clients only (default 1, 16, 64 and 256)
+  --part NAME  workflows: one part only: three, fan, signal, steps, timers, kills
 
 Needs the servers: npm run refold -- stack up. A bench makes a database and topics of its own and drops them again.`
 
@@ -47,6 +49,8 @@ function optionsOf(values: Readonly<Record<string, string | boolean | undefined>
     events: whole('events', text('events')),
     seconds: whole('seconds', text('seconds')),
     size: whole('size', text('size')),
+    clients: whole('clients', text('clients')),
+    part: text('part'),
     only,
   }
 }
@@ -55,7 +59,16 @@ async function main(): Promise<number> {
   const option = { type: 'string' } as const
   const { values, positionals } = parseArgs({
     allowPositionals: true,
-    options: { rounds: option, events: option, seconds: option, size: option, only: option, help: { type: 'boolean', short: 'h' } },
+    options: {
+      rounds: option,
+      events: option,
+      seconds: option,
+      size: option,
+      only: option,
+      clients: option,
+      part: option,
+      help: { type: 'boolean', short: 'h' },
+    },
   })
   const [name = '', ...more] = positionals
   const chosen = BENCHES[name]

@@ -8,6 +8,8 @@ export type BenchOptions = {
   events: number | undefined
   seconds: number | undefined
   size: number | undefined
+  clients: number | undefined
+  part: string | undefined
   only: 'ours' | 'limit' | undefined
 }
 

@@ -5,11 +5,12 @@ import { Agent, request as httpRequest } from 'node:http'
 import { readdirSync, readFileSync } from 'node:fs'
 import { startBareWorkflows } from './bare-workflow.ts'
 import type { Ground } from './ground.ts'
-import { type Bench, introduce, millis, percentile, rate, say } from './measure.ts'
+import { type Bench, type BenchOptions, introduce, millis, percentile, rate, say } from './measure.ts'
 import { type Server, startAll, TOKEN } from './server.ts'
 
 const CLIENTS = [1, 16, 64, 256]
 const APP = 'bench/workflow-app.ts'
+const ROLES = 'api,recorder,runtime,worker'
 const agent = new Agent({ keepAlive: true, maxSockets: 1000 })
 
 type Ended = { executionId: string; status: string; result: unknown }
@@ -43,20 +44,28 @@ const start = (server: Server, workflow: string, input?: unknown, wait = 60) =>
 const result = (server: Server, id: string) => ask(server, 'GET', `/v1/executions/${id}/result`)
 const go = (server: Server, id: string) => ask(server, 'POST', `/v1/executions/${id}/events`, [{ event_name: 'go', payload: 1 }], 0)
 
-/** CPU of every process of this machine so far, ms: client, Refold and all servers (and whoever else works here). */
-function cpuOfAll(): number {
-  let ticks = 0
+/** Names of processes in /proc: Node calls its main thread, and with it the process, MainThread. */
+const KINDS = { node: /^(MainThread|node)/, java: /^java/, postgres: /^postgres/, redis: /^redis/ } as const
+type Kind = keyof typeof KINDS
+type Cpu = Record<Kind, number>
+
+/** CPU by kind of process of this machine so far, ms: client, Refold and all servers (and whoever else works here). */
+function cpuOfAll(): Cpu {
+  const cpu: Cpu = { node: 0, java: 0, postgres: 0, redis: 0 }
   for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
     try {
+      const comm = readFileSync(`/proc/${pid}/comm`, 'utf8')
+      const kind = (Object.keys(KINDS) as Kind[]).find((one) => KINDS[one].test(comm))
+      if (!kind) continue
       const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
         .replace(/^.*\) /s, '')
         .split(' ')
-      if (/java|postgres|redis|node/.test(readFileSync(`/proc/${pid}/comm`, 'utf8'))) ticks += Number(fields[11]) + Number(fields[12])
+      cpu[kind] += (Number(fields[11]) + Number(fields[12])) * 10
     } catch {
       continue // it ended meanwhile
     }
   }
-  return ticks * 10
+  return cpu
 }
 
 async function closedLoop(clients: number, seconds: number, one: () => Promise<unknown>) {
@@ -73,24 +82,28 @@ async function closedLoop(clients: number, seconds: number, one: () => Promise<u
     }),
   )
   const took = performance.now() - began
-  return { perSecond: (times.length * 1000) / took, times, cpu: (cpuOfAll() - cpu) / times.length }
+  const after = cpuOfAll()
+  const kinds = (Object.keys(KINDS) as Kind[]).map((kind) => ({ kind, each: (after[kind] - cpu[kind]) / times.length }))
+  return { perSecond: (times.length * 1000) / took, times, kinds }
 }
 
-function tell(name: string, { perSecond, times, cpu }: Awaited<ReturnType<typeof closedLoop>>): void {
+function tell(name: string, { perSecond, times, kinds }: Awaited<ReturnType<typeof closedLoop>>): void {
   const [p50, p95, p99] = [0.5, 0.95, 0.99].map((share) => millis(percentile(times, share)))
-  say(
-    `    ${name.padEnd(6)} ${rate(perSecond).padEnd(9)} p50 ${p50}, p95 ${p95}, p99 ${p99}; ${cpu.toFixed(1)} ms of CPU each, all processes`,
-  )
+  const cpu = kinds.reduce((sum, { each }) => sum + each, 0)
+  const parts = kinds.map(({ kind, each }) => `${kind} ${each.toFixed(1)}`).join(', ')
+  say(`    ${name.padEnd(6)} ${rate(perSecond).padEnd(9)} p50 ${p50}, p95 ${p95}, p99 ${p99}; CPU ${cpu.toFixed(1)} ms each (${parts})`)
 }
 
-async function threeSteps(ground: Ground, server: Server, seconds: number, rounds: number): Promise<void> {
+type Load = { seconds: number; rounds: number; clients: readonly number[]; only: BenchOptions['only'] }
+
+async function threeSteps(ground: Ground, server: Server, { seconds, rounds, clients: counts, only }: Load): Promise<void> {
   const bare = await startBareWorkflows(ground)
-  for (const clients of CLIENTS) {
+  for (const clients of counts) {
     say(`  three no-op steps, ${clients} clients`)
     await closedLoop(clients, 2, () => start(server, 'three'))
     for (let round = 0; round < rounds; round++) {
-      tell('ours', await closedLoop(clients, seconds, () => start(server, 'three')))
-      tell('limit', await closedLoop(clients, seconds, () => bare.run()))
+      if (only !== 'limit') tell('ours', await closedLoop(clients, seconds, () => start(server, 'three')))
+      if (only !== 'ours') tell('limit', await closedLoop(clients, seconds, () => bare.run()))
     }
   }
   await bare.stop()
@@ -161,21 +174,13 @@ async function killed(ground: Ground, victim: 'worker' | 'runtime'): Promise<voi
   for (const one of [dying, other, api]) await one.stop()
 }
 
-export const bench: Bench = async (ground, { rounds = 1, seconds = 5 }) => {
-  introduce(
-    'Workflows: POST /v1/executions with Prefer: wait, closed loop; all roles in one process',
-    'request sent → result in hand; every record acknowledged by Kafka (acks=all, one broker: its page cache), the audit follows',
-    'nothing. Limit: the same records through the same log port in one process; no REST, no judging, no replay, no Postgres, no Redis',
-  )
-  const server = await startAll(ground, { roles: 'api,recorder,runtime,worker', app: APP, env: { REFOLD_REMEMBERED_EXECUTIONS: '10000' } })
-  await threeSteps(ground, server, seconds, rounds)
-  await repeated('fan-out of 100', 20, '40 ms', () => timed(() => start(server, 'fan', { count: 100 })))
-  await repeated('signal to result', 50, '11 ms', () => signal(server))
+const PARTS = ['three', 'fan', 'signal', 'steps', 'timers', 'kills'] as const
+
+async function longOnes(ground: Ground, server: Server): Promise<void> {
   await steps(server, 200)
   const long = await steps(server, 2000)
-  await timers(server)
   await server.stop()
-  const again = await startAll(ground, { roles: 'api,recorder,runtime,worker', app: APP, env: {} })
+  const again = await startAll(ground, { roles: ROLES, app: APP, env: {} })
   const woken = await timed(async () => {
     const ended = result(again, long)
     await go(again, long)
@@ -183,6 +188,23 @@ export const bench: Bench = async (ground, { rounds = 1, seconds = 5 }) => {
   })
   say(`  woken after a restart, 2,000 steps of history: ${millis(woken)} (Restate: 64 ms)`)
   await again.stop()
-  for (const victim of ['worker', 'runtime'] as const) await killed(ground, victim)
+}
+
+export const bench: Bench = async (ground, { rounds = 1, seconds = 5, clients, part, only }) => {
+  if (part !== undefined && !PARTS.some((known) => known === part)) throw new Error(`--part ${part}: one of ${PARTS.join(', ')}`)
+  const wanted = (name: (typeof PARTS)[number]) => part === undefined || part === name
+  introduce(
+    'Workflows: POST /v1/executions with Prefer: wait, closed loop; all roles in one process',
+    'request sent → result in hand; every record acknowledged by Kafka (acks=all, one broker: its page cache), the audit follows',
+    'nothing. Limit: the same records through the same log port in one process; no REST, no judging, no replay, no Postgres, no Redis',
+  )
+  const server = await startAll(ground, { roles: ROLES, app: APP, env: { REFOLD_REMEMBERED_EXECUTIONS: '10000' } })
+  if (wanted('three')) await threeSteps(ground, server, { seconds, rounds, clients: clients ? [clients] : CLIENTS, only })
+  if (wanted('fan')) await repeated('fan-out of 100', 20, '40 ms', () => timed(() => start(server, 'fan', { count: 100 })))
+  if (wanted('signal')) await repeated('signal to result', 50, '11 ms', () => signal(server))
+  if (wanted('timers')) await timers(server)
+  if (wanted('steps')) await longOnes(ground, server)
+  else await server.stop()
+  if (wanted('kills')) for (const victim of ['worker', 'runtime'] as const) await killed(ground, victim)
   agent.destroy()
 }

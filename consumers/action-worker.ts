@@ -48,7 +48,8 @@ export type ActionWorker = {
   stop(): Promise<void>
 }
 
-const SAVE_EVERY = 200
+/** At the same moments for all partitions, so that they share a statement, ms. */
+const SAVE_EVERY = 250
 /** A request without an outcome is tried again after, ms. */
 const AGAIN = { busy: 500, claimed: 2000, 'not-implemented': 5000, stopping: 0, failed: 500 } as const
 /** A batch waits so long for a free slot, ms. */
@@ -119,7 +120,7 @@ export function createActionWorker(options: WorkerOptions): ActionWorker {
   const checkpointOf = ({ next, unfinished }: Lane) => Math.min(next, ...unfinished)
 
   function saveSoon(lane: Lane): void {
-    lane.saving ??= setTimeout(() => void save(lane), SAVE_EVERY)
+    lane.saving ??= setTimeout(() => void save(lane), SAVE_EVERY - (Date.now() % SAVE_EVERY))
   }
 
   async function save(lane: Lane): Promise<void> {

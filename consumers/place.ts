@@ -2,6 +2,8 @@
 // checkpoint that follows behind what is not settled.
 
 import { LRUCache } from 'lru-cache'
+import type { Appended } from '../kafka/log.ts'
+import type { WorkflowEvent } from '../schemas/generated.ts'
 import type { Driven } from './driven.ts'
 
 /** Executions known to need nothing, of each partition. */
@@ -26,6 +28,8 @@ export class Place {
   /** The recorder's checkpoint as last seen. */
   recorded = -1
   saving: NodeJS.Timeout | undefined
+  /** Appended by this process and not taken yet, in the order of their offsets. */
+  readonly written: { event: WorkflowEvent; appended: Appended }[] = []
   closed = false
   /** A memory that the log contradicted: the next batch makes the place anew. */
   doubt: Error | undefined

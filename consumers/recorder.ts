@@ -1,12 +1,14 @@
 // produce → log → accept → [recorder] → audit, verdicts, executions → REST
 //
-// Owns: turning each batch of one partition into one Postgres transaction. Doesn't own: fetching (kafka/), SQL
+// Owns: turning batches into Postgres transactions. Doesn't own: fetching (kafka/), SQL
 // (postgres/recorder-store.ts), the rules (workflow/accept.ts). Called by the log's reader; calls the store.
 //
 // R1  The checkpoint moves first, by compare-and-set; a batch whose checkpoint somebody else moved is thrown away.
 // R2  Verdicts, audit, heads and executions of a batch are stored together with the checkpoint, or not at all.
 // R3  A record is judged once: by what the log said before it, never by what other partitions or batches hold.
 // R4  A registry or a database that is down is not a verdict: the batch fails and is read again.
+// R5  Small batches of several partitions share a transaction: each moves its own checkpoint, and one that was overtaken is
+//     left out. Should the transaction fail, each has one of its own.
 
 import { type Faults, NO_FAULTS } from '../faults.ts'
 import type { Decoded } from '../schemas/decoded.ts'
@@ -18,6 +20,7 @@ import { isSnapshotDue, type Snapshot, SNAPSHOTS_KEPT, takeSnapshot } from '../w
 import type { LogBatch, LogHandler, LogRecord, Witness } from '../kafka/log.ts'
 import type { Watch } from '../watch.ts'
 import type { Work } from '../workflow/work.ts'
+import { createCombiner } from '../combine.ts'
 import { createRecorderMemory } from './recorder-memory.ts'
 import { foldWork, type PlacedWork, type WorkNeed, type WorkRead } from './recorder-work.ts'
 
@@ -69,6 +72,9 @@ export type BatchResult = { audit: AuditRow[]; verdicts: VerdictRow[]; execution
 
 const NOTHING: BatchResult = { audit: [], verdicts: [], executions: [], snapshots: [], work: [] }
 
+/** Batches of at most so many records share a transaction. */
+const SMALL = 500
+
 /** The compare-and-set that opens a batch's transaction; `last` is the newest record it covers, if it has any. */
 export type CheckpointMove = { partition: number; from: number; next: number; last?: LogRecord }
 
@@ -85,8 +91,14 @@ export type RecorderStore = {
   checkpoint(partition: number): Promise<number>
   /** The newest record stored below the checkpoint. */
   witness(partition: number): Promise<Witness | undefined>
-  /** Runs `work` between the moved checkpoint and the commit; `overtaken` when the checkpoint is not at `move.from`. */
-  transaction(move: CheckpointMove, work: (transaction: RecorderTransaction) => Promise<void>): Promise<'stored' | 'overtaken'>
+  /**
+   * Runs `work` between the moved checkpoints and the commit, with the partitions whose checkpoint was at `from`; answers them.
+   * Where none was, there is no work.
+   */
+  transaction(
+    moves: readonly CheckpointMove[],
+    work: (transaction: RecorderTransaction, moved: ReadonlySet<number>) => Promise<void>,
+  ): Promise<ReadonlySet<number>>
 }
 
 /** The recorder's port to the schemas: decodes what it knows, learns what it doesn't. */
@@ -231,24 +243,64 @@ async function withWork(
   return { ...result, work: rows }
 }
 
+const joined = (results: readonly BatchResult[]): BatchResult => ({
+  audit: results.flatMap(({ audit }) => audit),
+  verdicts: results.flatMap(({ verdicts }) => verdicts),
+  executions: results.flatMap(({ executions }) => executions),
+  snapshots: results.flatMap(({ snapshots }) => snapshots),
+  work: results.flatMap(({ work }) => work),
+})
+
+type Job = { batch: LogBatch; inspected: readonly Inspected[] }
+
+function moveOf({ batch: { partition, from, next, records } }: Job): CheckpointMove {
+  const last = records.at(-1)
+  return last ? { partition, from, next, last } : { partition, from, next }
+}
+
 /** The handler that a group of readers on the events topic runs. */
 export function createRecorder(options: RecorderOptions): LogHandler {
   const { store, watch, faults = NO_FAULTS, rememberedExecutions = 0, partitions } = options
   const memory = createRecorderMemory(Math.ceil(rememberedExecutions / partitions))
 
-  async function storeBatch(batch: LogBatch, inspected: readonly Inspected[]): Promise<BatchResult | 'overtaken'> {
-    const { partition, from, next } = batch
-    const last = batch.records.at(-1)
-    let result = NOTHING
-    const outcome = await store.transaction(last ? { partition, from, next, last } : { partition, from, next }, async (transaction) => {
-      const { known, unknown } = memory.recall(partition, from, needsOf(inspected))
-      if (unknown.length > 0) for (const [key, read] of await transaction.read(unknown)) known.set(key, read)
-      await faults.at('recorder:known:read')
-      result = await withWork(foldBatch(inspected, known), known, partition, transaction)
-      if (inspected.length > 0) await transaction.write(result)
+  /** Folds batches of different partitions in one transaction. */
+  async function foldAll(jobs: readonly Job[], transaction: RecorderTransaction): Promise<Map<number, BatchResult>> {
+    const recalled = jobs.map(({ batch, inspected }) => memory.recall(batch.partition, batch.from, needsOf(inspected)))
+    const unknown = recalled.flatMap((one) => one.unknown)
+    const read = unknown.length > 0 ? await transaction.read(unknown) : new Map<string, Known>()
+    await faults.at('recorder:known:read')
+    const results = new Map<number, BatchResult>()
+    for (const [i, { batch, inspected }] of jobs.entries()) {
+      // An execution is of one partition only: what was read for others is not looked at.
+      const known = new Map([...read, ...(recalled[i]?.known ?? [])])
+      results.set(batch.partition, await withWork(foldBatch(inspected, known), known, batch.partition, transaction))
+    }
+    return results
+  }
+
+  async function storeAll(jobs: readonly Job[]): Promise<(BatchResult | 'overtaken')[]> {
+    let results = new Map<number, BatchResult>()
+    const stored = await store.transaction(jobs.map(moveOf), async (transaction, moved) => {
+      const mine = jobs.filter(({ batch }) => moved.has(batch.partition))
+      results = await foldAll(mine, transaction)
+      if (mine.some(({ inspected }) => inspected.length > 0)) await transaction.write(joined([...results.values()]))
     })
     await faults.at('recorder:batch:committed')
-    return outcome === 'overtaken' ? outcome : result
+    return jobs.map(({ batch: { partition } }) => (stored.has(partition) ? (results.get(partition) ?? NOTHING) : 'overtaken'))
+  }
+
+  // Whether a failed transaction was committed is not known.
+  const drop = (jobs: readonly Job[]) => jobs.forEach(({ batch }) => memory.drop(batch.partition))
+  const shared = createCombiner(storeAll, drop)
+
+  async function alone(job: Job): Promise<BatchResult | 'overtaken'> {
+    try {
+      const [result = 'overtaken'] = await storeAll([job])
+      return result
+    } catch (error) {
+      drop([job])
+      throw error
+    }
   }
 
   async function record(batch: LogBatch): Promise<number> {
@@ -256,10 +308,7 @@ export function createRecorder(options: RecorderOptions): LogHandler {
     const { partition, next, from } = batch
     await faults.at('recorder:batch:read')
     const inspected = await inspectAll(options, batch.records)
-    const result = await storeBatch(batch, inspected).catch((error: unknown) => {
-      memory.drop(partition)
-      throw error
-    })
+    const result = await (inspected.length > SMALL ? alone : shared)({ batch, inspected })
     if (result === 'overtaken') {
       memory.drop(partition)
       watch.emit('recorder:batch:overtaken', { partition, expected: from })

@@ -77,6 +77,7 @@ export type Runtime = {
   close(): Promise<void>
 }
 
+/** At the same moments for all partitions, so that they share a statement, ms. */
 const SAVE_EVERY = 250
 const RECORDER_POLL = { first: 2, most: 50 }
 /** The recorder is behind for so long: the batch is given back, and asked for again. */
@@ -250,7 +251,7 @@ export function createRuntime(options: RuntimeOptions): Runtime {
 
   function saveSoon(place: Place): void {
     if (place.saving || place.closed) return
-    place.saving = setTimeout(() => void save(place), SAVE_EVERY)
+    place.saving = setTimeout(() => void save(place), SAVE_EVERY - (Date.now() % SAVE_EVERY))
   }
 
   async function save(place: Place): Promise<void> {
@@ -300,6 +301,26 @@ export function createRuntime(options: RuntimeOptions): Runtime {
     return next
   }
 
+  /** T1. What this process appended, as far as nobody else's record lies between; the reader has the rest. */
+  async function takeWritten(place: Place): Promise<void> {
+    const ours: { classified: Classified; appended: Appended }[] = []
+    for (const { event, appended } of place.written.splice(0)) {
+      if (appended.offset !== place.processed + ours.length) continue
+      const classified = classify(event)
+      if ('fault' in classified) break
+      ours.push({ classified, appended })
+    }
+    if (ours.length === 0) return
+    // One question for all that start: most come while the last question is under way.
+    const starts = ours.filter(({ classified }) => classified.role.kind === 'started').map(({ classified }) => classified)
+    if (starts.length > 0) await needed(place, starts, place.processed)
+    for (const { classified, appended } of ours) {
+      await takeOne(place, classified, appended)
+      place.processed = appended.offset + 1
+    }
+    saveSoon(place)
+  }
+
   return {
     handler: { checkpoint, batch },
     written(event, appended) {
@@ -307,17 +328,10 @@ export function createRuntime(options: RuntimeOptions): Runtime {
       if (!place || closed) return
       const isStart = event.event_name === 'workflow.started' && event.decision === 0
       if (!isStart && !place.executions.has(executionKey(event.tenant, event.execution_id))) return
+      if (place.written.push({ event, appended }) > 1) return
       // The batch that the reader fetches has it too: a failure here changes nothing but the time.
       place
-        .inTurn(async () => {
-          if (appended.offset !== place.processed) return
-          const classified = classify(event)
-          if ('fault' in classified) return
-          if (isStart) await needed(place, [classified], place.processed)
-          await takeOne(place, classified, appended)
-          place.processed = appended.offset + 1
-          saveSoon(place)
-        })
+        .inTurn(() => takeWritten(place))
         .catch((error: unknown) => logger.debug({ error: asError(error).message }, 'left to the reader'))
     },
     keep(partitions) {

@@ -10,6 +10,7 @@ import type { ActionRequest } from '../schemas/generated.ts'
 import type { ActionSql, Isolation } from '../workflow/action.ts'
 import { outcomeIdOf } from '../workflow/ids.ts'
 import { parsePlain } from '../workflow/json.ts'
+import { createCheckpointMover } from './checkpoints.ts'
 import { inTransaction } from './pool.ts'
 
 const attemptOf = ({ tenant, execution_id, action, attempt }: ActionRequest) => [tenant, execution_id, action, attempt]
@@ -134,6 +135,7 @@ export function createActionStore(engine: Pool, actions: Pool, worker: string): 
 /** `low` is the first offset that the queue's topic still holds. */
 export function createWorkerStore(pool: Pool, low: (topic: string, partition: number) => Promise<number>): WorkerStore {
   const readerOf = (topic: string) => `worker.${topic}`
+  const move = createCheckpointMover(pool)
   return {
     async checkpoint(topic, partition) {
       const { rows } = await pool.query<{ next_offset: string }>(
@@ -142,13 +144,6 @@ export function createWorkerStore(pool: Pool, low: (topic: string, partition: nu
       )
       return Math.max(Number(rows[0]?.next_offset ?? 0), await low(topic, partition))
     },
-    async save(topic, partition, next) {
-      await pool.query({
-        name: 'worker-save',
-        text: `INSERT INTO refold.checkpoints AS c (reader, partition, next_offset) VALUES ($1, $2, $3)
-               ON CONFLICT (reader, partition) DO UPDATE SET next_offset = greatest(c.next_offset, excluded.next_offset), moved_at = now()`,
-        values: [readerOf(topic), partition, next],
-      })
-    },
+    save: (topic, partition, next) => move(readerOf(topic), partition, next),
   }
 }

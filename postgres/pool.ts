@@ -10,17 +10,25 @@ export type PgPoolOptions = {
   name: string
   /** Role every connection takes; without it, the one that logs in. */
   role?: 'refold_engine' | 'refold_api'
+  /**
+   * Its statements look rows up by their keys. Before a table's first ANALYZE the planner takes it for empty and would scan
+   * it whole, for each execution that starts.
+   */
+  byKey?: boolean
 }
 
+const BY_KEY = '-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off'
+
 /** A pool of plain pg connections: for COPY, LISTEN and the recorder's transactions. Opens none until asked. */
-export function createPgPool(databaseUrl: string, { max, name, role }: PgPoolOptions): Pool {
+export function createPgPool(databaseUrl: string, { max, name, role, byKey }: PgPoolOptions): Pool {
+  const options = [...(role ? [`-c role=${role}`] : []), ...(byKey ? [BY_KEY] : [])].join(' ')
   const pool = new Pool({
     connectionString: databaseUrl,
     max,
     application_name: name,
     connectionTimeoutMillis: 10_000,
     idleTimeoutMillis: 60_000,
-    ...(role ? { options: `-c role=${role}` } : {}),
+    ...(options === '' ? {} : { options }),
   })
   // A connection that breaks while idle is dropped by the pool; one that breaks between two queries of a transaction fails
   // the next of them, and must not end the process before.

@@ -34,13 +34,19 @@ export const READER = 'recorder'
 /** Channel on which each moved checkpoint is told, as `<partition>:<next>`, when its transaction commits. */
 export const RECORDED_CHANNEL = 'refold_recorded'
 
+/** Rows are locked in the order of partitions: two recorders that share some never wait for each other in a ring. */
 const MOVE = `
-  WITH moved AS (
-    UPDATE refold.checkpoints
-    SET next_offset = $3, last_offset = coalesce($4, last_offset), last_digest = coalesce($5, last_digest), moved_at = now()
-    WHERE reader = '${READER}' AND partition = $1 AND next_offset = $2
-    RETURNING partition, next_offset)
-  SELECT pg_notify('${RECORDED_CHANNEL}', partition || ':' || next_offset) FROM moved`
+  WITH wanted AS (
+    SELECT * FROM unnest($1::int[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[]) AS w (partition, was, next, last, digest)),
+  locked AS (
+    SELECT partition FROM refold.checkpoints WHERE reader = '${READER}' AND partition = ANY ($1) ORDER BY partition FOR UPDATE),
+  moved AS (
+    UPDATE refold.checkpoints c
+    SET next_offset = w.next, last_offset = coalesce(w.last, c.last_offset), last_digest = coalesce(w.digest, c.last_digest), moved_at = now()
+    FROM wanted w JOIN locked USING (partition)
+    WHERE c.reader = '${READER}' AND c.partition = w.partition AND c.next_offset = w.was
+    RETURNING c.partition, c.next_offset)
+  SELECT partition, pg_notify('${RECORDED_CHANNEL}', partition || ':' || next_offset) FROM moved`
 
 const HEADS = `
   SELECT h.tenant, h.execution_id, h.seq, h.phase, h.decision, h.next_chain, h.open_timers::text AS open_timers,
@@ -340,13 +346,19 @@ async function write(client: PoolClient, { audit, verdicts, executions, snapshot
   await faults.at('recorder:work:written')
 }
 
-async function move(client: PoolClient, { partition, from, next, last }: CheckpointMove): Promise<boolean> {
-  const { rowCount } = await client.query({
+async function move(client: PoolClient, moves: readonly CheckpointMove[]): Promise<ReadonlySet<number>> {
+  const { rows } = await client.query<{ partition: number }>({
     name: 'recorder-move',
     text: MOVE,
-    values: [partition, from, next, last?.offset ?? null, last ? recordDigest(last) : null],
+    values: [
+      moves.map(({ partition }) => partition),
+      moves.map(({ from }) => from),
+      moves.map(({ next }) => next),
+      moves.map(({ last }) => last?.offset ?? null),
+      moves.map(({ last }) => (last ? recordDigest(last) : null)),
+    ],
   })
-  return rowCount === 1
+  return new Set(rows.map(({ partition }) => partition))
 }
 
 /** `pool` connects as refold_engine. */
@@ -369,17 +381,18 @@ export function createRecorderStore(pool: Pool, faults: Faults = NO_FAULTS): Rec
       if (offset === null || digest === null) return undefined
       return { offset: Number(offset), isSame: (record) => recordDigest(record).equals(digest) }
     },
-    transaction: (checkpointMove, work) =>
+    transaction: (moves, work) =>
       inTransaction(pool, async (client) => {
-        if (!(await move(client, checkpointMove))) return 'overtaken'
+        const moved = await move(client, moves)
+        if (moved.size === 0) return moved
         await faults.at('recorder:checkpoint:moved')
         const transaction: RecorderTransaction = {
           read: (needs) => readKnown(client, needs),
           readWork: (needs) => readWork(client, needs),
           write: (result) => write(client, result, faults),
         }
-        await work(transaction)
-        return 'stored'
+        await work(transaction, moved)
+        return moved
       }),
   }
 }

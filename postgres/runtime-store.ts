@@ -3,12 +3,14 @@
 // The runtime's port (RuntimeStore in consumers/runtime.ts). Everything is read up to an offset that the recorder has passed.
 
 import type { Pool } from 'pg'
+import { createCombiner } from '../combine.ts'
 import type { History, Identity, Parked, PastEvent } from '../consumers/driven.ts'
 import type { RuntimeStore } from '../consumers/runtime.ts'
 import type { Timer } from '../consumers/timers.ts'
 import type { WorkflowEvent } from '../schemas/generated.ts'
 import { executionKey } from '../workflow/execution.ts'
 import { startIdOf } from '../workflow/ids.ts'
+import { createCheckpointMover } from './checkpoints.ts'
 import { READER } from './recorder-store.ts'
 
 export type RuntimeStoreOptions = {
@@ -17,21 +19,17 @@ export type RuntimeStoreOptions = {
   workflows: readonly string[]
 }
 
-const SAVE = `
-  INSERT INTO refold.checkpoints AS c (reader, partition, next_offset) VALUES ($1, $2, $3)
-  ON CONFLICT (reader, partition) DO UPDATE SET next_offset = greatest(c.next_offset, excluded.next_offset), moved_at = now()`
-
 const STARTED = `
   SELECT e.tenant, e.execution_id
-  FROM unnest($1::text[], $2::uuid[], $3::uuid[]) AS wanted (tenant, execution_id, event_id)
-  JOIN refold.workflow_events e USING (tenant, execution_id, event_id) WHERE e.log_offset < $4`
+  FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::bigint[]) AS wanted (tenant, execution_id, event_id, before)
+  JOIN refold.workflow_events e USING (tenant, execution_id, event_id) WHERE e.log_offset < wanted.before`
 
 const HISTORIES = `
   SELECT e.tenant, e.execution_id, e.seq, e.event_id, e.event_name, e.event_type, e.from_state, e.to_state, e.user_id, e.payload,
          (extract(epoch FROM e.created_at) * 1000)::bigint AS created_at, e.causation_id, e.correlation_id, e.workflow_name,
          e.business_key, e.decision, encode(e.content, 'hex') AS content, (extract(epoch FROM e.appended_at) * 1000)::bigint AS appended_at
-  FROM unnest($1::text[], $2::uuid[]) AS wanted (tenant, execution_id)
-  JOIN refold.workflow_events e USING (tenant, execution_id) WHERE e.log_offset < $3
+  FROM unnest($1::text[], $2::uuid[], $3::bigint[]) AS wanted (tenant, execution_id, before)
+  JOIN refold.workflow_events e USING (tenant, execution_id) WHERE e.log_offset < wanted.before
   ORDER BY e.tenant, e.execution_id, e.seq`
 
 const OPEN = `
@@ -66,6 +64,9 @@ type EventRow = Omit<WorkflowEvent, 'created_at' | 'decision_chain'> & {
   appended_at: string
 }
 
+/** Below which offset its history is wanted; whether it is known to have been started. */
+type Asked = Identity & { before: number; isStarted: boolean }
+
 type IdentityRow = { tenant: string; execution_id: string }
 
 const identityOf = ({ tenant, execution_id: executionId }: IdentityRow): Identity => ({ tenant, executionId })
@@ -93,6 +94,7 @@ function summaryOf(parked: Parked): string {
 /** `pool` connects as refold_engine. */
 export function createRuntimeStore(pool: Pool, { deployment, workflows }: RuntimeStoreOptions): RuntimeStore {
   const reader = `runtime.${deployment}`
+  const move = createCheckpointMover(pool)
 
   async function offsetOf(name: string, partition: number): Promise<number | undefined> {
     const { rows } = await pool.query<{ next_offset: string }>({
@@ -108,7 +110,7 @@ export function createRuntimeStore(pool: Pool, { deployment, workflows }: Runtim
     return rows.map(identityOf)
   }
 
-  async function started(wanted: readonly Identity[], before: number): Promise<readonly Identity[]> {
+  async function started(wanted: readonly Asked[]): Promise<readonly Identity[]> {
     const { rows } = await pool.query<IdentityRow>({
       name: 'runtime-started',
       text: STARTED,
@@ -116,26 +118,37 @@ export function createRuntimeStore(pool: Pool, { deployment, workflows }: Runtim
         wanted.map(({ tenant }) => tenant),
         wanted.map(({ executionId }) => executionId),
         wanted.map(({ tenant, executionId }) => startIdOf(tenant, executionId)),
-        before,
+        wanted.map(({ before }) => before),
       ],
     })
     return rows.map(identityOf)
   }
 
-  async function histories(wanted: readonly Identity[], before: number, always: ReadonlySet<string>): Promise<readonly History[]> {
-    const isWanted = ({ tenant, executionId }: Identity) => always.has(executionKey(tenant, executionId))
-    const asked = wanted.filter((one) => !isWanted(one))
-    const driven = [...(asked.length > 0 ? await started(asked, before) : []), ...wanted.filter(isWanted)]
-    if (driven.length === 0) return []
-    const found = new Map(driven.map((one) => [executionKey(one.tenant, one.executionId), { ...one, events: [] as PastEvent[] }]))
+  async function read(asked: readonly Asked[]): Promise<ReadonlyMap<string, History>> {
+    const doubtful = asked.filter(({ isStarted }) => !isStarted)
+    const known = new Set((doubtful.length > 0 ? await started(doubtful) : []).map((one) => executionKey(one.tenant, one.executionId)))
+    const driven = asked.filter((one) => one.isStarted || known.has(executionKey(one.tenant, one.executionId)))
+    const found = new Map(
+      driven.map(({ tenant, executionId }) => [executionKey(tenant, executionId), { tenant, executionId, events: [] as PastEvent[] }]),
+    )
+    if (driven.length === 0) return found
     const { rows } = await pool.query<EventRow>({
       name: 'runtime-histories',
       text: HISTORIES,
-      values: [driven.map(({ tenant }) => tenant), driven.map(({ executionId }) => executionId), before],
+      values: [driven.map(({ tenant }) => tenant), driven.map(({ executionId }) => executionId), driven.map(({ before }) => before)],
     })
     for (const row of rows) found.get(executionKey(row.tenant, row.execution_id))?.events.push(pastEvent(row))
-    return [...found.values()]
+    return found
   }
+
+  // Partitions ask for themselves, and often at the same time. An execution is of one partition: nobody asks for another's.
+  const histories = createCombiner<readonly Asked[], readonly History[]>(
+    async (groups) => {
+      const found = await read(groups.flat())
+      return groups.map((asked) => asked.flatMap((one) => found.get(executionKey(one.tenant, one.executionId)) ?? []))
+    },
+    () => undefined,
+  )
 
   return {
     async checkpoint(partition) {
@@ -143,11 +156,10 @@ export function createRuntimeStore(pool: Pool, { deployment, workflows }: Runtim
       if (known !== undefined) return { next: known, isNew: false }
       return { next: (await offsetOf(READER, partition)) ?? 0, isNew: true }
     },
-    async save(partition, next) {
-      await pool.query({ name: 'runtime-save', text: SAVE, values: [reader, partition, next] })
-    },
+    save: (partition, next) => move(reader, partition, next),
     recorded: async (partition) => (await offsetOf(READER, partition)) ?? 0,
-    histories,
+    histories: (wanted, before, always) =>
+      histories(wanted.map((one) => ({ ...one, before, isStarted: always.has(executionKey(one.tenant, one.executionId)) }))),
     open: (partition) => identities(OPEN, [partition, workflows]),
     parked: (partition) => identities(PARKED, [partition, deployment, workflows]),
     waiting: (partition, ms) => identities(WAITING, [partition, ms, workflows]),

@@ -24,7 +24,7 @@ export async function startRecorder(
 ): Promise<void> {
   const { log, topic, partitions, schemaId, codec, registry, faults } = base
   const pool = lifetime.owns(
-    createPgPool(addresses.databaseUrl, { max: config.databaseConnections, name: 'refold-recorder', role: 'refold_engine' }),
+    createPgPool(addresses.databaseUrl, { max: config.databaseConnections, name: 'refold-recorder', role: 'refold_engine', byKey: true }),
     (opened) => opened.end(),
   )
   await pinLog(pool, { topic, partitions, schemaId, schemaText: WORKFLOW_EVENT_SCHEMA })

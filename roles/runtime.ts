@@ -60,7 +60,7 @@ export async function startRuntime(
   const app = requireApp(options, 'runtime')
   const workflows = new Map(app.workflows.map((workflow) => [`${workflow.name}\n${workflow.version}`, workflow]))
   const pool = lifetime.owns(
-    createPgPool(addresses.databaseUrl, { max: config.databaseConnections, name: 'refold-runtime', role: 'refold_engine' }),
+    createPgPool(addresses.databaseUrl, { max: config.databaseConnections, name: 'refold-runtime', role: 'refold_engine', byKey: true }),
     (opened) => opened.end(),
   )
   const store = createRuntimeStore(pool, { deployment: config.deployment, workflows: [...workflows.keys()] })

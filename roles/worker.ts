@@ -37,7 +37,7 @@ export async function startWorker(
   const app = requireApp(options, 'worker')
   const id = processId('worker')
   const pool = lifetime.owns(
-    createPgPool(addresses.databaseUrl, { max: config.databaseConnections, name: 'refold-worker', role: 'refold_engine' }),
+    createPgPool(addresses.databaseUrl, { max: config.databaseConnections, name: 'refold-worker', role: 'refold_engine', byKey: true }),
     (opened) => opened.end(),
   )
   const actions = lifetime.owns(createPgPool(addresses.databaseUrl, { max: config.workerConcurrency, name: 'refold-actions' }), (opened) =>

@@ -7,7 +7,8 @@ import { contentOf, nextChain } from '../../workflow/content.ts'
 import { type TestDatabase, useDatabase } from '../support/database.ts'
 import { decision, event, outcome, started } from '../support/events.ts'
 import { type Entry, randomLog } from '../support/random-log.ts'
-import { batchOf, codec, PARTITION, recorderOn, recordLog, recordOf } from '../support/recording.ts'
+import { partitionOf } from '../../workflow/partition.ts'
+import { batchOf, codec, PARTITION, PARTITIONS, recorderOn, recordLog, recordOf } from '../support/recording.ts'
 import { useStack } from '../support/stack.ts'
 
 const id = (n: number) => `22222222-2222-4222-8222-${String(n).padStart(12, '0')}`
@@ -107,6 +108,54 @@ t.test('the recorder', async (t) => {
     t.strictSame(ends, [1, 1], 'both go on at the checkpoint')
     t.equal((await database.admin.query('SELECT * FROM refold.workflow_events')).rowCount, 1)
     t.equal((await database.admin.query('SELECT * FROM refold.event_verdicts')).rowCount, 0, 'the second reading is no duplicate')
+  })
+
+  t.test('R5: small batches of several partitions share a transaction; one that was overtaken is left out', async (t) => {
+    const database = await useDatabase(t, databaseUrl)
+    const [ours, other] = [recorderOn(database), recorderOn(database)]
+    const of = Array.from({ length: 40 }, (_, n) => event({ execution_id: id(n) })).map((one) => ({
+      one,
+      partition: partitionOf(one.execution_id, PARTITIONS),
+    }))
+    const partitions = [...new Set(of.map(({ partition }) => partition))]
+    t.ok(partitions.length > 3)
+    const batch = (partition: number) => {
+      const records = of.filter((each) => each.partition === partition).map(({ one }, offset) => recordOf(one, offset, { partition }))
+      return { ...batchOf(records, 0), partition }
+    }
+    for (const partition of partitions) await ours.checkpoint(partition)
+    const [taken = -1] = partitions
+    const theirs = { ...batch(taken), records: [], next: 1 }
+    t.equal(await other.batch(theirs), 1)
+    const nexts = await Promise.all(partitions.map((partition) => ours.batch(batch(partition))))
+    t.strictSame(nexts, [1, ...partitions.slice(1).map((partition) => batch(partition).next)])
+    const { rows } = await database.admin.query('SELECT partition, count(*)::int AS n FROM refold.workflow_events GROUP BY 1')
+    t.same(
+      new Map(rows.map(({ partition, n }) => [partition, n])),
+      new Map(partitions.slice(1).map((partition) => [partition, batch(partition).next])),
+    )
+    const { rows: all } = await database.admin.query('SELECT DISTINCT xmin::text FROM refold.workflow_events')
+    t.equal(all.length, 1, 'one transaction wrote all')
+  })
+
+  t.test('R5: a batch that cannot be stored fails alone', async (t) => {
+    const database = await useDatabase(t, databaseUrl)
+    const recorder = recorderOn(database)
+    await database.admin.query(`CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS
+      $$ BEGIN IF new.partition = ${PARTITION} THEN RAISE 'refused'; END IF; RETURN new; END $$`)
+    await database.admin.query(
+      'CREATE TRIGGER refuse BEFORE INSERT ON refold.workflow_events FOR EACH ROW EXECUTE FUNCTION public.refuse()',
+    )
+    const others = Array.from({ length: 40 }, (_, n) => event({ execution_id: id(n) }))
+    const healthy = others.find((one) => partitionOf(one.execution_id, PARTITIONS) !== PARTITION) ?? event()
+    const partition = partitionOf(healthy.execution_id, PARTITIONS)
+    for (const each of [PARTITION, partition]) await recorder.checkpoint(each)
+    const bad = batchOf([recordOf(event(), 0)], 0)
+    const good = { ...batchOf([recordOf(healthy, 0, { partition })], 0), partition }
+    t.match(await Promise.allSettled([recorder.batch(bad), recorder.batch(good)]), [{ status: 'rejected' }, { value: 1 }])
+    t.equal(await recorder.checkpoint(PARTITION), 0)
+    await database.admin.query('DROP TRIGGER refuse ON refold.workflow_events')
+    t.equal(await recorder.batch(bad), 1, 'stored once it can be')
   })
 
   t.test('R4: while the registry does not answer, the batch fails, and stores nothing', async (t) => {
