@@ -100,6 +100,12 @@ export const SETTINGS = {
     'records',
     'Most records in one recorder transaction. Larger is faster in catch-up and holds more memory.',
   ),
+  recorderPace: setting(
+    'REFOLD_RECORDER_PACE',
+    whole(5, 0, 1000),
+    'ms',
+    'A batch of few records takes at least so long, so that the next is not one of a record or two; the delay of a read is at most that. 0: no delay.',
+  ),
   fetchWait: setting(
     'REFOLD_FETCH_WAIT',
     whole(200, 10, 5000),

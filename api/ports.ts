@@ -90,11 +90,12 @@ export type Part = { name: string; ready: boolean; detail?: string }
 export type Endings = {
   /** A runtime of this process tells of the executions of this partition. */
   tells: (partition: number) => boolean
-  wait: (
+  /** Tells of the ending, once; answers how to stop listening. */
+  listen: (
     tenant: string,
     executionId: string,
-    signal: AbortSignal,
-  ) => Promise<{ event: WorkflowEvent; partition: number; offset: number } | undefined>
+    told: (ending: { event: WorkflowEvent; partition: number; offset: number }) => void,
+  ) => () => void
 }
 
 export type ApiDeps = Credentials & {

@@ -46,15 +46,15 @@ const standingOf = ({ status, result, error, partition, last_offset: offset }: E
   position: formatPosition({ partition, offset: Number(offset) }),
 })
 
-type Watched = { tenant: string; executionId: string; since: number; told: boolean; seen: (standing: Standing) => void }
+type Watched = { tenant: string; executionId: string; since: number; told: boolean; seen: (standing: Standing | undefined) => void }
 
 /**
  * Who waits for ends: told by the runtime of this process at once, else found by looking, with one question for all that wait
  * in a tenant.
  */
 export type EndWatch = {
-  /** Resolves with the end, or undefined when the signal aborts first. */
-  untilEnded(tenant: string, executionId: string, late: AbortSignal): Promise<Standing | undefined>
+  /** Resolves with the end, or undefined when there is none within so many ms. */
+  untilEnded(tenant: string, executionId: string, ms: number): Promise<Standing | undefined>
   close(): void
 }
 
@@ -87,23 +87,27 @@ export function createEndWatch({ reads, endings, partitions }: Waiting): EndWatc
   }
 
   return {
-    async untilEnded(tenant, executionId, late) {
-      const done = new AbortController()
-      const over = AbortSignal.any([late, done.signal, closing.signal])
-      const seen = Promise.withResolvers<Standing>()
+    async untilEnded(tenant, executionId, ms) {
+      if (closing.signal.aborted) return undefined
+      const { promise, resolve } = Promise.withResolvers<Standing | undefined>()
       const told = endings.tells(partitionOf(executionId, partitions))
-      const one: Watched = { tenant, executionId, since: performance.now(), told, seen: seen.resolve }
+      const one: Watched = { tenant, executionId, since: performance.now(), told, seen: resolve }
       waiting.add(one)
       if (!looking) void look()
-      const heard = endings.wait(tenant, executionId, over).then((ending) => ending && endingOf(ending.event, formatPosition(ending)))
+      const leave = endings.listen(tenant, executionId, (ending) => resolve(endingOf(ending.event, formatPosition(ending))))
+      const late = setTimeout(() => resolve(undefined), ms)
       try {
-        return await Promise.race([heard, seen.promise])
+        return await promise
       } finally {
         waiting.delete(one)
-        done.abort()
+        leave()
+        clearTimeout(late)
       }
     },
-    close: () => closing.abort(),
+    close() {
+      closing.abort()
+      for (const { seen } of waiting) seen(undefined)
+    },
   }
 }
 
@@ -128,9 +132,7 @@ export async function resultRoutes(scope: FastifyInstance, options: ReadOptions 
       const { tenant } = request
       const wait = preferredWait(request.headers.prefer)
       // Asked before the first look: an end in between is not missed.
-      const late = AbortSignal.timeout((wait ?? 0) * 1000)
-      const ended = wait === undefined ? undefined : options.ends.untilEnded(tenant, executionId, late)
-      ended?.catch(() => undefined)
+      const ended = wait === undefined ? undefined : options.ends.untilEnded(tenant, executionId, wait * 1000)
       if (wait === undefined) await holdToPosition(request, reply, options, request.query.minPosition)
       const { value, checkpoints } = await reads.execution(tenant, executionId, partitionOf(executionId, partitions))
       watermarks.mark(reply, checkpoints)

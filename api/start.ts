@@ -113,9 +113,8 @@ export async function startRoutes(scope: FastifyInstance, options: StartOptions)
     request.giveBack()
     const { tenant, execution_id: executionId } = event
     const wait = preferredWait(request.headers.prefer)
-    const late = AbortSignal.timeout((wait ?? 0) * 1000)
     // Before the append: the end may come before the answer to it.
-    const ended = wait === undefined ? undefined : options.ends.untilEnded(tenant, executionId, late)
+    const ended = wait === undefined ? undefined : options.ends.untilEnded(tenant, executionId, wait * 1000)
     const at = await appender.append(event)
     const position = formatPosition(at)
     void reply.header('refold-position', position).header('location', `/v1/executions/${executionId}`)

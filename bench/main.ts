@@ -29,7 +29,7 @@ ${Object.entries(BENCHES)
   --size N     append: events a request (default 1, then 100)
   --only SIDE  ours, or limit: for a profiler
   --clients N  workflows: this many clients only (default 1, 16, 64 and 256)
-  --part NAME  workflows: one part only: three, fan, signal, steps, timers, kills
+  --part NAME  workflows: one part only: three, hops, fan, signal, steps, timers, kills
 
 Needs the servers: npm run refold -- stack up. A bench makes a database and topics of its own and drops them again.`
 

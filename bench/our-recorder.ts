@@ -23,16 +23,24 @@ export type OurRecorder = {
 
 /** A member of a fresh group; `given` is told of a batch before the recorder gets it, `stored` after its commit. */
 export function openRecorder(ground: Ground, { given, stored }: Observer): OurRecorder {
-  const { recorderBatch, stateCacheSize } = readConfig({})
+  const { recorderBatch, stateCacheSize, recorderPace } = readConfig({})
   const pool = createPgPool(ground.databaseUrl, { max: CONNECTIONS, name: 'bench-ours', role: 'refold_engine', byKey: true })
   const lookup = async () => ({ state: 'unknown' as const })
   const codec = createEventCodec({ schemaId: SCHEMA_ID })
+  const inHand = new Map<number, LogBatch>()
+  const watch = createWatch()
+  // Told at the commit: the recorder rests after a small batch.
+  watch.on('recorder:batch:stored', ({ partition }) => {
+    const batch = inHand.get(partition)
+    if (batch) stored?.(batch)
+  })
   const recorder = createRecorder({
     store: createRecorderStore(pool),
     schemas: createWriterSchemas(codec, createSchemaTexts(pool), { lookup }, () => undefined),
     partitions: PARTITIONS,
-    watch: createWatch(),
+    watch,
     rememberedExecutions: stateCacheSize,
+    pace: recorderPace,
   })
   const reader = ground.log.reader({
     topic: ground.topic,
@@ -43,9 +51,8 @@ export function openRecorder(ground: Ground, { given, stored }: Observer): OurRe
       checkpoint: (partition) => recorder.checkpoint(partition),
       async batch(batch) {
         given?.(batch)
-        const next = await recorder.batch(batch)
-        stored?.(batch)
-        return next
+        inHand.set(batch.partition, batch)
+        return recorder.batch(batch)
       },
     },
   })

@@ -18,6 +18,7 @@ export type Server = {
   /** CPU it has taken so far, ms; undefined where the system does not tell (it is Linux' /proc that does). */
   cpu: () => number | undefined
   stop: () => Promise<unknown>
+  signal: (name: NodeJS.Signals) => void
   /** kill -9 */
   kill: () => Promise<unknown>
 }
@@ -80,7 +81,13 @@ async function startFile(ground: Ground, file: string, args: readonly string[], 
   const timer = setTimeout(() => found.reject(new Error(`${file} did not start: ${lines.join('\n')}`)), STARTS_WITHIN)
   void over.then(() => found.reject(new Error(`${file} ended: ${lines.join('\n')}`)))
   const url = await found.promise.finally(() => clearTimeout(timer))
-  return { url, cpu: () => cpuOf(child.pid), stop: () => end('SIGTERM'), kill: () => end('SIGKILL') }
+  return {
+    url,
+    cpu: () => cpuOf(child.pid),
+    stop: () => end('SIGTERM'),
+    signal: (name) => void child.kill(name),
+    kill: () => end('SIGKILL'),
+  }
 }
 
 /** `refold start --roles api`. */

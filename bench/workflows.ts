@@ -5,6 +5,7 @@ import { Agent, request as httpRequest } from 'node:http'
 import { readdirSync, readFileSync } from 'node:fs'
 import { startBareWorkflows } from './bare-workflow.ts'
 import type { Ground } from './ground.ts'
+import { hops } from './hops.ts'
 import { type Bench, type BenchOptions, introduce, millis, percentile, rate, say } from './measure.ts'
 import { type Server, startAll, TOKEN } from './server.ts'
 
@@ -174,7 +175,7 @@ async function killed(ground: Ground, victim: 'worker' | 'runtime'): Promise<voi
   for (const one of [dying, other, api]) await one.stop()
 }
 
-const PARTS = ['three', 'fan', 'signal', 'steps', 'timers', 'kills'] as const
+const PARTS = ['three', 'hops', 'fan', 'signal', 'steps', 'timers', 'kills'] as const
 
 async function longOnes(ground: Ground, server: Server): Promise<void> {
   await steps(server, 200)
@@ -198,6 +199,8 @@ export const bench: Bench = async (ground, { rounds = 1, seconds = 5, clients, p
     'request sent → result in hand; every record acknowledged by Kafka (acks=all, one broker: its page cache), the audit follows',
     'nothing. Limit: the same records through the same log port in one process; no REST, no judging, no replay, no Postgres, no Redis',
   )
+  if (wanted('hops')) await hops(ground, APP, 200, (server) => start(server, 'three'))
+  if (part === 'hops') return agent.destroy()
   const server = await startAll(ground, { roles: ROLES, app: APP, env: { REFOLD_REMEMBERED_EXECUTIONS: '10000' } })
   if (wanted('three')) await threeSteps(ground, server, { seconds, rounds, clients: clients ? [clients] : CLIENTS, only })
   if (wanted('fan')) await repeated('fan-out of 100', 20, '40 ms', () => timed(() => start(server, 'fan', { count: 100 })))

@@ -14,39 +14,28 @@ export type Endings = {
   ended(ending: Ending): void
   /** Set by a runtime of this process: it tells of the executions of these partitions. */
   tells: (partition: number) => boolean
-  /** Resolves with the ending, or undefined when the signal aborts. */
-  wait(tenant: string, executionId: string, signal: AbortSignal): Promise<Ending | undefined>
+  /** Tells of the ending, once; answers how to stop listening. */
+  listen(tenant: string, executionId: string, told: (ending: Ending) => void): () => void
 }
 
 export function createEndings(): Endings {
-  const waiting = new Map<string, Set<(ending: Ending) => void>>()
+  const listening = new Map<string, Set<(ending: Ending) => void>>()
   return {
     tells: () => false,
     ended(ending) {
       const key = executionKey(ending.event.tenant, ending.event.execution_id)
-      for (const resolve of waiting.get(key) ?? []) resolve(ending)
+      const all = listening.get(key)
+      listening.delete(key)
+      for (const told of all ?? []) told(ending)
     },
-    wait: (tenant, executionId, signal) =>
-      new Promise((resolve) => {
-        const key = executionKey(tenant, executionId)
-        const all = waiting.get(key) ?? new Set()
-        waiting.set(key, all)
-        const leave = () => {
-          signal.removeEventListener('abort', onAbort)
-          all.delete(onEnd)
-          if (all.size === 0) waiting.delete(key)
-        }
-        const onEnd = (ending: Ending) => {
-          leave()
-          resolve(ending)
-        }
-        const onAbort = () => {
-          leave()
-          resolve(undefined)
-        }
-        if (signal.aborted) return resolve(undefined)
-        all.add(onEnd)
-        signal.addEventListener('abort', onAbort, { once: true })
-      }),
+    listen(tenant, executionId, told) {
+      const key = executionKey(tenant, executionId)
+      const all = listening.get(key) ?? new Set()
+      listening.set(key, all.add(told))
+      return () => {
+        all.delete(told)
+        if (all.size === 0 && listening.get(key) === all) listening.delete(key)
+      }
+    },
   }
 }

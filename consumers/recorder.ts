@@ -10,6 +10,8 @@
 // R5  Small batches of several partitions share a transaction: each moves its own checkpoint, and one that was overtaken is
 //     left out. Should the transaction fail, each has one of its own.
 
+import { setTimeout as pause } from 'node:timers/promises'
+import { createCombiner } from '../combine.ts'
 import { type Faults, NO_FAULTS } from '../faults.ts'
 import type { Decoded } from '../schemas/decoded.ts'
 import type { WorkflowEvent } from '../schemas/generated.ts'
@@ -20,7 +22,6 @@ import { isSnapshotDue, type Snapshot, SNAPSHOTS_KEPT, takeSnapshot } from '../w
 import type { LogBatch, LogHandler, LogRecord, Witness } from '../kafka/log.ts'
 import type { Watch } from '../watch.ts'
 import type { Work } from '../workflow/work.ts'
-import { createCombiner } from '../combine.ts'
 import { createRecorderMemory } from './recorder-memory.ts'
 import { foldWork, type PlacedWork, type WorkNeed, type WorkRead } from './recorder-work.ts'
 
@@ -114,7 +115,10 @@ export type RecorderOptions = {
   partitions: number
   watch: Watch
   faults?: Faults
-  /** Executions kept in memory between batches (default none). */ rememberedExecutions?: number
+  /** Executions kept in memory between batches (default none). */
+  rememberedExecutions?: number
+  /** A small batch takes at least so long, ms (default 0): what comes meanwhile is the next one. */
+  pace?: number
 }
 
 /** `key` is the execution's; it is made once, since making and hashing it costs more than a look into a map. */
@@ -260,7 +264,7 @@ function moveOf({ batch: { partition, from, next, records } }: Job): CheckpointM
 
 /** The handler that a group of readers on the events topic runs. */
 export function createRecorder(options: RecorderOptions): LogHandler {
-  const { store, watch, faults = NO_FAULTS, rememberedExecutions = 0, partitions } = options
+  const { store, watch, faults = NO_FAULTS, rememberedExecutions = 0, partitions, pace = 0 } = options
   const memory = createRecorderMemory(Math.ceil(rememberedExecutions / partitions))
 
   /** Folds batches of different partitions in one transaction. */
@@ -317,6 +321,8 @@ export function createRecorder(options: RecorderOptions): LogHandler {
     memory.keep(partition, next, result.executions)
     const counts = { accepted: result.audit.length, refused: result.verdicts.length }
     watch.emit('recorder:batch:stored', { partition, next, highWatermark: batch.highWatermark, ...counts, ms: performance.now() - began })
+    const rest = inspected.length > SMALL ? 0 : pace - (performance.now() - began)
+    if (rest >= 1) await pause(rest)
     return next
   }
 

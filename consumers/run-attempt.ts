@@ -124,9 +124,9 @@ export function createAttempts(options: AttemptOptions) {
     stop: AbortSignal,
     sql?: ActionSql,
   ): Promise<string> {
-    const timeout = new AbortController()
-    const limits = timeLimits(scheduled, (reason) => timeout.abort(new TimedOut(reason)))
-    const signal = AbortSignal.any([timeout.signal, stop])
+    const given = giveUp(stop)
+    const { signal } = given
+    const limits = timeLimits(scheduled, (reason) => given.up(new TimedOut(reason)))
     const kept = scheduled.heartbeat_ms === undefined && request.attempt === 1 ? undefined : await store.progress(request)
     const teller = progressTeller((progress) => store.tellProgress(request, progress))
     const parameters = run.action.parameters.parse(scheduled.parameters)
@@ -155,13 +155,14 @@ export function createAttempts(options: AttemptOptions) {
       ...(sql ? { sql } : {}),
     }
     try {
-      const result = await Promise.race([run.run(context), aborted(signal)])
+      const result = await Promise.race([run.run(context), given.rejection])
       return JSON.stringify(run.action.result.parse(result) ?? null)
     } catch (error) {
       if (stop.aborted && !(error instanceof TimedOut)) throw new Stopping('the worker stops', { cause: error })
       throw error
     } finally {
       limits.end()
+      given.end()
       await teller.end()
     }
   }
@@ -326,12 +327,19 @@ function skipped({ name }: ActionRequest, watch: Watch): Ended {
 
 const parametersDigest = ({ parameters }: ScheduledPayload) => digestOf([JSON.stringify(parameters)])
 
-function aborted(signal: AbortSignal): Promise<never> {
-  return new Promise((_, reject) => {
-    const abort = () => reject(signal.reason instanceof Error ? signal.reason : new Stopping(String(signal.reason)))
-    if (signal.aborted) abort()
-    else signal.addEventListener('abort', abort, { once: true })
-  })
+/** One attempt's signal: aborted by `up`, or with the worker's. Costs a quarter of AbortSignal.any and a race on its event. */
+function giveUp(stop: AbortSignal) {
+  const controller = new AbortController()
+  const { promise: rejection, reject } = Promise.withResolvers<never>()
+  rejection.catch(() => undefined)
+  const up = (reason: Error) => {
+    controller.abort(reason)
+    reject(reason)
+  }
+  const stopped = () => up(new Stopping('the worker stops'))
+  if (stop.aborted) stopped()
+  else stop.addEventListener('abort', stopped, { once: true })
+  return { signal: controller.signal, rejection, up, end: () => stop.removeEventListener('abort', stopped) }
 }
 
 function timeLimits({ timeout_ms: timeout, heartbeat_ms: heartbeat }: ScheduledPayload, expired: (reason: string) => void) {

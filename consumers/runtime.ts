@@ -77,6 +77,8 @@ export type Runtime = {
   close(): Promise<void>
 }
 
+/** After a batch of which everything was taken already, ms: each append of this process would else be fetched by itself. */
+const NOTHING_NEW = 5
 /** At the same moments for all partitions, so that they share a statement, ms. */
 const SAVE_EVERY = 250
 const RECORDER_POLL = { first: 2, most: 50 }
@@ -223,6 +225,8 @@ export function createRuntime(options: RuntimeOptions): Runtime {
     await options.faults.at('runtime:batch:read')
     const all: { record: LogRecord; classified: Classified }[] = []
     for (const record of records) {
+      // Taken already, when this process was told of its acknowledgement.
+      if (record.offset < place.processed) continue
       const classified = await schemas.inspect(record)
       if (classified) all.push({ record, classified })
     }
@@ -239,6 +243,7 @@ export function createRuntime(options: RuntimeOptions): Runtime {
       place.evict(options.remembered)
     })
     await options.faults.at('runtime:batch:taken')
+    if (all.length === 0) await pause(NOTHING_NEW)
     saveSoon(place)
     return next
   }

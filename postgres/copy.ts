@@ -1,7 +1,6 @@
 // COPY FROM STDIN in text format: 28,700 rows/s into the audit where unnest takes 21,000 (one connection, 2 cores).
 
-import { pipeline } from 'node:stream/promises'
-import { Readable } from 'node:stream'
+import { finished } from 'node:stream/promises'
 import type { PoolClient } from 'pg'
 import { from as copyFrom } from 'pg-copy-streams'
 
@@ -50,5 +49,6 @@ export async function copyInto(
   if (rows.length === 0) return
   const lines = rows.map((row) => row.map(cell).join('\t'))
   const stream = client.query(copyFrom(`COPY ${table} (${columns.join(', ')}) FROM STDIN`))
-  await pipeline(Readable.from([Buffer.from(`${lines.join('\n')}\n`)]), stream)
+  stream.end(Buffer.from(`${lines.join('\n')}\n`))
+  await finished(stream)
 }

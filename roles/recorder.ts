@@ -41,6 +41,7 @@ export async function startRecorder(
       watch,
       faults,
       rememberedExecutions: config.stateCacheSize,
+      pace: config.recorderPace,
     }),
     mirror: { reader: 'recorder', generation: 1 },
     maxRecords: config.recorderBatch,

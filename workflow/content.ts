@@ -33,18 +33,32 @@ function countedPayload(event: WorkflowEvent): string | null {
   return JSON.stringify([payload['name'] ?? null, payload['key'] ?? null, payload['group'] ?? null, payload['arguments'] ?? null])
 }
 
+/** Digests of decisions that this process made: they are read back as the very same objects. */
+const made = new WeakMap<WorkflowEvent, string>()
+
+/** The digest of a decision just made, kept with it. Nobody changes it afterwards. */
+export function contentOfDecision(event: WorkflowEvent): string {
+  const content = contentOf(event)
+  made.set(event, content)
+  return content
+}
+
 /** The content digest of an event whose payload is known to be JSON. Never covers created_at, user, causation, correlation. */
 export function contentOf(event: WorkflowEvent): string {
-  return digestOf([
-    event.tenant,
-    event.execution_id,
-    event.event_name,
-    event.event_type,
-    event.from_state,
-    event.to_state,
-    countedPayload(event),
-    String(event.decision),
-  ])
+  const known = event.decision > 0 ? made.get(event) : undefined
+  return (
+    known ??
+    digestOf([
+      event.tenant,
+      event.execution_id,
+      event.event_name,
+      event.event_type,
+      event.from_state,
+      event.to_state,
+      countedPayload(event),
+      String(event.decision),
+    ])
+  )
 }
 
 /** `decision_chain` of the decision after one with this chain and content. The first decision's chain is ''. */

@@ -11,7 +11,7 @@
 
 import type { WorkflowEvent } from '../schemas/generated.ts'
 import { readScheduled } from './action.ts'
-import { contentOf, nextChain } from './content.ts'
+import { contentOf, contentOfDecision, nextChain } from './content.ts'
 import { createContext, type PendingWait } from './context.ts'
 import { payloadObject } from './events.ts'
 import { ActionFailed, type Failure, failureOf, readFailure, WorkflowCancelled } from './failures.ts'
@@ -114,7 +114,7 @@ export class Execution {
     }
     const fault = checkEvent(event)
     if (fault) throw new RangeError(`${name} breaks a limit: ${fault.detail}`)
-    const content = contentOf(event)
+    const content = contentOfDecision(event)
     this.#chain = nextChain(this.#chain, content)
     this.#contents.push(content)
     this.decisions.push(event)

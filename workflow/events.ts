@@ -25,11 +25,19 @@ const badPayload = (detail: string) => ({ fault: { reason: 'bad-payload', detail
 const reservedId = (detail: string) => ({ fault: { reason: 'reserved-id', detail } satisfies Fault })
 const reservedName = (detail: string) => ({ fault: { reason: 'reserved-name', detail } satisfies Fault })
 
-/** The payload as an object; its text was found to be JSON by `checkEvent`. */
+/** Payloads by their event: judging, folding and replaying all ask for the same one. */
+const payloads = new WeakMap<object, { text: string; object: JsonObject | undefined }>()
+
+/** The payload as an object, which nobody may change; its text was found to be JSON by `checkEvent`. */
 export function payloadObject(event: { payload: string | null }): JsonObject | undefined {
-  if (event.payload === null || !/^\s*\{/.test(event.payload)) return undefined
-  const value = parseJson(event.payload)
-  return isJsonObject(value) ? value : undefined
+  const { payload: text } = event
+  if (text === null) return undefined
+  const known = payloads.get(event)
+  if (known?.text === text) return known.object
+  const value = /^\s*\{/.test(text) ? parseJson(text) : undefined
+  const object = isJsonObject(value) ? value : undefined
+  payloads.set(event, { text, object })
+  return object
 }
 
 const whole = (value: unknown): number | undefined =>

@@ -90,7 +90,8 @@ async function runUnder(order: Order, folder: string, hitsFile: string): Promise
       REFOLD_TOPIC_PREFIX: PREFIX,
       REFOLD_GROUP_SESSION: '1500',
       REFOLD_GROUP_HEARTBEAT: '300',
-      REFOLD_RECORDER_BATCH: '200',
+      // Partitions share transactions: only small parts make several of them out of a slice.
+      REFOLD_RECORDER_BATCH: '10',
       REFOLD_FAULTS: `${order.point}=${order.act}@${order.nth}`,
       REFOLD_FAULT_LOG: hitsFile,
     },
@@ -98,9 +99,14 @@ async function runUnder(order: Order, folder: string, hitsFile: string): Promise
   const gone = new Promise<void>((resolve) => {
     child.once('close', () => resolve())
   })
-  await until(() => linesOf(hitsFile).length > before || child.exitCode !== null, { within: 90_000, what: `a hit at ${order.point}` })
-  if (order.act === 'throw') child.kill('SIGKILL')
-  await gone
+  const hit = until(() => linesOf(hitsFile).length > before || child.exitCode !== null, { within: 90_000, what: `a hit at ${order.point}` })
+  try {
+    await hit
+    if (order.act === 'kill') await gone
+  } finally {
+    child.kill('SIGKILL')
+    await gone
+  }
 }
 
 const linesOf = (file: string): string[] => (existsSync(file) ? readFileSync(file, 'utf8').split('\n').filter(Boolean) : [])
