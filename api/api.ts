@@ -22,7 +22,9 @@ import { snapshotRoutes } from './snapshots.ts'
 import { stateRoutes } from './state.ts'
 import { verdictRoutes } from './verdicts.ts'
 import { incidentRoutes } from './incidents.ts'
+import { changeRoutes } from './changes.ts'
 import { operationRoutes, projectionRoutes } from './projections.ts'
+import { provenanceRoutes } from './provenance.ts'
 import { requestRoutes } from './requests.ts'
 import { createEndWatch, type EndWatch, resultRoutes } from './result.ts'
 import { startRoutes } from './start.ts'
@@ -66,6 +68,8 @@ const ROUTES: readonly Routes[] = [
   diagnosisRoutes,
   incidentRoutes,
   projectionRoutes,
+  provenanceRoutes,
+  changeRoutes,
   operationRoutes,
   streamRoutes,
 ]

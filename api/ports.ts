@@ -6,7 +6,8 @@ import type { Position } from '../workflow/position.ts'
 import type { Checkpoints, Read } from '../postgres/reads/checkpoints.ts'
 import type { ExecutionFilter, ExecutionPage, ExecutionRow } from '../postgres/reads/executions.ts'
 import type { EventPage, EventRow } from '../postgres/reads/events.ts'
-import type { OperationRow, ProjectionRow, RowFilter, RowPage } from '../postgres/reads/projections.ts'
+import type { KeyedRow, OperationRow, ProjectionRow, RowFilter, RowPage } from '../postgres/reads/projections.ts'
+import type { Projection } from '../projections/define.ts'
 import type { ProjectionRequests } from '../postgres/projection-requests.ts'
 import type { ReceiptRow, Sent } from '../postgres/reads/receipts.ts'
 import type { Replayed } from '../postgres/reads/replay.ts'
@@ -67,6 +68,12 @@ export type Reads = {
   projection: (tenant: string, name: string) => Promise<ProjectionRow | null>
   /** Rows of a projection's live generation as JSON texts; null: there is no such projection or table. */
   rows: (tenant: string, name: string, filter: RowFilter) => Promise<RowPage | null>
+  /** Rows of its first table by their keys, as text. */
+  rowsByKey: (
+    tenant: string,
+    name: string,
+    keys: readonly (readonly string[])[],
+  ) => Promise<{ rows: readonly KeyedRow[]; generation: number | null } | null>
   operations: (tenant: string, limit: number) => Promise<readonly OperationRow[]>
   operation: (tenant: string, id: string) => Promise<OperationRow | null>
   /** The recorder's checkpoints now. */
@@ -104,6 +111,8 @@ export type ApiDeps = Credentials & {
   reads: Reads
   endings: Endings
   projections: ProjectionRequests
+  /** Projections whose code this process has: for what a row comes from and how rows change. */
+  folds: readonly Projection[]
   /** The events topic's pinned partition count. */
   partitions: number
   /** Partition → one past the newest record of the log. */

@@ -19,7 +19,9 @@ export function spliced(known: object, raw: Readonly<Record<string, string | nul
   return `${JSON.stringify(known).slice(0, -1)}${members.join('')}}`
 }
 
-export function eventJson({ payload, seq, partition, log_offset, ...row }: EventRow): string {
+export function eventJson({ payload, seq, partition, log_offset, ...event }: EventRow): string {
+  const { workflow_name: workflow, business_key: key, ...row } = event
+  void [workflow, key] // of the execution: asked for there
   return spliced({ ...row, seq: Number(seq), position: formatPosition({ partition, offset: Number(log_offset) }) }, { payload })
 }
 

@@ -8,6 +8,7 @@ import { z } from 'zod'
 import { RefoldError } from '../errors.ts'
 import type { EventRow } from '../postgres/reads/events.ts'
 import { formatPositions, parsePositions } from '../workflow/position.ts'
+import { sendLive } from './live.ts'
 import { answers, eventJson, type ReadOptions } from './reading.ts'
 import * as shapes from './shapes.ts'
 
@@ -83,24 +84,10 @@ export async function streamRoutes(scope: FastifyInstance, { reads }: ReadOption
     handler: async (request, reply) => {
       const filter = request.query
       const from = begin(request, filter) ?? new Map([...(await reads.checkpoints())].map(([partition, next]) => [partition, next - 1]))
-      reply.hijack()
-      const { raw } = reply
-      const gone = new AbortController()
-      raw.once('close', () => gone.abort())
-      raw.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8', 'cache-control': 'no-store', 'x-accel-buffering': 'no' })
-      raw.write(': refold\nretry: 1000\n\n')
-      try {
-        for await (const text of follow(request.tenant, filter, from, AbortSignal.any([gone.signal, closing.signal])))
-          if (!raw.write(text))
-            await new Promise<void>((resolve) => {
-              raw.once('drain', resolve)
-              raw.once('close', resolve)
-            })
-      } catch (error) {
-        request.log.warn({ err: error }, 'a stream ended early')
-      }
-      raw.end()
-      return reply
+      return sendLive(request, reply, 'text/event-stream; charset=utf-8', closing.signal, async function* (gone) {
+        yield ': refold\nretry: 1000\n\n'
+        yield* follow(request.tenant, filter, from, gone)
+      })
     },
   })
 }

@@ -113,6 +113,40 @@ async function rows(
   })
 }
 
+const provenanceShape = z.object({
+  steps: z.array(
+    z.looseObject({
+      position: z.string(),
+      event_name: z.string(),
+      execution_id: z.string(),
+      changed: z.record(z.string(), z.object({ from: z.unknown(), to: z.unknown() })),
+      error: z.string().optional(),
+    }),
+  ),
+  nextCursor: z.string().nullable(),
+})
+
+async function provenance(
+  name: string,
+  key: string,
+  { limit, cursor, ...output }: Output & { limit: number; cursor?: string },
+): Promise<void> {
+  await answer(`/v1/projections/${segment(name)}/rows/${segment(key)}/provenance`, { query: { limit, cursor } }, output, ({ text }) => {
+    const { steps, nextCursor } = provenanceShape.parse(JSON.parse(text))
+    const cells = steps.map(({ position, event_name: event, execution_id: execution, changed, error }) => [
+      position,
+      event,
+      execution,
+      error ??
+        Object.entries(changed)
+          .map(([column, { from, to }]) => `${column}: ${JSON.stringify(from)} → ${JSON.stringify(to)}`)
+          .join(', '),
+    ])
+    if (cells.length > 0) print(table(['POSITION', 'EVENT', 'EXECUTION', 'CHANGED'], cells, columns()))
+    if (nextCursor !== null) print(`\nNot all events were looked at: --cursor ${nextCursor}`)
+  })
+}
+
 const operation = z.object({
   id: z.string(),
   projection: z.string(),
@@ -281,6 +315,16 @@ export function register(program: Command): void {
     .option('--limit <count>', 'at most so many', whole, 50)
     .option('--cursor <cursor>', 'go on where the page before ended')
     .action(rows)
+  group
+    .command('provenance')
+    .description('the events that made a row of a fold, and what each changed')
+    .argument('<name>', 'its name')
+    .argument('<key>', 'value of the key column; of several, a JSON array of their values')
+    .option('--limit <count>', 'at most so many', whole, 50)
+    .option('--cursor <cursor>', 'go on where the page before ended')
+    .option(...JSON_OPTION)
+    .addHelpText('after', example('refold projection provenance actions_by_name reserve'))
+    .action(provenance)
   ofOne('plan', 'what a rebuild would do; changes nothing').action(plan)
   ofOne('diff', 'what the newest rebuild found to differ').action(diff)
   for (const [verb, about] of ASKED) {

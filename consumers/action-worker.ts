@@ -55,7 +55,16 @@ const AGAIN = { busy: 500, claimed: 2000, 'not-implemented': 5000, stopping: 0, 
 /** A batch waits so long for a free slot, ms. */
 const ROOM_WAIT = 300
 
-type Lane = { topic: string; partition: number; next: number; saved: number; unfinished: Set<number>; saving?: NodeJS.Timeout }
+type Lane = {
+  topic: string
+  partition: number
+  next: number
+  saved: number
+  unfinished: Set<number>
+  /** Offsets from the checkpoint on whose attempts ended in this process: read again after a rebalance, they are passed over. */
+  finished: Set<number>
+  saving?: NodeJS.Timeout
+}
 
 export function createActionWorker(options: WorkerOptions): ActionWorker {
   const { store, concurrency, logger, faults } = options
@@ -132,6 +141,7 @@ export function createActionWorker(options: WorkerOptions): ActionWorker {
       await faults.at('worker:checkpoint:moving')
       await store.save(lane.topic, lane.partition, next)
       lane.saved = next
+      for (const offset of lane.finished) if (offset < next) lane.finished.delete(offset)
     } catch (error) {
       logger.debug({ error: asError(error).message }, 'a checkpoint was not stored; it will be')
       if (!stopping.signal.aborted) saveSoon(lane)
@@ -142,6 +152,7 @@ export function createActionWorker(options: WorkerOptions): ActionWorker {
     lane.unfinished.add(offset)
     if (!(await run(request))) return
     lane.unfinished.delete(offset)
+    lane.finished.add(offset)
     saveSoon(lane)
   }
 
@@ -149,6 +160,7 @@ export function createActionWorker(options: WorkerOptions): ActionWorker {
     const lane = lanes.get(`${topic}/${partition}`)
     if (!lane) throw new Error(`${topic} p${partition} was never positioned`)
     for (const { value, offset } of records) {
+      if (lane.finished.has(offset)) continue
       if (!(await hasRoom())) {
         lane.next = offset
         return offset
@@ -186,9 +198,10 @@ export function createActionWorker(options: WorkerOptions): ActionWorker {
       async checkpoint(partition) {
         const name = `${topic}/${partition}`
         const old = lanes.get(name)
-        clearTimeout(old?.saving)
+        // What it had done counts, whoever has the partition by now.
+        if (old) await save(old)
         const next = await store.checkpoint(topic, partition)
-        lanes.set(name, { topic, partition, next, saved: next, unfinished: new Set() })
+        lanes.set(name, { topic, partition, next, saved: next, unfinished: new Set(), finished: old?.finished ?? new Set() })
         return next
       },
       batch,

@@ -20,17 +20,17 @@ export type RuntimeStoreOptions = {
 }
 
 const STARTED = `
-  SELECT e.tenant, e.execution_id
+  SELECT e.tenant, e.execution_id, wanted.before
   FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::bigint[]) AS wanted (tenant, execution_id, event_id, before)
   JOIN refold.workflow_events e USING (tenant, execution_id, event_id) WHERE e.log_offset < wanted.before`
 
 const HISTORIES = `
-  SELECT e.tenant, e.execution_id, e.seq, e.event_id, e.event_name, e.event_type, e.from_state, e.to_state, e.user_id, e.payload,
+  SELECT wanted.before, e.tenant, e.execution_id, e.seq, e.event_id, e.event_name, e.event_type, e.from_state, e.to_state, e.user_id, e.payload,
          (extract(epoch FROM e.created_at) * 1000)::bigint AS created_at, e.causation_id, e.correlation_id, e.workflow_name,
          e.business_key, e.decision, encode(e.content, 'hex') AS content, (extract(epoch FROM e.appended_at) * 1000)::bigint AS appended_at
   FROM unnest($1::text[], $2::uuid[], $3::bigint[]) AS wanted (tenant, execution_id, before)
   JOIN refold.workflow_events e USING (tenant, execution_id) WHERE e.log_offset < wanted.before
-  ORDER BY e.tenant, e.execution_id, e.seq`
+  ORDER BY e.tenant, e.execution_id, wanted.before, e.seq`
 
 const OPEN = `
   SELECT tenant, execution_id FROM refold.workflow_executions
@@ -66,6 +66,8 @@ type EventRow = Omit<WorkflowEvent, 'created_at' | 'decision_chain'> & {
 
 /** Below which offset its history is wanted; whether it is known to have been started. */
 type Asked = Identity & { before: number; isStarted: boolean }
+
+const questionOf = ({ tenant, executionId, before }: Identity & { before: number }) => `${before} ${executionKey(tenant, executionId)}`
 
 type IdentityRow = { tenant: string; execution_id: string }
 
@@ -110,8 +112,8 @@ export function createRuntimeStore(pool: Pool, { deployment, workflows }: Runtim
     return rows.map(identityOf)
   }
 
-  async function started(wanted: readonly Asked[]): Promise<readonly Identity[]> {
-    const { rows } = await pool.query<IdentityRow>({
+  async function started(wanted: readonly Asked[]): Promise<ReadonlySet<string>> {
+    const { rows } = await pool.query<IdentityRow & { before: string }>({
       name: 'runtime-started',
       text: STARTED,
       values: [
@@ -121,31 +123,34 @@ export function createRuntimeStore(pool: Pool, { deployment, workflows }: Runtim
         wanted.map(({ before }) => before),
       ],
     })
-    return rows.map(identityOf)
+    return new Set(rows.map((row) => questionOf({ ...identityOf(row), before: Number(row.before) })))
   }
 
   async function read(asked: readonly Asked[]): Promise<ReadonlyMap<string, History>> {
     const doubtful = asked.filter(({ isStarted }) => !isStarted)
-    const known = new Set((doubtful.length > 0 ? await started(doubtful) : []).map((one) => executionKey(one.tenant, one.executionId)))
-    const driven = asked.filter((one) => one.isStarted || known.has(executionKey(one.tenant, one.executionId)))
+    const known = doubtful.length > 0 ? await started(doubtful) : new Set<string>()
+    const driven = new Map(asked.filter((one) => one.isStarted || known.has(questionOf(one))).map((one) => [questionOf(one), one]))
     const found = new Map(
-      driven.map(({ tenant, executionId }) => [executionKey(tenant, executionId), { tenant, executionId, events: [] as PastEvent[] }]),
+      [...driven].map(([question, { tenant, executionId }]) => [question, { tenant, executionId, events: [] as PastEvent[] }]),
     )
-    if (driven.length === 0) return found
-    const { rows } = await pool.query<EventRow>({
+    if (driven.size === 0) return found
+    const all = [...driven.values()]
+    const { rows } = await pool.query<EventRow & { before: string }>({
       name: 'runtime-histories',
       text: HISTORIES,
-      values: [driven.map(({ tenant }) => tenant), driven.map(({ executionId }) => executionId), driven.map(({ before }) => before)],
+      values: [all.map(({ tenant }) => tenant), all.map(({ executionId }) => executionId), all.map(({ before }) => before)],
     })
-    for (const row of rows) found.get(executionKey(row.tenant, row.execution_id))?.events.push(pastEvent(row))
+    for (const { before, ...row } of rows)
+      found.get(questionOf({ ...identityOf(row), before: Number(before) }))?.events.push(pastEvent(row))
     return found
   }
 
-  // Partitions ask for themselves, and often at the same time. An execution is of one partition: nobody asks for another's.
+  // Partitions ask for themselves, and often at the same time; one that is left and one that is taken up again may ask for the
+  // same execution, up to different offsets.
   const histories = createCombiner<readonly Asked[], readonly History[]>(
     async (groups) => {
       const found = await read(groups.flat())
-      return groups.map((asked) => asked.flatMap((one) => found.get(executionKey(one.tenant, one.executionId)) ?? []))
+      return groups.map((asked) => asked.flatMap((one) => found.get(questionOf(one)) ?? []))
     },
     () => undefined,
   )

@@ -13,6 +13,7 @@ import { createReads } from '../postgres/reads/reads.ts'
 import { createStateCache, type StateCache } from '../postgres/reads/replay.ts'
 import { createEventProducer } from '../producers/events.ts'
 import { createRedriver } from '../producers/redrive.ts'
+import type { Projection } from '../projections/define.ts'
 import type { Watch } from '../watch.ts'
 import { type Base, type Checks, listen, part, readinessOf, type ServerAddresses, type StartOptions } from './base.ts'
 
@@ -37,7 +38,7 @@ function jwtOf({ jwksUrl, jwtIssuer: issuer, jwtAudience: audience, jwtTenantCla
 }
 
 export async function startApi(
-  { config, addresses, logger }: StartOptions,
+  { config, addresses, logger, app }: StartOptions,
   base: Base,
   checks: Checks,
   { watch, cache, metrics }: Watched,
@@ -61,6 +62,7 @@ export async function startApi(
       reads,
       endings: base.endings,
       projections: createProjectionRequests(requests, createProjectionControl(requests, [], partitions).dropGeneration),
+      folds: (app?.projections ?? []) as readonly Projection[],
       partitions,
       logEnds,
       readiness: readinessOf(checks),

@@ -18,7 +18,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   projections: ['workflow'],
   actions: ['workflow'],
   consumers: ['workflow', 'producers', 'projections', 'actions', 'kafka:types', 'postgres:types', 'watch.ts', 'combine.ts'],
-  api: ['workflow', 'producers', 'postgres'],
+  api: ['workflow', 'producers', 'postgres', 'projections'],
   testing: ['workflow', 'kafka'],
   stack: ['config.ts'],
 }

@@ -19,6 +19,8 @@ const row = z.object({
   created_at: z.string(),
   causation_id: z.string().nullable(),
   correlation_id: z.string().nullable(),
+  workflow_name: z.string().nullable(),
+  business_key: z.string().nullable(),
   decision: z.number(),
   seq: z.string(),
   partition: z.number(),
@@ -32,7 +34,7 @@ export type EventRow = z.infer<typeof row>
 const COLUMNS = sql.fragment`
   event_id, tenant, execution_id, event_name, event_type, from_state, to_state, user_id, payload,
   ${timeText('created_at')},
-  causation_id, correlation_id, decision, seq::text AS seq, partition, log_offset::text AS log_offset,
+  causation_id, correlation_id, workflow_name, business_key, decision, seq::text AS seq, partition, log_offset::text AS log_offset,
   ${timeText('appended_at')}`
 
 const knownRow = z.object({ known: z.boolean() })

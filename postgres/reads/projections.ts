@@ -86,7 +86,17 @@ export type RowFilter = {
   after?: readonly string[] | undefined
 }
 
-export type RowPage = { rows: readonly string[]; next?: readonly string[]; checkpoints: Checkpoints; frozen: boolean }
+export type RowPage = {
+  rows: readonly string[]
+  next?: readonly string[]
+  checkpoints: Checkpoints
+  frozen: boolean
+  /** Whose rows these are. */
+  generation: number | null
+}
+
+/** A row found by its key (values as text, in order of the key); its partition where the view shows it. */
+export type KeyedRow = { row: string; key: readonly string[]; partition: number | null }
 
 const CASTS: Readonly<Record<ColumnType, ReturnType<typeof sql.fragment>>> = {
   text: sql.fragment`::text`,
@@ -109,6 +119,57 @@ function jsonPair(name: string, columns: Columns) {
   if (type === 'timestamptz')
     return sql.fragment`${sql.literalValue(name)}, to_char(${column} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')`
   return sql.fragment`${sql.literalValue(name)}, ${column}`
+}
+
+const shownOf = ({ columns, view }: TableDefinition) =>
+  sql.join(
+    [
+      ...Object.keys(columns).map((column) => jsonPair(column, columns)),
+      ...(view === 'rows' ? [sql.fragment`'last_position', last_position`] : []),
+    ],
+    sql.fragment`, `,
+  )
+
+const keyedRow = z.object({ row: z.string(), key: z.string(), partition: z.number().nullable() })
+
+/** Keys of one question. */
+const KEYS_AT_ONCE = 500
+
+/** Rows of the first table of a projection's live generation by their keys, given as text. Null: there is no such projection. */
+export function readRowsByKey(
+  pool: ReadPool,
+  tenant: string,
+  name: string,
+  keys: readonly (readonly string[])[],
+): Promise<{ rows: readonly KeyedRow[]; generation: number | null } | null> {
+  return pool.read(tenant, async (transaction) => {
+    const projection = await one(transaction, name)
+    const definition = projection?.tables[0]
+    if (!projection || !definition) return null
+    const { columns, key, view } = definition
+    const named = sql.join(
+      key.map((column) => sql.identifier([column])),
+      sql.fragment`, `,
+    )
+    const texts = sql.join(
+      key.map((column) => sql.fragment`${sql.identifier([column])}::text`),
+      sql.fragment`, `,
+    )
+    const partition = view === 'rows' ? sql.fragment`partition` : sql.fragment`NULL::int`
+    const rows: KeyedRow[] = []
+    for (let at = 0; at < keys.length; at += KEYS_AT_ONCE) {
+      const wanted = keys.slice(at, at + KEYS_AT_ONCE).map((values) => {
+        const cast = key.map((column, i) => sql.fragment`${values[i] ?? ''}${CASTS[columns[column] ?? 'text']}`)
+        return sql.fragment`(${sql.join(cast, sql.fragment`, `)})`
+      })
+      const found = await transaction.any(sql.type(keyedRow)`
+        SELECT json_build_object(${shownOf(definition)})::text AS row, json_build_array(${texts})::text AS key, ${partition} AS partition
+        FROM ${sql.identifier(['projections', definition.name])}
+        WHERE tenant = ${tenant} AND (${named}) IN (${sql.join(wanted, sql.fragment`, `)})`)
+      for (const { key: text, ...row } of found) rows.push({ ...row, key: z.array(z.string()).parse(JSON.parse(text)) })
+    }
+    return { rows, generation: projection.live_generation }
+  })
 }
 
 /** Rows of a projection's live generation, in order of their key, as JSON texts. Null: there is no such projection or table. */
@@ -138,19 +199,12 @@ export function readRows(pool: ReadPool, tenant: string, name: string, { table, 
       )
       conditions.push(sql.fragment`(${columnsAfter}) > (${valuesAfter})`)
     }
-    const shown = sql.join(
-      [
-        ...Object.keys(columns).map((column) => jsonPair(column, columns)),
-        ...(view === 'rows' ? [sql.fragment`'last_position', last_position`] : []),
-      ],
-      sql.fragment`, `,
-    )
     const keyTexts = sql.join(
       order.map((column) => sql.fragment`${sql.identifier([column])}::text`),
       sql.fragment`, `,
     )
     const found = await transaction.any(sql.type(rowText)`
-      SELECT json_build_object(${shown})::text AS row, json_build_array(${keyTexts})::text AS key
+      SELECT json_build_object(${shownOf(definition)})::text AS row, json_build_array(${keyTexts})::text AS key
       FROM ${sql.identifier(['projections', definition.name])} WHERE ${sql.join(conditions, sql.fragment` AND `)}
       ORDER BY ${sql.join(
         order.map((column) => sql.identifier([column])),
@@ -163,6 +217,7 @@ export function readRows(pool: ReadPool, tenant: string, name: string, { table, 
       rows: page.map(({ row }) => row),
       checkpoints: placesOf(projection),
       frozen: live?.version !== projection.version,
+      generation: projection.live_generation,
       ...(found.length > limit && last ? { next: z.array(z.string()).parse(JSON.parse(last.key)) } : {}),
     }
   })

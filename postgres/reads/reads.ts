@@ -4,7 +4,7 @@ import { checkpointsNow } from './checkpoints.ts'
 import { readEventsAfter, readHistory } from './events.ts'
 import { readEnded, readExecution, readExecutions } from './executions.ts'
 import type { ReadPool } from './pool.ts'
-import { readOperation, readOperations, readProjection, readProjections, readRows } from './projections.ts'
+import { readOperation, readOperations, readProjection, readProjections, readRows, readRowsByKey } from './projections.ts'
 import { readContents, readReceipt } from './receipts.ts'
 import { replayEvents, type ReplayOptions, type StateCache } from './replay.ts'
 import { readSnapshots } from './snapshots.ts'
@@ -31,6 +31,7 @@ export const createReads = (pool: ReadPool, cache?: StateCache) => ({
   receipt: readReceipt.bind(undefined, pool),
   refusals: readRefusals.bind(undefined, pool),
   rows: readRows.bind(undefined, pool),
+  rowsByKey: readRowsByKey.bind(undefined, pool),
   snapshots: readSnapshots.bind(undefined, pool),
   standing: readStanding.bind(undefined, pool),
   state: (tenant: string, executionId: string, until: Pick<ReplayOptions, 'replayUntil' | 'recordedUntil'>) =>

@@ -42,6 +42,8 @@ const event = (seq: number, payload: string | null): EventRow => ({
   created_at: '2024-05-01T12:00:00.000Z',
   causation_id: null,
   correlation_id: null,
+  workflow_name: null,
+  business_key: null,
   decision: 0,
   seq: String(seq),
   partition: PARTITION,

@@ -152,6 +152,8 @@ t.test('what the API answers fits it', async (t) => {
     ['GET /v1/projections', 200, '/v1/projections'],
     ['GET /v1/projections/{name}', 404, '/v1/projections/none'],
     ['GET /v1/projections/{name}/rows', 404, '/v1/projections/none/rows'],
+    ['GET /v1/projections/{name}/rows/{key}/provenance', 404, '/v1/projections/none/rows/k/provenance'],
+    ['GET /v1/projections/{name}/changes', 404, '/v1/projections/none/changes'],
     ['POST /v1/projections/{name}/plan', 404, { method: 'POST', url: '/v1/projections/none/plan' }],
     ...['rebuild', 'reset', 'rollback', 'promote', 'abort', 'stop', 'start', 'retire'].map(
       (verb): [string, number, Parameters<typeof send>[1]] => [

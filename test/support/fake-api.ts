@@ -52,6 +52,7 @@ const nothing = (checkpoints: ReadonlyMap<number, number>): Reads => ({
   projections: async () => [],
   projection: async () => null,
   rows: async () => null,
+  rowsByKey: async () => null,
   operations: async () => [],
   operation: async () => null,
   refusals: async () => ({ value: { rows: [] }, checkpoints }),
@@ -88,6 +89,7 @@ export async function fakeApi(t: Test, { limits, ...more }: { limits?: ApiLimits
     // Looked up at each call, so that a test may replace single reads.
     reads: new Proxy({} as Reads, { get: (_, name: keyof Reads) => fake.reads[name] }),
     endings: createEndings(),
+    folds: [],
     projections: {
       open: async () => '',
       want: async () => '',

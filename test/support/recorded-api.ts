@@ -77,6 +77,7 @@ export async function recordedApi(t: Test, databaseUrl: string, lookup: Lookup =
     redriver: createRedriver({ log: { append: async (one) => put(one) }, topic: 'events', partitions: PARTITIONS }),
     reads: createReads(pool),
     endings: createEndings(),
+    folds: [],
     projections: createProjectionRequests(database.engine, async () => undefined),
     partitions: PARTITIONS,
     logEnds: async () => new Map(log.map((records, partition) => [partition, records.length])),
