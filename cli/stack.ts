@@ -61,6 +61,21 @@ export function register(program: Command): void {
     })
 
   stack
+    .command('kafka-consumer-groups')
+    .description("Kafka's own tool, of the local broker's jars; --bootstrap-server is KAFKA_BROKERS, else the stack's")
+    .argument('[arguments...]', "the tool's own")
+    .allowUnknownOption()
+    .helpOption(false)
+    .action(async (_: readonly string[], __: object, { args }: Command) => {
+      const [{ consumerGroups }, { resolveAddresses }, { readConfig }] = await Promise.all([
+        import('../stack/kafka-tool.ts'),
+        import('../stack/addresses.ts'),
+        import('../config.ts'),
+      ])
+      process.exitCode = await consumerGroups(resolveAddresses(readConfig(process.env)).kafkaBrokers, args, say)
+    })
+
+  stack
     .command('logs')
     .description('the end of a server’s log')
     .argument('<server>', 'kafka, kafka-2, kafka-3, registry, postgres or redis')

@@ -15,7 +15,7 @@ import type { ServerName } from './state.ts'
 
 export const VERSION = '4.3.1'
 
-const PART: Part = {
+export const KAFKA_PART: Part = {
   name: 'kafka',
   version: VERSION,
   megabytes: 55,
@@ -76,7 +76,7 @@ async function choosePorts(count: number, { folder, port, last, runs }: Start): 
 
 async function startBroker(name: ServerName, node: number, ports: readonly Ports[], { folder, secrets, say, launch }: Start) {
   const java = requireJava(17, 'Kafka')
-  const jars = await fetchPart(PART, say)
+  const jars = await fetchPart(KAFKA_PART, say)
   const data = path.join(folder, 'data', 'kafka', `node-${node}-of-${ports.length}`)
   mkdirSync(data, { recursive: true })
   const properties = path.join(data, 'server.properties')
