@@ -29,6 +29,7 @@ ${Object.entries(BENCHES)
   --size N     append: events a request (default 1, then 100)
   --only SIDE  ours, or limit: for a profiler
   --clients N  workflows: this many clients only (default 1, 16, 64 and 256)
+  --fsync      workflows: flush.messages=1 on all topics: Kafka fsyncs each batch before it acknowledges
   --part NAME  workflows: one part only: three, hops, fan, signal, steps, timers, kills
 
 Needs the servers: npm run refold -- stack up. A bench makes a database and topics of its own and drops them again.`
@@ -51,6 +52,7 @@ function optionsOf(values: Readonly<Record<string, string | boolean | undefined>
     size: whole('size', text('size')),
     clients: whole('clients', text('clients')),
     part: text('part'),
+    fsync: values['fsync'] === true,
     only,
   }
 }
@@ -67,6 +69,7 @@ async function main(): Promise<number> {
       only: option,
       clients: option,
       part: option,
+      fsync: { type: 'boolean' },
       help: { type: 'boolean', short: 'h' },
     },
   })

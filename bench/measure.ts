@@ -10,6 +10,7 @@ export type BenchOptions = {
   size: number | undefined
   clients: number | undefined
   part: string | undefined
+  fsync: boolean
   only: 'ours' | 'limit' | undefined
 }
 

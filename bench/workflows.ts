@@ -3,6 +3,7 @@
 
 import { Agent, request as httpRequest } from 'node:http'
 import { readdirSync, readFileSync } from 'node:fs'
+import kafkajs from 'kafkajs'
 import { startBareWorkflows } from './bare-workflow.ts'
 import type { Ground } from './ground.ts'
 import { hops } from './hops.ts'
@@ -95,10 +96,11 @@ function tell(name: string, { perSecond, times, kinds }: Awaited<ReturnType<type
   say(`    ${name.padEnd(6)} ${rate(perSecond).padEnd(9)} p50 ${p50}, p95 ${p95}, p99 ${p99}; CPU ${cpu.toFixed(1)} ms each (${parts})`)
 }
 
-type Load = { seconds: number; rounds: number; clients: readonly number[]; only: BenchOptions['only'] }
+type Load = { seconds: number; rounds: number; clients: readonly number[]; only: BenchOptions['only']; fsync: boolean }
 
-async function threeSteps(ground: Ground, server: Server, { seconds, rounds, clients: counts, only }: Load): Promise<void> {
+async function threeSteps(ground: Ground, server: Server, { seconds, rounds, clients: counts, only, fsync }: Load): Promise<void> {
   const bare = await startBareWorkflows(ground)
+  if (fsync) await fsyncEach(ground)
   for (const clients of counts) {
     say(`  three no-op steps, ${clients} clients`)
     await closedLoop(clients, 2, () => start(server, 'three'))
@@ -139,7 +141,7 @@ async function steps(server: Server, count: number): Promise<string> {
   for (;;) {
     const { json: actions } = await ask(server, 'GET', `/v1/executions/${json.executionId}`, undefined, 0).catch(() => ({ json: {} }))
     if ((actions as unknown as { lastSeq: number }).lastSeq >= 2 * count + 2) break
-    await new Promise((resolve) => setTimeout(resolve, 10))
+    await new Promise((resolve) => setTimeout(resolve, 50))
   }
   say(`  ${count} steps in a row: ${millis((performance.now() - began) / count)} a step (to beat: 1.5 ms)`)
   return json.executionId
@@ -191,7 +193,21 @@ async function longOnes(ground: Ground, server: Server): Promise<void> {
   await again.stop()
 }
 
-export const bench: Bench = async (ground, { rounds = 1, seconds = 5, clients, part, only }) => {
+/** As peers do that fsync before they answer. */
+async function fsyncEach({ addresses, prefix }: Ground): Promise<void> {
+  const admin = new kafkajs.Kafka({ brokers: addresses.kafkaBrokers, clientId: 'bench', logLevel: kafkajs.logLevel.NOTHING }).admin()
+  await admin.connect()
+  const topics = (await admin.listTopics()).filter((topic) => topic.startsWith(prefix))
+  const configEntries = [{ name: 'flush.messages', value: '1' }]
+  await admin.alterConfigs({
+    validateOnly: false,
+    resources: topics.map((name) => ({ type: kafkajs.ConfigResourceTypes.TOPIC, name, configEntries })),
+  })
+  await admin.disconnect()
+  say(`  flush.messages=1 on ${topics.length} topics`)
+}
+
+export const bench: Bench = async (ground, { rounds = 1, seconds = 5, clients, part, only, fsync }) => {
   if (part !== undefined && !PARTS.some((known) => known === part)) throw new Error(`--part ${part}: one of ${PARTS.join(', ')}`)
   const wanted = (name: (typeof PARTS)[number]) => part === undefined || part === name
   introduce(
@@ -202,7 +218,8 @@ export const bench: Bench = async (ground, { rounds = 1, seconds = 5, clients, p
   if (wanted('hops')) await hops(ground, APP, 200, (server) => start(server, 'three'))
   if (part === 'hops') return agent.destroy()
   const server = await startAll(ground, { roles: ROLES, app: APP, env: { REFOLD_REMEMBERED_EXECUTIONS: '10000' } })
-  if (wanted('three')) await threeSteps(ground, server, { seconds, rounds, clients: clients ? [clients] : CLIENTS, only })
+  if (wanted('three')) await threeSteps(ground, server, { seconds, rounds, clients: clients ? [clients] : CLIENTS, only, fsync })
+  if (fsync) await fsyncEach(ground)
   if (wanted('fan')) await repeated('fan-out of 100', 20, '40 ms', () => timed(() => start(server, 'fan', { count: 100 })))
   if (wanted('signal')) await repeated('signal to result', 50, '11 ms', () => signal(server))
   if (wanted('timers')) await timers(server)
