@@ -44,20 +44,21 @@ export function eventOf(executionId: string, key: string, n: number, amount: num
 }
 
 /** `count` events of executions with 5 to 10 events each, interleaved as they would arrive. */
-export function manyEvents(count: number, seed = 7): WorkflowEvent[] {
+export function* eventsFrom(count: number, seed = 7): Generator<WorkflowEvent> {
   const random = randomOf(seed)
-  const events: WorkflowEvent[] = []
   let begun = 0
   const begin = (): Open => {
     const key = `order-${seed}-${++begun}`
     return { id: executionIdOf(TENANT, 'order', key), key, done: 0, length: 5 + Math.floor(random() * 6) }
   }
   const open = Array.from({ length: OPEN }, begin)
-  while (events.length < count) {
+  for (let made = 0; made < count; made++) {
     const at = Math.floor(random() * OPEN)
     const execution = open[at] ?? begin()
-    events.push(eventOf(execution.id, execution.key, execution.done++, Math.floor(random() * 100_000) / 100))
+    yield eventOf(execution.id, execution.key, execution.done++, Math.floor(random() * 100_000) / 100)
     if (execution.done === execution.length) open[at] = begin()
   }
-  return events
 }
+
+/** The same, all at once. */
+export const manyEvents = (count: number, seed = 7): WorkflowEvent[] => [...eventsFrom(count, seed)]

@@ -109,17 +109,18 @@ async function dropSubject(registryUrl: string, subject: string): Promise<void> 
 }
 
 /** Puts events into the log, some thousands in flight at a time; answers the bytes of their values. */
-export async function fill({ log, topic, codec }: Ground, events: readonly WorkflowEvent[]): Promise<number> {
+export async function fill({ log, topic, codec }: Ground, events: Iterable<WorkflowEvent>): Promise<number> {
   let bytes = 0
-  for (let from = 0; from < events.length; from += 5000) {
-    await Promise.all(
-      events.slice(from, from + 5000).map((event) => {
-        const key = event.execution_id
-        const value = codec.encode(event)
-        bytes += value.length
-        return log.append({ topic, partition: partitionOf(key, PARTITIONS), key, value })
-      }),
-    )
+  let sent: Promise<unknown>[] = []
+  for (const event of events) {
+    const key = event.execution_id
+    const value = codec.encode(event)
+    bytes += value.length
+    sent.push(log.append({ topic, partition: partitionOf(key, PARTITIONS), key, value }))
+    if (sent.length < 5000) continue
+    await Promise.all(sent)
+    sent = []
   }
+  await Promise.all(sent)
   return bytes
 }

@@ -16,14 +16,18 @@ export type BenchOptions = {
 
 export type Bench = (ground: Ground, options: BenchOptions) => Promise<void>
 
+/** `cpu` says what this process' CPU time does not: that of a turn in other processes. */
+type Answer = { figure: number; also: string; cpu?: string }
+
 /** One turn; answers its figure, and what is worth a word beside it. */
-export type Side = { name: 'ours' | 'limit'; turn: () => Promise<number | { figure: number; also: string }> }
+export type Side = { name: 'ours' | 'limit'; turn: () => Promise<number | Answer> }
 
 export type Spread = { min: number; median: number; max: number }
 
 export const say = (line: string) => console.log(line)
 
 export const rate = (value: number) => `${Math.round(value).toLocaleString('en-US')}/s`
+export const percent = (share: number) => `${Math.round(100 * share)} %`
 export const millis = (value: number) => `${value.toFixed(value < 10 ? 2 : 1)} ms`
 
 /** What is measured, what isn't, and on which machine. */
@@ -53,8 +57,8 @@ async function taken({ name, turn }: Side, format: (value: number) => string): P
   const before = process.cpuUsage()
   const answer = await turn()
   const { user, system } = process.cpuUsage(before)
-  const { figure, also } = typeof answer === 'number' ? { figure: answer, also: '' } : answer
-  const cpu = `${((user + system) / 1e6).toFixed(1)} s of CPU in this process`
+  const { figure, also, cpu: told }: Answer = typeof answer === 'number' ? { figure: answer, also: '' } : answer
+  const cpu = told ?? `${((user + system) / 1e6).toFixed(1)} s of CPU in this process`
   return { figure, line: `${name.padEnd(6)} ${format(figure).padEnd(12)} ${also === '' ? '' : `${also}; `}${cpu}` }
 }
 
@@ -84,6 +88,6 @@ export async function takeTurns(
   const limit = figures.get('limit')
   if (!ours || !limit) return
   const { min, median, max } = spreadOf(ours.map((value, i) => value / (limit[i] ?? Number.NaN)))
-  const shape = better === 'higher' ? (value: number) => `${Math.round(100 * value)} %` : (value: number) => `${value.toFixed(1)} times`
+  const shape = better === 'higher' ? percent : (value: number) => `${value.toFixed(1)} times`
   say(`  ours is ${shape(median)}${better === 'higher' ? ' of' : ''} the limit (round by round: min ${shape(min)}, max ${shape(max)})\n`)
 }

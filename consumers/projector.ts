@@ -11,18 +11,19 @@
 // J5  Below the log's first offset the audit is read instead: nothing is ever skipped.
 
 import { setTimeout as pause } from 'node:timers/promises'
-import { asError, RefoldError } from '../errors.ts'
+import { RefoldError } from '../errors.ts'
 import type { Faults } from '../faults.ts'
 import type { LogBatch, LogHandler } from '../kafka/log.ts'
 import type { HandledProjection, FoldProjection, PlainRow, Projection, ProjectionTransaction } from '../projections/define.ts'
 import { type FromAudit, ProjectionEvent } from '../projections/event.ts'
 import type { WorkflowEvent } from '../schemas/generated.ts'
 import type { Watch } from '../watch.ts'
-import type { RuntimeSchemas } from './runtime.ts'
+import { applyFold, type Memory, memoryFrom, Thrown, trim } from './projector-memory.ts'
+import type { AcceptedRecords } from './reader-schemas.ts'
 
 export type Hold = { stopAt: number } | undefined
 
-/** A row as it is stored; undefined row: it is removed. */
+/** A row as it is stored; null: it is removed. */
 export type Change = { tenant: string; key: PlainRow; row: PlainRow | null; offset: number }
 
 export type StoredRow = { tenant: string; row: PlainRow }
@@ -69,7 +70,7 @@ export type ProjectorOptions = {
   projection: Projection
   generation: number
   store: ProjectionStore
-  schemas: RuntimeSchemas
+  schemas: AcceptedRecords
   /** First offset that the log still holds. */
   low: (partition: number) => Promise<number>
   watch: Watch
@@ -86,18 +87,10 @@ const LONGEST_WAIT = 10_000
 /** Tries of a batch that throws, and the wait before each, ms. */
 const TRIES = [100, 500, 2000]
 const AUDIT_PAGE = 5000
+const NONE: ReadonlySet<number> = new Set()
 
-/** An author's function threw at an event. */
-class Thrown extends Error {
-  readonly event: ProjectionEvent
-
-  constructor(event: ProjectionEvent, cause: unknown) {
-    super(asError(cause).message, { cause })
-    this.event = event
-  }
-}
-
-type Memory = { next: number; rows: Map<string, PlainRow | null> }
+/** Accepted events of a batch below an offset, in order; made anew at each call, so that none is kept. */
+type Events = (before: number) => Iterable<ProjectionEvent>
 
 export function createProjector(options: ProjectorOptions): LogHandler & { forget(): void } {
   const { projection, generation, store, schemas, watch, faults } = options
@@ -105,8 +98,6 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
   const parked = new Map<number, number>()
   /** Positions that a person let pass; looked up anew after each failure. */
   const skips = new Map<number, ReadonlySet<number>>()
-  const keyColumns = projection.tables[0]?.key ?? []
-  const nameOf = (tenant: string, key: PlainRow) => JSON.stringify([tenant, ...keyColumns.map((column) => key[column])])
 
   /** J1, J3. How far a batch may go now; waits a while when not at all. */
   async function allowed(partition: number, from: number, next: number): Promise<number> {
@@ -120,53 +111,31 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
     }
   }
 
-  async function eventsOf({ partition, from, records }: LogBatch, next: number): Promise<ProjectionEvent[]> {
+  async function eventsOf({ partition, from, records }: LogBatch, next: number): Promise<Events> {
     const refused = await store.refused(partition, from, next)
     const audit = projection.uses.includes('audit') ? await store.audit(partition, from, next) : undefined
-    const events: ProjectionEvent[] = []
-    for (const record of records) {
-      if (record.offset < from || record.offset >= next || refused.has(record.offset)) continue
-      const classified = await schemas.inspect(record)
-      if (classified) events.push(new ProjectionEvent(classified.event, record, audit?.get(record.offset)))
+    await schemas.ready(records)
+    return function* (before) {
+      for (const record of records) {
+        if (record.offset < from || record.offset >= before || refused.has(record.offset)) continue
+        const event = schemas.read(record)
+        if (event) yield new ProjectionEvent(event, record, audit?.get(record.offset))
+      }
     }
-    return events
   }
 
   function memoryOf(partition: number, from: number): Memory {
     const known = memories.get(partition)
     if (known && known.next === from) return known
-    const fresh: Memory = { next: from, rows: new Map() }
+    const fresh = memoryFrom(from)
     memories.set(partition, fresh)
     return fresh
   }
 
-  async function fold(one: FoldProjection, memory: Memory, events: readonly ProjectionEvent[], work: ProjectionWork): Promise<void> {
-    const touched = events.map((event) => {
-      try {
-        return { event, keys: one.keys(event).map((key) => ({ key, name: nameOf(event.tenant, key), tenant: event.tenant })) }
-      } catch (error) {
-        throw new Thrown(event, error)
-      }
-    })
-    const unknown = new Map<string, { tenant: string; key: PlainRow }>()
-    for (const { keys } of touched) for (const { name, ...key } of keys) if (!memory.rows.has(name)) unknown.set(name, key)
-    if (unknown.size > 0) {
-      for (const name of unknown.keys()) memory.rows.set(name, null)
-      for (const { tenant, row } of await work.read([...unknown.values()])) memory.rows.set(nameOf(tenant, row), row)
-    }
-    const changes = new Map<string, Change>()
-    for (const { event, keys } of touched)
-      for (const { key, name, tenant } of keys) {
-        try {
-          const row = one.evolve(memory.rows.get(name) ?? one.initial(key), event)
-          memory.rows.set(name, row)
-          changes.set(name, { tenant, key, row, offset: event.offset })
-        } catch (error) {
-          throw new Thrown(event, error)
-        }
-      }
+  async function fold(one: FoldProjection, memory: Memory, events: Iterable<ProjectionEvent>, work: ProjectionWork): Promise<void> {
+    const changes = await applyFold(one, memory, events, work)
     await faults.at('projector:rows:folded')
-    if (changes.size > 0) await work.write([...changes.values()])
+    if (changes.length > 0) await work.write(changes)
   }
 
   async function handle(one: HandledProjection, events: readonly ProjectionEvent[], work: ProjectionWork): Promise<void> {
@@ -183,21 +152,30 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
     partition: number,
     from: number,
     next: number,
-    events: readonly ProjectionEvent[],
-  ): Promise<'stored' | 'overtaken' | 'held'> {
+    events: Events,
+  ): Promise<{ outcome: 'stored' | 'overtaken' | 'held'; next: number; events: number }> {
     const memory = memoryOf(partition, from)
+    const skipped = skips.get(partition) ?? NONE
+    let count = 0
+    function* wanted() {
+      for (const event of events(next)) {
+        if (skipped.has(event.offset)) continue
+        count++
+        yield event
+      }
+    }
     try {
       const outcome = await store.transaction(partition, from, next, async (work) => {
         await faults.at('projector:checkpoint:moved')
-        if (projection.how === 'fold') await fold(projection, memory, events, work)
-        else await handle(projection, events, work)
+        if (projection.how === 'fold') await fold(projection, memory, wanted(), work)
+        else await handle(projection, [...wanted()], work)
         await faults.at('projector:rows:written')
       })
       await faults.at('projector:batch:committed')
       if (outcome === 'stored') memory.next = next
       else memories.delete(partition)
-      if (memory.rows.size > options.remembered) memories.delete(partition)
-      return outcome
+      trim(memory, options.remembered)
+      return { outcome, next, events: count }
     } catch (error) {
       memories.delete(partition)
       throw error
@@ -205,33 +183,17 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
   }
 
   /** J4. Up to the event that throws; then that one by itself, again and again. */
-  async function storeOrPark(
-    partition: number,
-    from: number,
-    next: number,
-    events: readonly ProjectionEvent[],
-  ): Promise<{ outcome: 'stored' | 'overtaken' | 'held'; next: number }> {
-    const skipped = skips.get(partition) ?? new Set<number>()
-    const wanted = events.filter(({ offset }) => !skipped.has(offset))
+  async function storeOrPark(partition: number, from: number, next: number, events: Events): ReturnType<typeof storeEvents> {
     for (let attempt = 0; ; attempt++) {
       try {
-        const outcome = await storeEvents(partition, from, next, wanted)
+        const stored = await storeEvents(partition, from, next, events)
         if (parked.delete(partition)) await store.mended(partition)
-        return { outcome, next }
+        return stored
       } catch (error) {
         if (!(error instanceof Thrown)) throw error
         const { event } = error
         const good = projection.how === 'fold' ? event.offset : from
-        if (good > from)
-          return {
-            outcome: await storeEvents(
-              partition,
-              from,
-              good,
-              wanted.filter(({ offset }) => offset < good),
-            ),
-            next: good,
-          }
+        if (good > from) return storeEvents(partition, from, good, events)
         if (attempt < TRIES.length) {
           await pause(TRIES[attempt])
           continue
@@ -254,12 +216,12 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
     const allowedTo = await allowed(partition, from, given.next)
     if (allowedTo <= from) return from
     const events = await eventsOf(given, allowedTo)
-    const { outcome, next } = await storeOrPark(partition, from, allowedTo, events)
+    const { outcome, next, events: count } = await storeOrPark(partition, from, allowedTo, events)
     if (outcome !== 'stored') {
       if (outcome === 'held') await pause(POLL.most)
       return store.checkpoint(partition)
     }
-    const facts = { projection: projection.name, generation, partition, next, highWatermark: given.highWatermark, events: events.length }
+    const facts = { projection: projection.name, generation, partition, next, highWatermark: given.highWatermark, events: count }
     watch.emit('projector:batch:stored', { ...facts, ms: performance.now() - began })
     return next
   }
@@ -272,9 +234,10 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
       if (next <= from) throw new RefoldError('recorder-behind', `p${partition}: the recorder is at ${next}, the log begins at ${low}`)
       const rows = await store.events(partition, from, next, AUDIT_PAGE)
       const to = rows.length === AUDIT_PAGE ? (rows.at(-1)?.offset ?? from) + 1 : next
-      const events = rows.map(
-        ({ event, offset, appendedAt, ...audit }) => new ProjectionEvent(event, { partition, offset, appendedAt }, audit),
-      )
+      const events: Events = function* (before) {
+        for (const { event, offset, appendedAt, ...audit } of rows)
+          if (offset < before) yield new ProjectionEvent(event, { partition, offset, appendedAt }, audit)
+      }
       const { outcome, next: stored } = await storeOrPark(partition, from, to, events)
       from = outcome === 'stored' ? stored : await store.checkpoint(partition)
     }

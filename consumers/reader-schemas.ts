@@ -8,18 +8,31 @@ import { RefoldError } from '../errors.ts'
 import type { LogRecord } from '../kafka/log.ts'
 import { inspect } from '../workflow/accept.ts'
 import type { Classified } from '../workflow/events.ts'
+import type { WorkflowEvent } from '../schemas/generated.ts'
 import type { RuntimeSchemas } from './runtime.ts'
 import type { Decoder, SchemaTexts } from './writer-schemas.ts'
 
+/** Events of records that the recorder accepted: it inspected them, so only their bytes are read here. */
+export type AcceptedRecords = {
+  /** Resolves once the writer schema of each record is known, or never will be. */
+  ready(records: readonly LogRecord[]): Promise<void>
+  /** Once they are ready; undefined: unreadable. */
+  read(record: LogRecord): WorkflowEvent | undefined
+}
+
 const POLL = 50
 const WAIT = 30_000
+
+/** Confluent framing; undefined where there is none. */
+const schemaIdOf = ({ value }: LogRecord) =>
+  value && value.length > 4 ? Buffer.from(value.buffer, value.byteOffset + 1, 4).readUInt32BE() : undefined
 
 export function createReaderSchemas(
   codec: Decoder,
   texts: Pick<SchemaTexts, 'get'>,
   partitions: number,
   recorded: (partition: number) => Promise<number>,
-): RuntimeSchemas {
+): RuntimeSchemas & AcceptedRecords {
   async function decode({ value, partition, offset }: LogRecord) {
     const until = performance.now() + WAIT
     for (;;) {
@@ -37,6 +50,19 @@ export function createReaderSchemas(
   }
 
   return {
+    async ready(records) {
+      let known: number | undefined
+      for (const record of records) {
+        const schema = schemaIdOf(record)
+        if (schema === known) continue
+        await decode(record)
+        known = schema
+      }
+    },
+    read({ value }) {
+      const decoded = codec.decode(value)
+      return decoded.state === 'event' ? decoded.event : undefined
+    },
     async inspect(record): Promise<Classified | undefined> {
       const decoded = await decode(record)
       if (!decoded) return undefined
