@@ -1,55 +1,72 @@
 // Append acknowledged → recorded (committed in Postgres), at a steady rate, beside the bare Kafka hop.
 
 import { setTimeout as pause } from 'node:timers/promises'
+import type { Appended } from '../kafka/log.ts'
 import { partitionOf } from '../workflow/partition.ts'
 import { manyEvents } from './events.ts'
 import { type Ground, PARTITIONS } from './ground.ts'
 import { type Bench, introduce, millis, percentile, takeTurns } from './measure.ts'
 import { openRecorder } from './our-recorder.ts'
 
-const PER_SECOND = 2000
+export const PER_SECOND = 2000
 /** Events are sent in small groups, so often, ms. */
 const EVERY = 5
 
 /** When each record was acknowledged, and seen; of a partition, records become seen in order. */
-class Hops {
+export class Hops {
   readonly lags: number[] = []
-  readonly #acknowledged = Array.from({ length: PARTITIONS }, () => new Map<number, number>())
-  readonly #seen = Array.from({ length: PARTITIONS }, () => -1)
+  readonly #waiting = Array.from({ length: PARTITIONS }, () => new Map<number, number>())
+  /** Of each partition, what was seen up to which offset, when. */
+  readonly #seen = Array.from({ length: PARTITIONS }, (): { next: number; at: number }[] => [])
 
-  acknowledged(partition: number, offset: number): void {
-    // A reader may be quicker than the acknowledgement: then nobody has waited.
-    if (offset < (this.#seen[partition] ?? -1)) this.lags.push(0)
-    else this.#acknowledged[partition]?.set(offset, performance.now())
+  /** `since`: from when on the time of this record counts. */
+  acknowledged(partition: number, offset: number, since = performance.now()): void {
+    // A reader may be quicker than the acknowledgement.
+    const early = this.#seen[partition]?.find(({ next }) => next > offset)
+    if (early) this.lags.push(Math.max(0, early.at - since))
+    else this.#waiting[partition]?.set(offset, since)
   }
 
   seen(partition: number, next: number): void {
     const now = performance.now()
-    this.#seen[partition] = next
-    const waiting = this.#acknowledged[partition]
-    for (const [offset, at] of waiting ?? []) {
+    const seen = this.#seen[partition]
+    seen?.push({ next, at: now })
+    if (seen && seen.length > 1000) seen.splice(0, 500)
+    const waiting = this.#waiting[partition]
+    for (const [offset, since] of waiting ?? []) {
       if (offset >= next) continue
-      this.lags.push(now - at)
+      this.lags.push(now - since)
       waiting?.delete(offset)
     }
   }
 }
 
-/** Appends at the rate; resolves when everything sent was seen. */
-async function steady({ log, topic, codec }: Ground, seconds: number, seed: number, hops: Hops): Promise<void> {
+/** Appends at the rate; resolves when everything sent was seen by all. `from`: what counts as a record's begin. */
+export async function steady(
+  { log, topic, codec }: Ground,
+  seconds: number,
+  seed: number,
+  all: readonly Hops[],
+  from: 'append' | 'acknowledged' = 'acknowledged',
+): Promise<void> {
   const count = PER_SECOND * seconds
   const events = manyEvents(count, seed)
   const began = performance.now()
   const sent: Promise<void>[] = []
+  async function noted(appending: Promise<Appended>, called: number | undefined): Promise<void> {
+    const { partition, offset } = await appending
+    for (const hops of all) hops.acknowledged(partition, offset, called)
+  }
   for (const event of events) {
     const due = began + (sent.length * 1000) / PER_SECOND
     if (due > performance.now()) await pause(EVERY)
     const key = event.execution_id
+    const called = performance.now()
     const appending = log.append({ topic, partition: partitionOf(key, PARTITIONS), key, value: codec.encode(event) })
-    sent.push(appending.then(({ partition, offset }) => hops.acknowledged(partition, offset)))
+    sent.push(noted(appending, from === 'append' ? called : undefined))
   }
   await Promise.all(sent)
-  while (hops.lags.length < count) await pause(EVERY)
+  while (all.some(({ lags }) => lags.length < count)) await pause(EVERY)
 }
 
 async function recorderLag(ground: Ground, seconds: number, seed: number): Promise<Hops> {
@@ -57,13 +74,13 @@ async function recorderLag(ground: Ground, seconds: number, seed: number): Promi
   const recorder = openRecorder(ground, { stored: ({ partition, next }) => hops.seen(partition, next) })
   await recorder.start()
   await recorder.caughtUp()
-  await steady(ground, seconds, seed, hops)
+  await steady(ground, seconds, seed, [hops])
   await recorder.stop()
   return hops
 }
 
-async function kafkaLag(ground: Ground, seconds: number, seed: number): Promise<Hops> {
-  const hops = new Hops()
+/** A bare kafkajs consumer that stores nothing, at the end of the log; `work` runs while it reads. */
+export async function bareHop(ground: Ground, hops: Hops, work: () => Promise<void>): Promise<void> {
   const consumer = ground.kafka.consumer({ groupId: ground.fresh('hop'), maxWaitTimeInMs: 200, readUncommitted: true })
   await consumer.connect()
   await consumer.subscribe({ topic: ground.topic, fromBeginning: false })
@@ -75,8 +92,13 @@ async function kafkaLag(ground: Ground, seconds: number, seed: number): Promise<
   })
   await joined
   await fetched(consumer)
-  await steady(ground, seconds, seed, hops)
+  await work()
   await consumer.disconnect()
+}
+
+async function kafkaLag(ground: Ground, seconds: number, seed: number): Promise<Hops> {
+  const hops = new Hops()
+  await bareHop(ground, hops, () => steady(ground, seconds, seed, [hops]))
   return hops
 }
 

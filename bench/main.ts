@@ -11,6 +11,7 @@ const BENCHES: Readonly<Record<string, { about: string; load(): Promise<{ bench:
   'catch-up': { about: 'the recorder, over records at rest', load: () => import('./catch-up.ts') },
   append: { about: 'POST /v1/events, 1 and 100 events a request', load: () => import('./append.ts') },
   lag: { about: 'append acknowledged → recorded, at a steady rate', load: () => import('./lag.ts') },
+  latency: { about: 'append → in a projection, → at a reader of the Redis stream', load: () => import('./latency.ts') },
   replay: { about: 'the state of an execution of 10,000 events', load: () => import('./replay.ts') },
   workflows: { about: 'workflows over REST: steps, fan-out, signals, timers, kills', load: () => import('./workflows.ts') },
   projections: { about: 'catch-up of projections, over records at rest', load: () => import('./projections.ts') },

@@ -21,7 +21,15 @@ import type { Watch } from '../watch.ts'
 import { applyFold, type Memory, memoryFrom, Thrown, trim } from './projector-memory.ts'
 import type { AcceptedRecords } from './reader-schemas.ts'
 
-export type Hold = { stopAt: number } | undefined
+/** What one look at the database says of a batch: how far it may go, and which of its offsets the recorder did not accept. */
+export type Window = {
+  /** The recorder's checkpoint. */
+  recorded: number
+  /** A hold that has not run out. */
+  stopAt: number | undefined
+  /** Offsets of the batch below `recorded` that were not accepted. */
+  refused: ReadonlySet<number>
+}
 
 /** A row as it is stored; null: it is removed. */
 export type Change = { tenant: string; key: PlainRow; row: PlainRow | null; offset: number }
@@ -39,11 +47,10 @@ export type ProjectionWork = {
 /** The projector's port to Postgres, of one generation. */
 export type ProjectionStore = {
   checkpoint(partition: number): Promise<number>
-  hold(partition: number): Promise<Hold>
   /** The recorder's checkpoint. */
   recorded(partition: number): Promise<number>
-  /** Offsets in [from, next) that the recorder did not accept. */
-  refused(partition: number, from: number, next: number): Promise<ReadonlySet<number>>
+  /** Of offsets in [from, next). */
+  window(partition: number, from: number, next: number): Promise<Window>
   /** What only the audit knows, by offset. */
   audit(partition: number, from: number, next: number): Promise<ReadonlyMap<number, FromAudit>>
   /** Accepted events of the audit from an offset on, at most so many. */
@@ -66,6 +73,14 @@ export type ProjectionStore = {
   mended(partition: number): Promise<void>
 }
 
+/** What the recorder tells at each commit. */
+export type RecordedNews = {
+  /** Its checkpoint, as it was told last; undefined: not told yet. */
+  told(partition: number): number | undefined
+  /** Resolves when it is told to be above this offset, or after ms. */
+  above(partition: number, offset: number, ms: number): Promise<void>
+}
+
 export type ProjectorOptions = {
   projection: Projection
   generation: number
@@ -77,6 +92,8 @@ export type ProjectorOptions = {
   faults: Faults
   /** Rows kept in memory of each partition, so that they need not be read back. */
   remembered: number
+  /** Tells when the recorder moved; without it, it is asked now and then. */
+  news?: RecordedNews
   /** Waits while live traffic needs the machine; for a generation that is built. */
   yields?: () => Promise<void>
 }
@@ -99,20 +116,22 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
   /** Positions that a person let pass; looked up anew after each failure. */
   const skips = new Map<number, ReadonlySet<number>>()
 
-  /** J1, J3. How far a batch may go now; waits a while when not at all. */
-  async function allowed(partition: number, from: number, next: number): Promise<number> {
+  /** J1, J3. How far a batch may go now, to `to`; waits a while when not at all. */
+  async function allowed(partition: number, from: number, next: number): Promise<{ to: number; refused: Window['refused'] }> {
     const until = performance.now() + LONGEST_WAIT
+    const { news } = options
+    // A batch that was appended just now is seldom recorded already: the first question would be in vain.
+    if (news && (news.told(partition) ?? next) <= from) await news.above(partition, from, POLL.most)
     for (let wait = POLL.first; ; wait = Math.min(2 * wait, POLL.most)) {
-      const hold = await store.hold(partition)
-      const recorded = await store.recorded(partition)
-      const most = Math.min(next, recorded, hold?.stopAt ?? next)
-      if (most > from || performance.now() > until) return Math.max(from, most)
-      await pause(wait)
+      const { recorded, stopAt, refused } = await store.window(partition, from, next)
+      const to = Math.min(next, recorded, stopAt ?? next)
+      if (to > from || performance.now() > until) return { to: Math.max(from, to), refused }
+      if (news && stopAt === undefined) await news.above(partition, from, POLL.most)
+      else await pause(wait)
     }
   }
 
-  async function eventsOf({ partition, from, records }: LogBatch, next: number): Promise<Events> {
-    const refused = await store.refused(partition, from, next)
+  async function eventsOf({ partition, from, records }: LogBatch, next: number, refused: Window['refused']): Promise<Events> {
     const audit = projection.uses.includes('audit') ? await store.audit(partition, from, next) : undefined
     await schemas.ready(records)
     return function* (before) {
@@ -209,28 +228,39 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
     }
   }
 
-  async function batch(given: LogBatch): Promise<number> {
+  /** Stores what may be stored now; answers where it goes on, undefined: nowhere for a while. */
+  async function part(given: LogBatch): Promise<{ outcome: 'stored' | 'overtaken' | 'held'; next: number } | undefined> {
     const { partition, from } = given
     const began = performance.now()
     await options.yields?.()
-    const allowedTo = await allowed(partition, from, given.next)
-    if (allowedTo <= from) return from
-    const events = await eventsOf(given, allowedTo)
-    const { outcome, next, events: count } = await storeOrPark(partition, from, allowedTo, events)
-    if (outcome !== 'stored') {
-      if (outcome === 'held') await pause(POLL.most)
-      return store.checkpoint(partition)
+    const { to, refused } = await allowed(partition, from, given.next)
+    if (to <= from) return undefined
+    const { outcome, next, events } = await storeOrPark(partition, from, to, await eventsOf(given, to, refused))
+    const facts = { projection: projection.name, generation, partition, next, highWatermark: given.highWatermark, events }
+    if (outcome === 'stored') watch.emit('projector:batch:stored', { ...facts, ms: performance.now() - began })
+    return { outcome, next }
+  }
+
+  /** In parts where the recorder has only a part of it: what is left over would have to be fetched again. */
+  async function batch(given: LogBatch): Promise<number> {
+    let { from } = given
+    while (from < given.next) {
+      const stored = await part({ ...given, from })
+      if (!stored) return from
+      if (stored.outcome !== 'stored') {
+        if (stored.outcome === 'held') await pause(POLL.most)
+        return store.checkpoint(given.partition)
+      }
+      from = stored.next
     }
-    const facts = { projection: projection.name, generation, partition, next, highWatermark: given.highWatermark, events: count }
-    watch.emit('projector:batch:stored', { ...facts, ms: performance.now() - began })
-    return next
+    return from
   }
 
   /** J5. From the audit, up to the first offset that the log holds. */
   async function fromAudit(partition: number, start: number, low: number): Promise<number> {
     let from = start
     while (from < low) {
-      const next = await allowed(partition, from, low)
+      const { to: next } = await allowed(partition, from, low)
       if (next <= from) throw new RefoldError('recorder-behind', `p${partition}: the recorder is at ${next}, the log begins at ${low}`)
       const rows = await store.events(partition, from, next, AUDIT_PAGE)
       const to = rows.length === AUDIT_PAGE ? (rows.at(-1)?.offset ?? from) + 1 : next

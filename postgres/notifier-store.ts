@@ -125,9 +125,9 @@ export function createNotifierStore(pool: Pool, owner: string): NotifierStore & 
   }
 }
 
-/** Listens for what the recorder tells, until the connection ends; the connection is the caller's to end. */
-export async function listenForRecorded(client: Client, woken: () => void): Promise<void> {
-  client.on('notification', woken)
+/** Listens for what the recorder tells, `<partition>:<next>`, until the connection ends; the connection is the caller's to end. */
+export async function listenForRecorded(client: Client, told: (place?: string) => void): Promise<void> {
+  client.on('notification', ({ payload }) => told(payload))
   await client.connect()
   await client.query(`LISTEN ${RECORDED_CHANNEL}`)
 }

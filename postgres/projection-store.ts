@@ -12,6 +12,14 @@ const MOVE = `
   UPDATE refold.checkpoints SET next_offset = $4, moved_at = now()
   WHERE reader = $1 AND partition = $2 AND next_offset = $3 AND (stop_at IS NULL OR stop_until < now() OR $4 <= stop_at)`
 
+// One statement, so one snapshot: verdicts are stored with the checkpoint that passes them.
+const WINDOW = `
+  SELECT r.next_offset AS recorded,
+    (SELECT stop_at FROM refold.checkpoints WHERE reader = $1 AND partition = $2 AND stop_until > now()) AS stop_at,
+    ARRAY(SELECT log_offset FROM refold.event_verdicts
+          WHERE partition = $2 AND log_offset >= $3 AND log_offset < least($4, r.next_offset)) AS refused
+  FROM refold.checkpoints r WHERE r.reader = '${READER}' AND r.partition = $2`
+
 const EVENTS = `
   SELECT event_id, tenant, execution_id, seq, event_name, event_type, from_state, to_state, user_id, payload,
          (extract(epoch FROM created_at) * 1000)::bigint AS created_at, causation_id, correlation_id, workflow_name, business_key, decision,
@@ -107,22 +115,15 @@ export function createProjectionStore(pool: Pool, projection: Projection, genera
       )
       return offsetOf(reader, partition)
     },
-    async hold(partition) {
-      const { rows } = await pool.query<{ stop_at: string }>({
-        name: 'projection-hold',
-        text: 'SELECT stop_at FROM refold.checkpoints WHERE reader = $1 AND partition = $2 AND stop_at IS NOT NULL AND stop_until > now()',
-        values: [reader, partition],
-      })
-      return rows[0] ? { stopAt: Number(rows[0].stop_at) } : undefined
-    },
     recorded: (partition) => offsetOf(READER, partition),
-    async refused(partition, from, next) {
-      const { rows } = await pool.query<{ log_offset: string }>({
-        name: 'projection-refused',
-        text: 'SELECT log_offset FROM refold.event_verdicts WHERE partition = $1 AND log_offset >= $2 AND log_offset < $3',
-        values: [partition, from, next],
+    async window(partition, from, next) {
+      const { rows } = await pool.query<{ recorded: string; stop_at: string | null; refused: string[] }>({
+        name: 'projection-window',
+        text: WINDOW,
+        values: [reader, partition, from, next],
       })
-      return new Set(rows.map(({ log_offset: offset }) => Number(offset)))
+      const { recorded = 0, stop_at: stopAt = null, refused = [] } = rows[0] ?? {}
+      return { recorded: Number(recorded), stopAt: stopAt === null ? undefined : Number(stopAt), refused: new Set(refused.map(Number)) }
     },
     async audit(partition, from, next) {
       const { rows } = await pool.query<{ log_offset: string; seq: string; from_state: string; to_state: string }>({

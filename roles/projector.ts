@@ -15,6 +15,7 @@ import { createSchemaTexts } from '../postgres/schema-texts.ts'
 import type { Projection } from '../projections/define.ts'
 import type { Watch } from '../watch.ts'
 import { type Base, type Checks, part, type StartOptions, untilUp } from './base.ts'
+import { createRecordedNews, keepListening } from './recorded.ts'
 
 /** Between two looks at which generations there are, ms. */
 const LOOK_EVERY = 500
@@ -43,6 +44,8 @@ export async function startProjector(
     (opened) => opened.end(),
   )
   const owner = lifetime.owns(createPgPool(addresses.databaseUrl, { max: 4, name: 'refold-operations' }), (opened) => opened.end())
+  const news = createRecordedNews()
+  lifetime.owns(keepListening(addresses.databaseUrl, 'refold-projector-listen', news.hear, logger), (opened) => opened.stop())
   const control = createProjectionControl(owner, projections, partitions)
   for (const projection of projections) await untilUp(logger, `projection ${projection.name}`, () => control.sync(projection))
   const byName = new Map(projections.map((one) => [one.name, one]))
@@ -80,6 +83,7 @@ export async function startProjector(
       low,
       watch,
       faults,
+      news,
       remembered: Math.ceil(config.projectorRows / partitions),
       ...(one.state === 'building' ? { yields } : {}),
     })

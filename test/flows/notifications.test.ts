@@ -2,11 +2,14 @@
 // a Python reader; server-sent events.
 
 import { randomBytes } from 'node:crypto'
+import path from 'node:path'
 import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 import { listDeadLetters, type Notification, redriveDeadLetter, registerConsumer } from '../../reader/index.ts'
+import { runNotifications } from '../soak/notifications.ts'
+import { doorTo } from '../support/door.ts'
 import { usePython } from '../support/python.ts'
-import { type Installation, type RefoldProcess, startRefold, useInstallation } from '../support/refold-process.ts'
+import { type Installation, startRefold, useInstallation } from '../support/refold-process.ts'
 import { type Rest, restOf } from '../support/rest.ts'
 import { useStack } from '../support/stack.ts'
 import { until } from '../support/wait.ts'
@@ -43,92 +46,34 @@ const send = async ({ rest }: World, first: number, count: number) => {
   if (answer.status !== 202) throw new Error(`${answer.status} ${answer.text}`)
 }
 
-/** A reader that knows only the contract: a group, fields by name, `previous_position`. */
-function follow({ redis, stream, rest }: World, url: string) {
-  const own = new Redis(url)
-  const stopping = new AbortController()
-  const seen = new Map<string, number>()
-  const faults: string[] = []
-  const last = new Map<string, number>()
-  const group = 'independent'
-  const take = async (fields: string[]) => {
-    const of = (name: string) => fields[fields.findIndex((field, i) => i % 2 === 0 && field === name) + 1] ?? ''
-    const [partition = '', offset = ''] = of('position').slice(1).split(':')
-    const before = last.get(partition) ?? -1
-    seen.set(of('position'), (seen.get(of('position')) ?? 0) + 1)
-    if (Number(offset) <= before) return
-    const previous = of('previous_position') === '' ? -1 : Number(of('previous_position').split(':')[1])
-    if (previous > before) faults.push(`${of('position')} came after p${partition}:${before}, but ${of('previous_position')} is between`)
-    last.set(partition, Number(offset))
-    const seq = Number(of('seq'))
-    const found = await rest.get(`/v1/executions/${of('execution_id')}/events?after=${seq - 1}&limit=1`)
-    if (!found.text.includes(of('event_id'))) faults.push(`${of('position')} is not readable yet`)
-  }
-  const work = (async () => {
-    while (!stopping.signal.aborted) {
-      try {
-        const read = (await own.xreadgroup('GROUP', group, 'me', 'COUNT', 50, 'BLOCK', 200, 'STREAMS', stream, '>')) as
-          | [string, [string, string[]][]][]
-          | null
-        for (const [id, fields] of read?.[0]?.[1] ?? []) {
-          await take(fields)
-          await own.xack(stream, group, id)
-        }
-      } catch (error) {
-        if (!/NOGROUP/.test(String(error))) throw error
-        // Flushed: the group is made again, from the oldest entry on.
-        await redis.xgroup('CREATE', stream, group, '0', 'MKSTREAM').catch(() => undefined)
-      }
-    }
-  })()
-  return {
-    seen,
-    faults,
-    async stop() {
-      stopping.abort()
-      await work
-      own.disconnect()
-    },
-  }
-}
-
-t.test('every accepted event at least once, in order, never unreadable: notifiers killed, Redis flushed', async (t) => {
-  const world = await useWorld(t)
-  if (!world) return
-  const { installation, redis, url } = world
-  const { admin } = installation.database
-  let notifier: RefoldProcess = await startRefold(t, installation, 'notifier')
-  const standby = await startRefold(t, installation, 'notifier')
-  const reader = follow(world, url)
-  const EVENTS = 3000
-  const sending = (async () => {
-    for (let at = 0; at < EVENTS; at += 50) await send(world, at, 50)
-  })()
-  for (let turn = 0; turn < 10; turn++) {
-    const due = (turn + 1) * Math.floor(EVENTS / 12)
-    await until(() => reader.seen.size >= due, { within: 60_000, what: () => `${due} seen, not ${reader.seen.size}` })
-    if (turn % 3 === 1) await redis.flushdb()
-    await notifier.kill()
-    notifier = await startRefold(t, installation, 'notifier')
-  }
-  await sending
-  const accepted = async () => {
-    const { rows } = await admin.query<{ position: string }>(
-      "SELECT 'p' || partition || ':' || log_offset AS position FROM refold.workflow_events",
-    )
-    return rows.map(({ position }) => position)
-  }
-  await until(async () => (await accepted()).length === EVENTS && reader.seen.size >= EVENTS, {
-    within: 60_000,
-    what: () => `all to be seen, not ${reader.seen.size}`,
+t.test('every accepted event at least once, in order, never unreadable: notifiers die, Redis is flushed and away', async (t) => {
+  // A seeded slice of npm run soak -- --only notifications.
+  const stack = useStack(t, ['kafka', 'registry', 'postgres', 'redis'])
+  if (!stack.databaseUrl) return
+  const door = await doorTo(stack.redisUrl)
+  t.teardown(() => door.close())
+  const { env, database } = await useInstallation(t, stack, 'token=tenant')
+  const direct = new Redis(String(env['REDIS_URL']))
+  t.teardown(async () => {
+    await direct.flushdb()
+    direct.disconnect()
   })
-  const missing = (await accepted()).filter((position) => !reader.seen.has(position))
-  t.strictSame(missing, [])
-  await reader.stop()
-  t.strictSame(reader.faults.slice(0, 5), [])
-  const repeats = [...reader.seen.values()].reduce((sum, n) => sum + n - 1, 0)
-  t.comment(`${EVENTS} events, ${repeats} repeats`)
-  t.equal(await standby.stop(), 0)
+  const report = await runNotifications({
+    seed: 20_261_127,
+    rate: 100,
+    kills: 3,
+    flushes: 2,
+    awaySeconds: 4,
+    redis: { flush: () => direct.flushdb(), away: async () => door.shut(), back: () => door.open() },
+    env: { ...env, REDIS_URL: door.url },
+    databaseUrl: database.url,
+    faultLog: path.join(t.testdir(), 'faults'),
+    say: (line) => t.comment(line),
+  })
+  t.strictSame(report.faults.slice(0, 10), [])
+  t.ok(report.repeats > 0, `${report.repeats} repeats`)
+  t.ok(report.caughtUp.events > 100, `${report.caughtUp.events} came while Redis was away`)
+  t.comment(JSON.stringify(report))
 })
 
 t.test('a Redis that comes back with an older copy of its data is sent what that copy lacks, in order', async (t) => {

@@ -1,9 +1,9 @@
 // Redis flushed every second, and away: nothing that must survive is in it.
 
-import { connect, createServer, type Server, type Socket } from 'node:net'
 import path from 'node:path'
 import t from 'tap'
 import { runWorkflows } from '../soak/workflows.ts'
+import { doorTo } from '../support/door.ts'
 import { useFlows } from '../support/flows.ts'
 import { useInstallation } from '../support/refold-process.ts'
 import { useStack } from '../support/stack.ts'
@@ -30,39 +30,6 @@ t.test('Redis flushed every second: all programs end right, and the cache and lo
 })
 
 t.setTimeout(600_000)
-
-/** Redis behind a door that can be shut. */
-function doorTo(url: string): Promise<{ url: string; shut: () => void; open: () => Promise<void>; close: () => void }> {
-  const target = new URL(url)
-  const sockets = new Set<Socket>()
-  let server: Server
-  const listen = (port: number) =>
-    new Promise<number>((resolve) => {
-      server = createServer((from) => {
-        const to = connect(Number(target.port), target.hostname)
-        for (const socket of [from, to]) {
-          sockets.add(socket)
-          socket.on('error', () => socket.destroy())
-          socket.on('close', () => {
-            sockets.delete(socket)
-            from.destroy()
-            to.destroy()
-          })
-        }
-        from.pipe(to).pipe(from)
-      }).listen(port, '127.0.0.1', () => resolve((server.address() as { port: number }).port))
-    })
-  const shut = () => {
-    server.close()
-    for (const socket of sockets) socket.destroy()
-  }
-  return listen(0).then((port) => ({
-    url: `redis://127.0.0.1:${port}/${1 + (process.pid % 15)}`,
-    shut,
-    open: async () => void (await listen(port)),
-    close: shut,
-  }))
-}
 
 t.test('Redis away: attempts run without it, and go on with it when it is back', { timeout: 120_000 }, async (t) => {
   const stack = useStack(t, ['redis'])

@@ -1,13 +1,16 @@
 // npm run soak -- --seed N --minutes M: the whole proof, for as long as asked. Each round has its own seed and its own,
 // fresh servers; at least one round is run whole. Exit code 1 at the first fault.
 
-import { rmSync } from 'node:fs'
+import { existsSync, rmSync } from 'node:fs'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
+import { Redis } from 'ioredis'
 import { FAULT_POINTS } from '../../faults.ts'
 import { down, up } from '../../stack/stack.ts'
 import { readState } from '../../stack/state.ts'
 import { OWN_PORTS } from '../support/own-stack.ts'
+import { runNotifications, type NotificationsReport } from './notifications.ts'
+import { until } from '../support/wait.ts'
 import { runSpine, type SpineReport } from './spine.ts'
 import { runWorkflows, type WorkflowsReport } from './workflows.ts'
 
@@ -23,7 +26,7 @@ more with Redis flushed every second. Each must end with the result its program 
   --minutes M   rounds are begun until so many minutes have passed (default 10)
   --events E    of a round (default 100000)
   --workflows W executions of random programs in a round (default 1000)
-  --only PART   spine or workflows`
+  --only PART   spine, workflows or notifications`
 
 const whole = (text: string, name: string): number => {
   const number = Number(text)
@@ -50,32 +53,47 @@ const spine = (seed: number, events: number): Promise<SpineReport> =>
     runSpine({ folder, seed, events, executions: Math.ceil(events / 10), kills: 2, postgresStops: 3, rivalSeconds: 60, say }),
   )
 
+/** A whole stack in the folder; the environment of processes on it, and of whom Redis can be taken away. */
+async function wholeStack(folder: string, seed: number, say: (line: string) => void) {
+  await up({ folder, say, env: {}, portsFrom: OWN_PORTS })
+  const { kafka, registry, postgres, redis } = readState(folder)?.servers ?? {}
+  if (!kafka || !registry || !postgres || !redis) throw new Error(`no stack in ${folder}`)
+  const env = {
+    ...process.env,
+    REFOLD_STACK: folder,
+    KAFKA_BROKERS: kafka.address,
+    SCHEMA_REGISTRY_URL: registry.address,
+    DATABASE_URL: postgres.address,
+    REDIS_URL: redis.address,
+    REFOLD_API_TOKENS: 'token=tenant',
+    REFOLD_TOPIC_PREFIX: `soak${seed}`,
+    REFOLD_PORT: '0',
+  }
+  return { env, databaseUrl: postgres.address, redisUrl: redis.address, redisPid: redis.pid, faultLog: path.join(folder, 'faults') }
+}
+
 const workflows = (seed: number, executions: number, flush: boolean): Promise<WorkflowsReport> =>
   onOwnServers(seed, async (folder, say) => {
-    await up({ folder, say, env: {}, portsFrom: OWN_PORTS })
-    const { kafka, registry, postgres, redis } = readState(folder)?.servers ?? {}
-    if (!kafka || !registry || !postgres || !redis) throw new Error(`no stack in ${folder}`)
-    const env = {
-      ...process.env,
-      REFOLD_STACK: folder,
-      KAFKA_BROKERS: kafka.address,
-      SCHEMA_REGISTRY_URL: registry.address,
-      DATABASE_URL: postgres.address,
-      REDIS_URL: redis.address,
-      REFOLD_API_TOKENS: 'token=tenant',
-      REFOLD_TOPIC_PREFIX: `soak${seed}`,
-      REFOLD_PORT: '0',
+    const { env, databaseUrl, faultLog } = await wholeStack(folder, seed, say)
+    return runWorkflows({ seed, executions, kills: 60, env, databaseUrl, faultLog, flush, say })
+  })
+
+const notifications = (seed: number): Promise<NotificationsReport> =>
+  onOwnServers(seed, async (folder, say) => {
+    const { env, databaseUrl, faultLog, redisUrl, redisPid } = await wholeStack(folder, seed, say)
+    const redis = {
+      async flush() {
+        const client = new Redis(redisUrl)
+        await client.flushall()
+        client.disconnect()
+      },
+      async away() {
+        process.kill(redisPid, 'SIGKILL')
+        await until(() => !existsSync(`/proc/${redisPid}`), { what: 'Redis to be gone' })
+      },
+      back: () => up({ folder, say: () => undefined, env: {}, kinds: ['redis'], portsFrom: OWN_PORTS }).then(() => undefined),
     }
-    return runWorkflows({
-      seed,
-      executions,
-      kills: 60,
-      env,
-      databaseUrl: postgres.address,
-      faultLog: path.join(folder, 'faults'),
-      flush,
-      say,
-    })
+    return runNotifications({ seed, rate: 100, kills: 10, flushes: 5, awaySeconds: 60, redis, env, databaseUrl, faultLog, say })
   })
 
 function faultsOf({ hits, overtaken, faults }: SpineReport): string[] {
@@ -105,10 +123,12 @@ const first = whole(values.seed, 'seed')
 const end = performance.now() + whole(values.minutes, 'minutes') * 60_000
 const events = whole(values.events, 'events')
 const executions = whole(values.workflows, 'workflows')
-if (values.only !== undefined && values.only !== 'spine' && values.only !== 'workflows') {
-  console.error(`--only is ${values.only}, not spine or workflows`)
+const PARTS = ['spine', 'workflows', 'notifications']
+if (values.only !== undefined && !PARTS.includes(values.only)) {
+  console.error(`--only is ${values.only}, not one of ${PARTS.join(', ')}`)
   process.exit(2)
 }
+const wanted = (part: string) => values.only === undefined || values.only === part
 
 /** Prints a round's report, and ends everything at its first fault. */
 function tell(part: string, seed: number, report: object, faults: readonly string[]): void {
@@ -117,13 +137,18 @@ function tell(part: string, seed: number, report: object, faults: readonly strin
 }
 
 for (let seed = first; seed === first || performance.now() < end; seed++) {
-  if (values.only !== 'workflows') {
+  if (wanted('spine')) {
     const report = await spine(seed, events)
     tell('spine', seed, report, faultsOf(report))
   }
-  if (values.only === 'spine') continue
-  for (const flush of [false, true]) {
-    const report = await workflows(seed, executions, flush)
-    tell(flush ? 'workflows, Redis flushed' : 'workflows', seed, report, report.faults)
+  if (wanted('workflows')) {
+    for (const flush of [false, true]) {
+      const report = await workflows(seed, executions, flush)
+      tell(flush ? 'workflows, Redis flushed' : 'workflows', seed, report, report.faults)
+    }
+  }
+  if (wanted('notifications')) {
+    const report = await notifications(seed)
+    tell('notifications', seed, report, report.faults)
   }
 }

@@ -1,0 +1,140 @@
+// Append → visible in a projection, and → handed to a reader of the Redis stream, at a steady rate, beside the bare Kafka hop.
+
+import { Redis } from 'ioredis'
+import { createNotifier } from '../consumers/notifier.ts'
+import { createProjector } from '../consumers/projector.ts'
+import { createReaderSchemas } from '../consumers/reader-schemas.ts'
+import { NO_FAULTS } from '../faults.ts'
+import { createNotifierStore, listenForRecorded } from '../postgres/notifier-store.ts'
+import { createPgClient, createPgPool } from '../postgres/pool.ts'
+import { createProjectionControl } from '../postgres/projection-control.ts'
+import { createProjectionStore } from '../postgres/projection-store.ts'
+import { createSchemaTexts } from '../postgres/schema-texts.ts'
+import { createRedis } from '../redis/client.ts'
+import { createNotificationStream } from '../redis/notifications.ts'
+import { createRecordedNews } from '../roles/recorded.ts'
+import { createWatch } from '../watch.ts'
+import { type Ground, PARTITIONS } from './ground.ts'
+import { bareHop, Hops, PER_SECOND, steady } from './lag.ts'
+import { type Bench, introduce, millis, percentile, say } from './measure.ts'
+import { openRecorder } from './our-recorder.ts'
+import { cases } from './projection-definitions.ts'
+
+type Ours = { recorded: Hops; projection: Hops; reader: Hops }
+
+/** The projector as roles/projector.ts puts it together. */
+async function openProjection(ground: Ground, listen: (told: (place?: string) => void) => void, hops: Hops) {
+  const pool = createPgPool(ground.databaseUrl, { max: 4, name: 'bench-projector', role: 'refold_engine' })
+  await createProjectionControl(ground.admin, [cases], PARTITIONS).sync(cases)
+  const store = createProjectionStore(pool, cases, 1)
+  const watch = createWatch()
+  watch.on('projector:batch:stored', ({ partition, next }) => hops.seen(partition, next))
+  const news = createRecordedNews()
+  listen(news.hear)
+  const handler = createProjector({
+    projection: cases,
+    generation: 1,
+    store,
+    schemas: createReaderSchemas(ground.codec, createSchemaTexts(pool), PARTITIONS, store.recorded),
+    low: async () => 0,
+    watch,
+    faults: NO_FAULTS,
+    news,
+    remembered: 25_000,
+  })
+  const mirror = { reader: cases.name, generation: 1 }
+  const reader = ground.log.reader({ topic: ground.topic, group: ground.fresh('projection'), mirror, handler })
+  await reader.start()
+  return async () => {
+    await reader.stop()
+    await pool.end()
+  }
+}
+
+/** The notifier as roles/notifier.ts puts it together, and a plain reader of its stream. */
+function openNotifications(ground: Ground, listen: (told: (place?: string) => void) => void, hops: Hops) {
+  const stream = `${ground.prefix}:notifications`
+  const pool = createPgPool(ground.databaseUrl, { max: 2, name: 'bench-notifier', role: 'refold_engine' })
+  const redis = createRedis(ground.addresses.redisUrl, () => undefined)
+  const store = createNotifierStore(pool, 'bench')
+  listen(store.woken)
+  const length = 10_000
+  const notifier = createNotifier({
+    store,
+    stream: createNotificationStream(redis, stream, length),
+    length,
+    watch: createWatch(),
+    faults: NO_FAULTS,
+  })
+  notifier.start()
+  const own = new Redis(ground.addresses.redisUrl)
+  const stopping = new AbortController()
+  const read = async (): Promise<void> => {
+    for (let last = '0'; !stopping.signal.aborted;) {
+      const found = await own.xread('COUNT', 1000, 'BLOCK', 100, 'STREAMS', stream, last)
+      for (const [id, fields] of found?.[0]?.[1] ?? []) {
+        const [partition, offset] = (fields[fields.indexOf('position') + 1] ?? '').slice(1).split(':').map(Number)
+        hops.seen(partition ?? -1, (offset ?? -1) + 1)
+        last = id
+      }
+    }
+  }
+  const reading = read()
+  return async () => {
+    stopping.abort()
+    await reading
+    await notifier.stop()
+    await own.del(stream, `${stream}:sent`)
+    own.disconnect()
+    redis.disconnect()
+    await pool.end()
+  }
+}
+
+async function ours(ground: Ground, seconds: number, seed: number): Promise<Ours> {
+  const all: Ours = { recorded: new Hops(), projection: new Hops(), reader: new Hops() }
+  const hearers: ((place?: string) => void)[] = []
+  const client = createPgClient(ground.databaseUrl, 'bench-listen')
+  ground.owns(() => client.end().catch(() => undefined))
+  await listenForRecorded(client, (place) => hearers.forEach((hear) => hear(place)))
+  const recorder = openRecorder(ground, { stored: ({ partition, next }) => all.recorded.seen(partition, next) })
+  await recorder.start()
+  await recorder.caughtUp()
+  const closeProjection = await openProjection(ground, (hear) => hearers.push(hear), all.projection)
+  const closeNotifications = openNotifications(ground, (hear) => hearers.push(hear), all.reader)
+  // What is not measured goes first: joined groups, prepared statements, warm code.
+  await steady(ground, 2, seed + 1000, Object.values(all), 'append')
+  for (const hops of Object.values(all)) hops.lags.length = 0
+  await steady(ground, seconds, seed, Object.values(all), 'append')
+  await closeNotifications()
+  await closeProjection()
+  await recorder.stop()
+  return all
+}
+
+export const bench: Bench = async (ground, { rounds = 2, seconds = 15, only }) => {
+  introduce(
+    `From append to readers: ${PER_SECOND} events/s for ${seconds} s, all in one process`,
+    'append called → recorded · → committed in a projection · → handed to a reader of the Redis stream',
+    'REST. Limit: append called → seen by a bare kafkajs consumer, nothing stored',
+  )
+  const line = (name: string, { lags }: Hops, hop: number) =>
+    say(
+      `  ${name.padEnd(14)} p50 ${millis(percentile(lags, 0.5)).padEnd(9)} p99 ${millis(percentile(lags, 0.99)).padEnd(10)} ${(percentile(lags, 0.5) / hop).toFixed(1)} hops`,
+    )
+  for (let round = 1; round <= rounds; round++) {
+    const hop = new Hops()
+    if (only !== 'ours') await bareHop(ground, hop, () => steady(ground, seconds, 700 + round, [hop], 'append'))
+    const p50 = percentile(hop.lags, 0.5)
+    const before = process.cpuUsage()
+    say(`  round ${round}`)
+    line('bare hop', hop, p50)
+    if (only === 'limit') continue
+    const { recorded, projection, reader } = await ours(ground, seconds, 300 + round)
+    const { user, system } = process.cpuUsage(before)
+    line('recorded', recorded, p50)
+    line('projection', projection, p50)
+    line('Redis reader', reader, p50)
+    say(`  ${((user + system) / 1e6 / (seconds + 2)).toFixed(2)} cores in this process\n`)
+  }
+}
