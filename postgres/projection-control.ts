@@ -19,7 +19,7 @@ export type Generation = {
 /** How long a hold lasts unless it is renewed, s. */
 const HOLD = 10
 /** Longest that a swap of views waits for their readers, ms: others wait behind it. */
-const SWAP_WAIT = 200
+const SWAP_WAIT = 100
 const SHOWN = 100
 
 type StoredDefinition = { tables: TableDefinition[] }

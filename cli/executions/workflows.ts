@@ -94,26 +94,27 @@ const actionsPage = z.object({
       nextAttemptAt: z.string().nullable(),
     }),
   ),
+  next: z.number().nullable(),
 })
 
-async function actions(id: string, output: Output): Promise<void> {
-  await answer(`/v1/executions/${segment(id)}/actions`, {}, output, ({ text }) => {
-    const rows = actionsPage
-      .parse(JSON.parse(text))
-      .actions.map((one) => [
-        String(one.action),
-        one.name,
-        one.status,
-        `${one.attempt}/${one.attempts}`,
-        one.scheduledAt,
-        one.endedAt ?? one.nextAttemptAt ?? '',
-        one.lastError?.message ?? '',
-      ])
+async function actions(id: string, { limit, after, ...output }: Output & { limit: number; after?: number }): Promise<void> {
+  await answer(`/v1/executions/${segment(id)}/actions`, { query: { limit, after } }, output, ({ text }) => {
+    const page = actionsPage.parse(JSON.parse(text))
+    const rows = page.actions.map((one) => [
+      String(one.action),
+      one.name,
+      one.status,
+      `${one.attempt}/${one.attempts}`,
+      one.scheduledAt,
+      one.endedAt ?? one.nextAttemptAt ?? '',
+      one.lastError?.message ?? '',
+    ])
     print(
       rows.length === 0
         ? 'It asked for no action.'
         : table(['N', 'ACTION', 'STATUS', 'ATTEMPT', 'SCHEDULED', 'ENDED OR NEXT', 'LAST ERROR'], rows, columns()),
     )
+    if (page.next !== null) print(`\nThere are more: --after ${page.next}`)
   })
 }
 
@@ -219,6 +220,8 @@ export function registerWorkflows(group: Command): void {
   }
 
   ofOne('actions', 'its actions: attempts, last errors, what comes next')
+    .option('--limit <count>', 'at most so many', whole, 1000)
+    .option('--after <number>', 'only actions with a larger number', whole)
     .addHelpText('after', example(`refold executions actions ${ID}`))
     .action(actions)
   ofOne('diagnosis', 'why it stands where it stands, what happens by itself, what you can do')
