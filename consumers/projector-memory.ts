@@ -60,6 +60,7 @@ function keyText(value: unknown, type: ColumnType): string {
 /** Folds events into the rows of a partition; answers those that changed, each once. */
 export async function applyFold(
   one: FoldProjection,
+  partition: number,
   memory: Memory,
   events: Iterable<ProjectionEvent>,
   work: Pick<ProjectionWork, 'read'>,
@@ -85,7 +86,7 @@ export async function applyFold(
     const name = nameOf(tenant, key)
     const known = memory.rows.get(name)
     if (known) return known
-    const entry = { tenant, key, row: null, offset: -1, round: 0 }
+    const entry = { partition, tenant, key, row: null, offset: -1, round: 0 }
     memory.rows.set(name, entry)
     unknown.push(entry)
     return entry

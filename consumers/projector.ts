@@ -9,8 +9,11 @@
 // J3  A hold (stop_at) is not passed, and ends by itself.
 // J4  What `evolve` throws at is tried again, then an incident; the generation stands at that position, others go on.
 // J5  Below the log's first offset the audit is read instead: nothing is ever skipped.
+// J6  Small batches of several partitions share a transaction: each moves its own checkpoint, and one that was overtaken or held
+//     is left out. Should the transaction fail, each has one of its own. A handler's are never shared.
 
 import { setTimeout as pause } from 'node:timers/promises'
+import { createCombiner } from '../combine.ts'
 import { RefoldError } from '../errors.ts'
 import type { Faults } from '../faults.ts'
 import type { LogBatch, LogHandler } from '../kafka/log.ts'
@@ -32,13 +35,19 @@ export type Window = {
 }
 
 /** A row as it is stored; null: it is removed. */
-export type Change = { tenant: string; key: PlainRow; row: PlainRow | null; offset: number }
+export type Change = { partition: number; tenant: string; key: PlainRow; row: PlainRow | null; offset: number }
 
-export type StoredRow = { tenant: string; row: PlainRow }
+export type RowKey = { partition: number; tenant: string; key: PlainRow }
+
+export type StoredRow = { partition: number; tenant: string; row: PlainRow }
+
+/** Offsets [from, next) of a partition; as a move: its checkpoint, from where to where. */
+export type Span = { partition: number; from: number; next: number }
+
+export type Outcome = 'stored' | 'overtaken' | 'held'
 
 export type ProjectionWork = {
-  /** Rows of these keys, of one partition. */
-  read(keys: readonly { tenant: string; key: PlainRow }[]): Promise<readonly StoredRow[]>
+  read(keys: readonly RowKey[]): Promise<readonly StoredRow[]>
   write(changes: readonly Change[]): Promise<void>
   /** For handlers. */
   sql: ProjectionTransaction
@@ -49,8 +58,8 @@ export type ProjectionStore = {
   checkpoint(partition: number): Promise<number>
   /** The recorder's checkpoint. */
   recorded(partition: number): Promise<number>
-  /** Of offsets in [from, next). */
-  window(partition: number, from: number, next: number): Promise<Window>
+  /** One answer for each, in order. */
+  windows(asked: readonly Span[]): Promise<readonly Window[]>
   /** What only the audit knows, by offset. */
   audit(partition: number, from: number, next: number): Promise<ReadonlyMap<number, FromAudit>>
   /** Accepted events of the audit from an offset on, at most so many. */
@@ -60,13 +69,14 @@ export type ProjectionStore = {
     before: number,
     limit: number,
   ): Promise<readonly (FromAudit & { event: WorkflowEvent; offset: number; appendedAt: number })[]>
-  /** Runs `work` between the moved checkpoint and the commit. `held`: a hold came in between. */
+  /**
+   * Runs `work` between the moved checkpoints and the commit, with the partitions whose checkpoint was at `from`. `held`: a hold
+   * came in between. One answer for each move, in order.
+   */
   transaction(
-    partition: number,
-    from: number,
-    next: number,
-    work: (work: ProjectionWork) => Promise<void>,
-  ): Promise<'stored' | 'overtaken' | 'held'>
+    moves: readonly Span[],
+    work: (work: ProjectionWork, moved: ReadonlySet<number>) => Promise<void>,
+  ): Promise<readonly Outcome[]>
   /** Positions that a person let pass. */
   skipped(partition: number): Promise<ReadonlySet<number>>
   park(partition: number, offset: number, error: Error, event: ProjectionEvent): Promise<void>
@@ -106,8 +116,15 @@ const TRIES = [100, 500, 2000]
 const AUDIT_PAGE = 5000
 const NONE: ReadonlySet<number> = new Set()
 
+/** Batches of at most so many records share a transaction. */
+const SMALL = 500
+
 /** Accepted events of a batch below an offset, in order; made anew at each call, so that none is kept. */
 type Events = (before: number) => Iterable<ProjectionEvent>
+
+type Job = Span & { events: Events; count: number; memory?: Memory }
+
+type Stored = { outcome: Outcome; next: number; events: number }
 
 export function createProjector(options: ProjectorOptions): LogHandler & { forget(): void } {
   const { projection, generation, store, schemas, watch, faults } = options
@@ -116,6 +133,8 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
   /** Positions that a person let pass; looked up anew after each failure. */
   const skips = new Map<number, ReadonlySet<number>>()
 
+  const windowOf = createCombiner(store.windows, () => undefined)
+
   /** J1, J3. How far a batch may go now, to `to`; waits a while when not at all. */
   async function allowed(partition: number, from: number, next: number): Promise<{ to: number; refused: Window['refused'] }> {
     const until = performance.now() + LONGEST_WAIT
@@ -123,7 +142,7 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
     // A batch that was appended just now is seldom recorded already: the first question would be in vain.
     if (news && (news.told(partition) ?? next) <= from) await news.above(partition, from, POLL.most)
     for (let wait = POLL.first; ; wait = Math.min(2 * wait, POLL.most)) {
-      const { recorded, stopAt, refused } = await store.window(partition, from, next)
+      const { recorded, stopAt, refused } = await windowOf({ partition, from, next })
       const to = Math.min(next, recorded, stopAt ?? next)
       if (to > from || performance.now() > until) return { to: Math.max(from, to), refused }
       if (news && stopAt === undefined) await news.above(partition, from, POLL.most)
@@ -143,16 +162,29 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
     }
   }
 
-  function memoryOf(partition: number, from: number): Memory {
+  /** Out of the map while it is in use: it comes back when what was folded into it is stored, and is lost otherwise. */
+  function take({ partition, from }: Span): Memory {
     const known = memories.get(partition)
-    if (known && known.next === from) return known
-    const fresh = memoryFrom(from)
-    memories.set(partition, fresh)
-    return fresh
+    memories.delete(partition)
+    return known?.next === from ? known : memoryFrom(from)
   }
 
-  async function fold(one: FoldProjection, memory: Memory, events: Iterable<ProjectionEvent>, work: ProjectionWork): Promise<void> {
-    const changes = await applyFold(one, memory, events, work)
+  async function fold(one: FoldProjection, jobs: readonly Job[], work: ProjectionWork): Promise<void> {
+    // What the partitions of a transaction must read is one question.
+    const read = createCombiner(
+      async (asked: readonly (readonly RowKey[])[]) => {
+        const rows = Map.groupBy(await work.read(asked.flat()), ({ partition }) => partition)
+        return asked.map(([first]) => rows.get(first?.partition ?? -1) ?? [])
+      },
+      () => undefined,
+    )
+    const folded = await Promise.allSettled(
+      jobs.map((job) => applyFold(one, job.partition, (job.memory = take(job)), wanted(job), { read })),
+    )
+    const changes = folded.flatMap((result) => {
+      if (result.status === 'rejected') throw result.reason
+      return result.value
+    })
     await faults.at('projector:rows:folded')
     if (changes.length > 0) await work.write(changes)
   }
@@ -167,42 +199,52 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
     }
   }
 
-  async function storeEvents(
-    partition: number,
-    from: number,
-    next: number,
-    events: Events,
-  ): Promise<{ outcome: 'stored' | 'overtaken' | 'held'; next: number; events: number }> {
-    const memory = memoryOf(partition, from)
-    const skipped = skips.get(partition) ?? NONE
-    let count = 0
-    function* wanted() {
-      for (const event of events(next)) {
-        if (skipped.has(event.offset)) continue
-        count++
-        yield event
-      }
-    }
-    try {
-      const outcome = await store.transaction(partition, from, next, async (work) => {
-        await faults.at('projector:checkpoint:moved')
-        if (projection.how === 'fold') await fold(projection, memory, wanted(), work)
-        else await handle(projection, [...wanted()], work)
-        await faults.at('projector:rows:written')
-      })
-      await faults.at('projector:batch:committed')
-      if (outcome === 'stored') memory.next = next
-      else memories.delete(partition)
-      trim(memory, options.remembered)
-      return { outcome, next, events: count }
-    } catch (error) {
-      memories.delete(partition)
-      throw error
+  /** Events of a job that no person let pass; counted, since they are made one by one. */
+  function* wanted(job: Job): Iterable<ProjectionEvent> {
+    const skipped = skips.get(job.partition) ?? NONE
+    job.count = 0
+    for (const event of job.events(job.next)) {
+      if (skipped.has(event.offset)) continue
+      job.count++
+      yield event
     }
   }
 
+  /** J2, J6. */
+  async function storeAll(given: readonly Job[]): Promise<Stored[]> {
+    // A partition that was lost and given back may be here twice: whoever is second is overtaken.
+    const jobs = given.filter(({ partition }, i) => given.findIndex((one) => one.partition === partition) === i)
+    const outcomes = await store.transaction(jobs, async (work, moved) => {
+      await faults.at('projector:checkpoint:moved')
+      const mine = jobs.filter(({ partition }) => moved.has(partition))
+      if (projection.how === 'fold') await fold(projection, mine, work)
+      else for (const job of mine) await handle(projection, [...wanted(job)], work)
+      await faults.at('projector:rows:written')
+    })
+    await faults.at('projector:batch:committed')
+    return given.map((job) => {
+      const { partition, next, memory, count } = job
+      const outcome = outcomes[jobs.indexOf(job)] ?? 'overtaken'
+      if (outcome === 'stored' && memory) {
+        memory.next = next
+        trim(memory, options.remembered)
+        memories.set(partition, memory)
+      }
+      return { outcome, next, events: count }
+    })
+  }
+
+  const shared = createCombiner(storeAll, () => undefined)
+
+  async function storeEvents(partition: number, from: number, next: number, events: Events): Promise<Stored> {
+    const job: Job = { partition, from, next, events, count: 0 }
+    if (projection.how === 'fold' && next - from <= SMALL) return shared(job)
+    const [stored] = await storeAll([job])
+    return stored ?? { outcome: 'overtaken', next, events: 0 }
+  }
+
   /** J4. Up to the event that throws; then that one by itself, again and again. */
-  async function storeOrPark(partition: number, from: number, next: number, events: Events): ReturnType<typeof storeEvents> {
+  async function storeOrPark(partition: number, from: number, next: number, events: Events): Promise<Stored> {
     for (let attempt = 0; ; attempt++) {
       try {
         const stored = await storeEvents(partition, from, next, events)
@@ -229,7 +271,7 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
   }
 
   /** Stores what may be stored now; answers where it goes on, undefined: nowhere for a while. */
-  async function part(given: LogBatch): Promise<{ outcome: 'stored' | 'overtaken' | 'held'; next: number } | undefined> {
+  async function part(given: LogBatch): Promise<Pick<Stored, 'outcome' | 'next'> | undefined> {
     const { partition, from } = given
     const began = performance.now()
     await options.yields?.()

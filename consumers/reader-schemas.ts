@@ -8,6 +8,7 @@ import { RefoldError } from '../errors.ts'
 import type { LogRecord } from '../kafka/log.ts'
 import { inspect } from '../workflow/accept.ts'
 import type { Classified } from '../workflow/events.ts'
+import type { EventCodec } from '../schemas/codec.ts'
 import type { WorkflowEvent } from '../schemas/generated.ts'
 import type { RuntimeSchemas } from './runtime.ts'
 import type { Decoder, SchemaTexts } from './writer-schemas.ts'
@@ -28,7 +29,7 @@ const schemaIdOf = ({ value }: LogRecord) =>
   value && value.length > 4 ? Buffer.from(value.buffer, value.byteOffset + 1, 4).readUInt32BE() : undefined
 
 export function createReaderSchemas(
-  codec: Decoder,
+  codec: Decoder & Pick<EventCodec, 'decodeAccepted'>,
   texts: Pick<SchemaTexts, 'get'>,
   partitions: number,
   recorded: (partition: number) => Promise<number>,
@@ -59,10 +60,7 @@ export function createReaderSchemas(
         known = schema
       }
     },
-    read({ value }) {
-      const decoded = codec.decode(value)
-      return decoded.state === 'event' ? decoded.event : undefined
-    },
+    read: ({ value }) => codec.decodeAccepted(value),
     async inspect(record): Promise<Classified | undefined> {
       const decoded = await decode(record)
       if (!decoded) return undefined

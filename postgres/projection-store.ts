@@ -1,24 +1,33 @@
 // accepted events → projector → [Postgres]: rows of one generation (the port ProjectionStore of consumers/projector.ts)
 
 import type { Pool, PoolClient } from 'pg'
-import type { Change, ProjectionStore, ProjectionWork } from '../consumers/projector.ts'
+import type { Change, ProjectionStore, ProjectionWork, RowKey } from '../consumers/projector.ts'
 import type { PlainRow, Projection, TableDefinition } from '../projections/define.ts'
 import type { WorkflowEvent } from '../schemas/generated.ts'
 import { inTransaction } from './pool.ts'
 import { column, quoted, readerOf, readRow, schemaOf, selected } from './projection-tables.ts'
 import { READER } from './recorder-store.ts'
 
+// Rows are locked in the order of partitions: two projectors that share some never wait for each other in a ring.
 const MOVE = `
-  UPDATE refold.checkpoints SET next_offset = $4, moved_at = now()
-  WHERE reader = $1 AND partition = $2 AND next_offset = $3 AND (stop_at IS NULL OR stop_until < now() OR $4 <= stop_at)`
+  WITH wanted AS (SELECT * FROM unnest($2::int[], $3::bigint[], $4::bigint[]) AS w (partition, was, next)),
+  locked AS (
+    SELECT partition FROM refold.checkpoints WHERE reader = $1 AND partition = ANY ($2) ORDER BY partition FOR UPDATE)
+  UPDATE refold.checkpoints c SET next_offset = w.next, moved_at = now()
+  FROM wanted w JOIN locked USING (partition)
+  WHERE c.reader = $1 AND c.partition = w.partition AND c.next_offset = w.was
+    AND (c.stop_at IS NULL OR c.stop_until < now() OR w.next <= c.stop_at)
+  RETURNING c.partition`
 
 // One statement, so one snapshot: verdicts are stored with the checkpoint that passes them.
-const WINDOW = `
-  SELECT r.next_offset AS recorded,
-    (SELECT stop_at FROM refold.checkpoints WHERE reader = $1 AND partition = $2 AND stop_until > now()) AS stop_at,
+const WINDOWS = `
+  SELECT w.n, coalesce(r.next_offset, 0) AS recorded,
+    (SELECT stop_at FROM refold.checkpoints WHERE reader = $1 AND partition = w.partition AND stop_until > now()) AS stop_at,
     ARRAY(SELECT log_offset FROM refold.event_verdicts
-          WHERE partition = $2 AND log_offset >= $3 AND log_offset < least($4, r.next_offset)) AS refused
-  FROM refold.checkpoints r WHERE r.reader = '${READER}' AND r.partition = $2`
+          WHERE partition = w.partition AND log_offset >= w.first AND log_offset < least(w.next, r.next_offset)) AS refused
+  FROM unnest($2::int[], $3::bigint[], $4::bigint[]) WITH ORDINALITY AS w (partition, first, next, n)
+  LEFT JOIN refold.checkpoints r ON r.reader = '${READER}' AND r.partition = w.partition
+  ORDER BY w.n`
 
 const EVENTS = `
   SELECT event_id, tenant, execution_id, seq, event_name, event_type, from_state, to_state, user_id, payload,
@@ -39,17 +48,17 @@ function statements(schema: string, table: TableDefinition) {
   const into = `${quoted(schema)}.${quoted(name)}`
   const all = Object.entries(columns)
   const keyTypes = key.map((one) => columns[one] ?? 'text')
-  const wanted = `unnest($2::text[], ${key.map((_, i) => `$${i + 3}::${keyTypes[i]}[]`).join(', ')}) AS w (tenant, ${key.map(quoted).join(', ')})`
+  const wanted = `unnest($1::int[], $2::text[], ${key.map((_, i) => `$${i + 3}::${keyTypes[i]}[]`).join(', ')}) AS w (partition, tenant, ${key.map(quoted).join(', ')})`
   const others = all.filter(([one]) => !key.includes(one)).map(([one]) => quoted(one))
   const set = [...others, 'last_offset'].map((one) => `${one} = excluded.${one}`).join(', ')
   return {
-    read: `SELECT t.tenant, ${all.map(([one, type]) => selected(one, type, 't.')).join(', ')}
-           FROM ${wanted} JOIN ${into} t USING (tenant, ${key.map(quoted).join(', ')}) WHERE t.partition = $1`,
+    read: `SELECT t.partition, t.tenant, ${all.map(([one, type]) => selected(one, type, 't.')).join(', ')}
+           FROM ${wanted} JOIN ${into} t USING (tenant, ${key.map(quoted).join(', ')}, partition)`,
     put: `INSERT INTO ${into} (partition, tenant, ${all.map(([one]) => quoted(one)).join(', ')}, last_offset)
-          SELECT $1, * FROM unnest($2::text[], ${all.map(([, type], i) => `$${i + 3}::${type}[]`).join(', ')}, $${all.length + 3}::bigint[])
+          SELECT * FROM unnest($1::int[], $2::text[], ${all.map(([, type], i) => `$${i + 3}::${type}[]`).join(', ')}, $${all.length + 3}::bigint[])
           ON CONFLICT (tenant, ${key.map(quoted).join(', ')}, partition) DO UPDATE SET ${set}`,
     remove: `DELETE FROM ${into} t USING ${wanted}
-             WHERE t.partition = $1 AND t.tenant = w.tenant AND ${key.map((one) => `t.${quoted(one)} = w.${quoted(one)}`).join(' AND ')}`,
+             WHERE t.partition = w.partition AND t.tenant = w.tenant AND ${key.map((one) => `t.${quoted(one)} = w.${quoted(one)}`).join(' AND ')}`,
   }
 }
 
@@ -60,7 +69,8 @@ export function createProjectionStore(pool: Pool, projection: Projection, genera
   const [table] = projection.tables
   const made = table ? statements(schema, table) : undefined
 
-  const keyValues = (rows: readonly { tenant: string; key: PlainRow }[]): unknown[] => [
+  const keyValues = (rows: readonly RowKey[]): unknown[] => [
+    rows.map(({ partition }) => partition),
     rows.map(({ tenant }) => tenant),
     ...(table?.key ?? []).map((name) =>
       column(
@@ -71,25 +81,30 @@ export function createProjectionStore(pool: Pool, projection: Projection, genera
     ),
   ]
 
-  async function write(client: PoolClient, partition: number, changes: readonly Change[]): Promise<void> {
+  async function write(client: PoolClient, changes: readonly Change[]): Promise<void> {
     if (!table || !made) return
-    const kept = changes.flatMap(({ tenant, row, offset }) => (row === null ? [] : [{ tenant, row, offset }]))
+    const kept = changes.flatMap(({ partition, tenant, row, offset }) => (row === null ? [] : [{ partition, tenant, row, offset }]))
     const gone = changes.filter(({ row }) => row === null)
     if (kept.length > 0) {
       const rows = kept.map(({ row }) => row)
       const values = Object.entries(table.columns).map(([name, type]) => column(rows, name, type))
-      await client.query(made.put, [partition, kept.map(({ tenant }) => tenant), ...values, kept.map(({ offset }) => offset)])
+      await client.query(made.put, [
+        kept.map(({ partition }) => partition),
+        kept.map(({ tenant }) => tenant),
+        ...values,
+        kept.map(({ offset }) => offset),
+      ])
     }
-    if (gone.length > 0) await client.query(made.remove, [partition, ...keyValues(gone)])
+    if (gone.length > 0) await client.query(made.remove, keyValues(gone))
   }
 
-  const workOf = (client: PoolClient, partition: number): ProjectionWork => ({
+  const workOf = (client: PoolClient): ProjectionWork => ({
     async read(keys) {
       if (!table || !made) return []
-      const { rows } = await client.query<PlainRow>(made.read, [partition, ...keyValues(keys)])
-      return rows.map((row) => ({ tenant: String(row['tenant']), row: readRow(row, table) }))
+      const { rows } = await client.query<PlainRow>(made.read, keyValues(keys))
+      return rows.map((row) => ({ partition: Number(row['partition']), tenant: String(row['tenant']), row: readRow(row, table) }))
     },
-    write: (changes) => write(client, partition, changes),
+    write: (changes) => write(client, changes),
     sql: {
       async query(text, values = []) {
         const { rows } = await client.query(text, [...values])
@@ -116,14 +131,17 @@ export function createProjectionStore(pool: Pool, projection: Projection, genera
       return offsetOf(reader, partition)
     },
     recorded: (partition) => offsetOf(READER, partition),
-    async window(partition, from, next) {
+    async windows(asked) {
       const { rows } = await pool.query<{ recorded: string; stop_at: string | null; refused: string[] }>({
-        name: 'projection-window',
-        text: WINDOW,
-        values: [reader, partition, from, next],
+        name: 'projection-windows',
+        text: WINDOWS,
+        values: [reader, asked.map(({ partition }) => partition), asked.map(({ from }) => from), asked.map(({ next }) => next)],
       })
-      const { recorded = 0, stop_at: stopAt = null, refused = [] } = rows[0] ?? {}
-      return { recorded: Number(recorded), stopAt: stopAt === null ? undefined : Number(stopAt), refused: new Set(refused.map(Number)) }
+      return rows.map(({ recorded, stop_at: stopAt, refused }) => ({
+        recorded: Number(recorded),
+        stopAt: stopAt === null ? undefined : Number(stopAt),
+        refused: new Set(refused.map(Number)),
+      }))
     },
     async audit(partition, from, next) {
       const { rows } = await pool.query<{ log_offset: string; seq: string; from_state: string; to_state: string }>({
@@ -144,14 +162,26 @@ export function createProjectionStore(pool: Pool, projection: Projection, genera
         to: event.to_state,
       }))
     },
-    transaction: (partition, from, next, work) =>
-      inTransaction(pool, async (client) => {
-        const { rowCount } = await client.query({ name: 'projection-move', text: MOVE, values: [reader, partition, from, next] })
-        if (rowCount !== 1) return (await offsetOf(reader, partition)) === from ? 'held' : 'overtaken'
+    async transaction(moves, work) {
+      const moved = await inTransaction(pool, async (client) => {
+        const { rows } = await client.query<{ partition: number }>({
+          name: 'projection-move',
+          text: MOVE,
+          values: [reader, moves.map(({ partition }) => partition), moves.map(({ from }) => from), moves.map(({ next }) => next)],
+        })
+        const partitions = new Set(rows.map(({ partition }) => partition))
+        if (partitions.size === 0) return partitions
         if (projection.how === 'handle') await client.query(`SET LOCAL search_path = ${quoted(schema)}`)
-        await work(workOf(client, partition))
-        return 'stored'
-      }),
+        await work(workOf(client), partitions)
+        return partitions
+      })
+      return Promise.all(
+        moves.map(async ({ partition, from }) => {
+          if (moved.has(partition)) return 'stored'
+          return (await offsetOf(reader, partition)) === from ? 'held' : 'overtaken'
+        }),
+      )
+    },
     async skipped(partition) {
       const { rows } = await pool.query<{ log_offset: string }>(
         'SELECT log_offset FROM refold.projection_skips WHERE projection = $1 AND generation = $2 AND partition = $3',

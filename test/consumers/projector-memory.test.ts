@@ -39,7 +39,7 @@ function table(rows: StoredRow[] = []) {
 t.test('from the first offset on nothing is read back; later each key once', async (t) => {
   const first = memoryFrom(0)
   const empty = table()
-  const changes = await applyFold(hours, first, [at(0), at(1), at(2, HOUR, 'b'), at(3, HOUR, 'passed.over')], empty)
+  const changes = await applyFold(hours, 0, first, [at(0), at(1), at(2, HOUR, 'b'), at(3, HOUR, 'passed.over')], empty)
   t.strictSame(
     changes.map(({ row, offset }) => [row?.['kind'], row?.['events'], offset]),
     [
@@ -47,32 +47,38 @@ t.test('from the first offset on nothing is read back; later each key once', asy
       ['b', 1, 2],
     ],
   )
-  t.equal((await applyFold(hours, first, [at(4, HOUR, 'c')], empty)).length, 1, 'only what changed')
+  t.equal((await applyFold(hours, 0, first, [at(4, HOUR, 'c')], empty)).length, 1, 'only what changed')
   t.strictSame(empty.asked, [])
 
   const later = memoryFrom(7)
-  const full = table([{ tenant: 't', row: { hour: HOUR, kind: 'a', events: 40 } }])
-  t.match(await applyFold(hours, later, [at(7), at(8)], full), [{ row: { events: 42 }, offset: 8 }])
-  t.match(await applyFold(hours, later, [at(9)], full), [{ row: { events: 43 } }])
+  const full = table([{ partition: 0, tenant: 't', row: { hour: HOUR, kind: 'a', events: 40 } }])
+  t.match(await applyFold(hours, 0, later, [at(7), at(8)], full), [{ row: { events: 42 }, offset: 8 }])
+  t.match(await applyFold(hours, 0, later, [at(9)], full), [{ row: { events: 43 } }])
   t.equal(full.asked.length, 1)
 })
 
 t.test('what was forgotten is read back, also where all was known once', async (t) => {
   const memory = memoryFrom(0)
-  const stored = table([{ tenant: 't', row: { hour: HOUR, kind: 'a', events: 1 } }])
-  await applyFold(hours, memory, [at(0), at(1, HOUR, 'b')], stored)
+  const stored = table([{ partition: 0, tenant: 't', row: { hour: HOUR, kind: 'a', events: 1 } }])
+  await applyFold(hours, 0, memory, [at(0), at(1, HOUR, 'b')], stored)
   trim(memory, 1)
-  t.match(await applyFold(hours, memory, [at(2)], stored), [{ row: { events: 2 } }])
+  t.match(await applyFold(hours, 0, memory, [at(2)], stored), [{ row: { events: 2 } }])
   t.equal(stored.asked.length, 1)
 })
 
 t.test('two spellings of a time are one row, as in Postgres', async (t) => {
-  const changes = await applyFold(hours, memoryFrom(0), [at(0), at(1, '2026-01-01T10:00:00Z'), at(2, '2026-01-01T12:00:00+02:00')], table())
+  const changes = await applyFold(
+    hours,
+    0,
+    memoryFrom(0),
+    [at(0), at(1, '2026-01-01T10:00:00Z'), at(2, '2026-01-01T12:00:00+02:00')],
+    table(),
+  )
   t.match(changes, [{ row: { events: 3 } }])
   t.equal(changes.length, 1)
-  const stored = table([{ tenant: 't', row: { hour: HOUR, kind: 'a', events: 5 } }])
+  const stored = table([{ partition: 0, tenant: 't', row: { hour: HOUR, kind: 'a', events: 5 } }])
   t.match(
-    await applyFold(hours, memoryFrom(3), [at(3, '2026-01-01T10:00:00Z')], stored),
+    await applyFold(hours, 0, memoryFrom(3), [at(3, '2026-01-01T10:00:00Z')], stored),
     [{ row: { events: 6 } }],
     'and found when read back',
   )
@@ -80,9 +86,9 @@ t.test('two spellings of a time are one row, as in Postgres', async (t) => {
 
 t.test('a row that evolve removes is told so; one that throws is told with its event', async (t) => {
   const memory = memoryFrom(0)
-  t.match(await applyFold(hours, memory, [at(0, HOUR, 'gone')], table()), [{ row: null, offset: 0 }])
+  t.match(await applyFold(hours, 0, memory, [at(0, HOUR, 'gone')], table()), [{ row: null, offset: 0 }])
   const thrownBy = async (from: number, events: ProjectionEvent[]) => {
-    const error = await applyFold(hours, memoryFrom(from), events, table()).then(
+    const error = await applyFold(hours, 0, memoryFrom(from), events, table()).then(
       () => undefined,
       (reason: unknown) => reason,
     )

@@ -45,6 +45,7 @@ void t.test('C3: encode, then decode, gives back every valid event', async (t) =
     fc.property(validEvent, (given) => {
       const decoded = codec.decode(codec.encode(given))
       deepStrictEqual(decoded, { state: 'event', event: given })
+      deepStrictEqual(codec.decodeAccepted(codec.encode(given)), given)
     }),
     { numRuns: 500 },
   )
