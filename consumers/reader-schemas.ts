@@ -24,9 +24,11 @@ export type AcceptedRecords = {
 const POLL = 50
 const WAIT = 30_000
 
-/** Confluent framing; undefined where there is none. */
-const schemaIdOf = ({ value }: LogRecord) =>
-  value && value.length > 4 ? Buffer.from(value.buffer, value.byteOffset + 1, 4).readUInt32BE() : undefined
+/** Confluent framing; undefined where there is none. Without a buffer of its own: this is asked of every record. */
+function schemaIdOf({ value }: LogRecord): number | undefined {
+  if (!value || value.length < 5) return undefined
+  return (((value[1] ?? 0) << 24) | ((value[2] ?? 0) << 16) | ((value[3] ?? 0) << 8) | (value[4] ?? 0)) >>> 0
+}
 
 export function createReaderSchemas(
   codec: Decoder & Pick<EventCodec, 'decodeAccepted'>,
