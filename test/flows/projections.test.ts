@@ -5,6 +5,8 @@ import { Kafka, logLevel } from 'kafkajs'
 import t, { type Test } from 'tap'
 import { type Installation, type RefoldProcess, startRefold, useInstallation } from '../support/refold-process.ts'
 import { type Rest, restOf } from '../support/rest.ts'
+import { cases, states } from '../support/projection-app.ts'
+import { startRivals } from '../support/rival-projectors.ts'
 import { useStack } from '../support/stack.ts'
 import { until } from '../support/wait.ts'
 
@@ -12,6 +14,9 @@ t.setTimeout(600_000)
 
 const APP = path.join(import.meta.dirname, '..', 'support', 'projection-app.ts')
 const STATES = ['placed', 'paid', 'packed', 'sent']
+/** Deaths in the middle of catch-up, and how long two fight over the same partitions, ms. */
+const KILLS = Number(process.env['REFOLD_TEST_KILLS'] ?? 5)
+const FIGHT = Number(process.env['REFOLD_TEST_FIGHT'] ?? 5000)
 const JSON_BODY = { 'content-type': 'application/json' }
 
 type Operation = {
@@ -105,8 +110,7 @@ t.test('rows are exact, though projectors are killed and fight over the same par
   if (!world) return
   const { admin } = world.installation.database
   let projector = await world.project()
-  const EXECUTIONS = 1500
-  const KILLS = 5
+  const EXECUTIONS = 300 * KILLS
   const position = async () =>
     Number((await admin.query("SELECT sum(next_offset) AS n FROM refold.checkpoints WHERE reader = 'cases@g1'")).rows[0].n)
   for (let kill = 0; kill < KILLS; kill++) {
@@ -151,6 +155,30 @@ t.test('rows are exact, though projectors are killed and fight over the same par
   t.match((await world.rest.get('/v1/projections/cases/rows?state=sent')).json(), { detail: /state is no key/ })
   const watermark = await admin.query("SELECT count(*) AS n FROM refold.watermark('cases')")
   t.equal(Number(watermark.rows[0].n), 12)
+})
+
+t.test('two projectors that both read every partition leave the rows exact', async (t) => {
+  const world = await useWorld(t)
+  if (!world) return
+  const { installation, brokers } = world
+  const projector = await world.project()
+  await world.send(0, 10)
+  await world.caughtUp('states', 40)
+  await projector.kill()
+  const prefix = String(installation.env['REFOLD_TOPIC_PREFIX'])
+  const rivals = await startRivals([cases, states], { brokers, databaseUrl: installation.database.url, prefix })
+  t.teardown(rivals.stop)
+  const end = performance.now() + FIGHT
+  let sent = 10
+  while (performance.now() < end) {
+    await world.send(sent, 50)
+    sent += 50
+  }
+  for (const name of ['cases', 'states']) await world.caughtUp(name, sent * STATES.length)
+  t.strictSame(await countsOf(world, 'states'), STATES.map((state) => `${state} ${sent}`).toSorted())
+  const { rows } = await installation.database.admin.query('SELECT count(*)::int AS n, sum(events)::int AS events FROM projections.cases')
+  t.match(rows, [{ n: sent, events: sent * STATES.length }])
+  t.ok(rivals.overtaken() > 0, `${rivals.overtaken()} batches were thrown away in ${FIGHT} ms`)
 })
 
 t.test('a rebuild finds what differs, is promoted without a gap, and can be gone back from', async (t) => {
