@@ -260,6 +260,7 @@ export function createRuntime(options: RuntimeOptions): Runtime {
   }
 
   async function save(place: Place): Promise<void> {
+    clearTimeout(place.saving)
     place.saving = undefined
     try {
       for (const driven of place.revived)
@@ -288,6 +289,9 @@ export function createRuntime(options: RuntimeOptions): Runtime {
 
   /** T5 */
   async function checkpoint(partition: number): Promise<number> {
+    // What was settled counts, whoever has the partition by now: less is asked for again.
+    const before = places.get(partition)
+    if (before) await save(before)
     drop(partition)
     const { next, isNew } = await store.checkpoint(partition)
     const place = new Place(partition, next, isNew, saveSoon)
