@@ -68,6 +68,8 @@ export type Reads = {
   projection: (tenant: string, name: string) => Promise<ProjectionRow | null>
   /** Rows of a projection's live generation as JSON texts; null: there is no such projection or table. */
   rows: (tenant: string, name: string, filter: RowFilter) => Promise<RowPage | null>
+  /** Bytes on disk of a generation. */
+  generationSize: (tenant: string, name: string, generation: number) => Promise<number>
   /** Rows of its first table by their keys, as text. */
   rowsByKey: (
     tenant: string,

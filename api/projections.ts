@@ -49,6 +49,22 @@ const operationJson = ({ requested_at, changed_at, ended_at, log, comparison, ..
 
 const noProjection = (name: string) => new RefoldError('not-found', `no projection ${name}`)
 
+/** How many of the newest operations are looked through for one that built a generation. */
+const LAST_OPERATIONS = 200
+
+/** Records a second of the newest build that caught up, from its log; null: none is known. */
+function rateOf(operations: readonly OperationRow[]): number | null {
+  for (const { log } of operations) {
+    const from = log.find(({ line }) => line.startsWith('building '))
+    const to = log.find(({ line }) => line.startsWith('caught up after '))
+    if (!from || !to) continue
+    const ms = Math.max(1, Date.parse(to.at) - Date.parse(from.at))
+    const records = Number(/\d+/.exec(to.line)?.[0] ?? 0)
+    if (records > 0) return Math.max(1, Math.round((records * 1000) / ms))
+  }
+  return null
+}
+
 /** Query parameters that are no filters. */
 const OWN = new Set(['limit', 'cursor', 'minPosition', 'table'])
 
@@ -162,10 +178,14 @@ export async function projectionRoutes(
     handler: async ({ tenant, params: { name } }) => {
       const row = await known(tenant, name)
       const records = row.places.reduce((sum, { recorded }) => sum + recorded, 0)
+      const rate = rateOf((await reads.operations(tenant, LAST_OPERATIONS)).filter(({ projection }) => projection === name))
+      const bytes = row.live_generation === null ? 0 : await reads.generationSize(tenant, name, row.live_generation)
       return {
         projection: name,
         records,
-        liveRows: `as much as generation ${row.live_generation} takes`,
+        rate,
+        seconds: rate === null ? null : Math.ceil(records / rate),
+        bytes,
         notSentAgain: 'no notification, no action, no timer: a rebuild folds events into rows and does nothing else',
         thenToDo: [`refold projection rebuild ${name}`, `refold projection diff ${name}`, `refold projection promote ${name}`],
       }

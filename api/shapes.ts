@@ -325,7 +325,9 @@ export const plan = z
   .object({
     projection: z.string(),
     records: z.int().describe('To be read, over all partitions.'),
-    liveRows: z.string().describe('Estimated size of the live generation on disk, which is needed once more.'),
+    rate: z.int().nullable().describe('Records a second of the newest build; null: none is known.'),
+    seconds: z.int().nullable().describe('About how long it takes at that rate.'),
+    bytes: z.int().describe('Size of the live generation on disk, which is needed once more until one of them is retired.'),
     notSentAgain: z.string(),
     thenToDo: z.array(z.string()),
   })

@@ -72,13 +72,22 @@ async function show(name: string, output: Output): Promise<void> {
 }
 
 async function plan(name: string, output: Output): Promise<void> {
-  const shape = z.object({ records: z.number(), liveRows: z.string(), notSentAgain: z.string(), thenToDo: z.array(z.string()) })
+  const shape = z.object({
+    records: z.number(),
+    rate: z.number().nullable(),
+    seconds: z.number().nullable(),
+    bytes: z.number(),
+    notSentAgain: z.string(),
+    thenToDo: z.array(z.string()),
+  })
   await answer(`/v1/projections/${segment(name)}/plan`, { method: 'POST', body: '{}', headers: JSON_BODY }, output, ({ text }) => {
     const one = shape.parse(JSON.parse(text))
     print(
       sheet([
         ['records', String(one.records)],
-        ['space', one.liveRows],
+        ['rate', one.rate === null ? 'not known: nothing was built yet' : `${one.rate} records/s, as the newest build`],
+        ['takes', one.seconds === null ? 'not known' : `about ${one.seconds} s`],
+        ['space', `about ${(one.bytes / 1e6).toFixed(1)} MB, as much as the live generation, until one of them is retired`],
         ['not sent again', one.notSentAgain],
       ]),
     )
@@ -177,6 +186,7 @@ const operation = z.object({
     })
     .nullable(),
   log: z.array(z.object({ at: z.string(), line: z.string() })),
+  wanted: z.string().nullable(),
   requestedAt: z.string(),
   endedAt: z.string().nullable(),
 })
@@ -208,9 +218,11 @@ async function watch(id: string, output: Output): Promise<void> {
     }
     lines = now.log.length
     said = line
-    if (OVER.has(now.state) || now.state === 'ready') {
+    // One that is asked to be promoted or aborted goes on by itself.
+    const isReady = now.state === 'ready' && now.wanted === null
+    if (OVER.has(now.state) || isReady) {
       if (asJson(output)) print(JSON.stringify(now))
-      else if (now.state === 'ready') print(`ready: look at \`refold projection diff ${now.projection}\`, then promote or abort`)
+      else if (isReady) print(`ready: look at \`refold projection diff ${now.projection}\`, then promote or abort`)
       if (now.state === 'failed' || now.state === 'aborted') process.exitCode = 1
       return
     }

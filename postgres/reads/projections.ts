@@ -4,6 +4,7 @@ import { sql } from 'slonik'
 import { z } from 'zod'
 import { RefoldError } from '../../errors.ts'
 import type { Columns, ColumnType, TableDefinition } from '../../projections/define.ts'
+import { schemaOf } from '../projection-tables.ts'
 import type { Checkpoints } from './checkpoints.ts'
 import type { ReadPool, Transaction } from './pool.ts'
 import { timeText } from './time.ts'
@@ -43,6 +44,18 @@ const one = (transaction: Transaction, name: string) => transaction.maybeOne(sql
 
 export const readProjection = (pool: ReadPool, tenant: string, name: string): Promise<ProjectionRow | null> =>
   pool.read(tenant, (transaction) => one(transaction, name))
+
+const sizeRow = z.object({ bytes: z.string() })
+
+/** Bytes on disk of a generation's tables, with their indexes. */
+export const readGenerationSize = (pool: ReadPool, tenant: string, name: string, generation: number): Promise<number> =>
+  pool.read(tenant, async (transaction) => {
+    const { bytes } = await transaction.one(sql.type(sizeRow)`
+      SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::text AS bytes
+      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+      WHERE n.nspname = ${schemaOf(name, generation)} AND c.relkind = 'r'`)
+    return Number(bytes)
+  })
 
 /** Partition → checkpoint of the live generation. */
 export const placesOf = ({ places }: ProjectionRow): Checkpoints => new Map(places.map(({ partition, next }) => [partition, next]))

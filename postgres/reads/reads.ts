@@ -4,7 +4,15 @@ import { checkpointsNow } from './checkpoints.ts'
 import { readEventsAfter, readHistory } from './events.ts'
 import { readEnded, readExecution, readExecutions } from './executions.ts'
 import type { ReadPool } from './pool.ts'
-import { readOperation, readOperations, readProjection, readProjections, readRows, readRowsByKey } from './projections.ts'
+import {
+  readGenerationSize,
+  readOperation,
+  readOperations,
+  readProjection,
+  readProjections,
+  readRows,
+  readRowsByKey,
+} from './projections.ts'
 import { readContents, readReceipt } from './receipts.ts'
 import { replayEvents, type ReplayOptions, type StateCache } from './replay.ts'
 import { readSnapshots } from './snapshots.ts'
@@ -20,6 +28,7 @@ export const createReads = (pool: ReadPool, cache?: StateCache) => ({
   eventsAfter: readEventsAfter.bind(undefined, pool),
   execution: readExecution.bind(undefined, pool),
   executions: readExecutions.bind(undefined, pool),
+  generationSize: readGenerationSize.bind(undefined, pool),
   history: readHistory.bind(undefined, pool),
   incidents: readIncidents.bind(undefined, pool),
   openWork: readOpenWork.bind(undefined, pool),

@@ -67,11 +67,30 @@ const SHARED_TABLES = ['refold.generations', 'refold.operations', 'refold.proces
 type OpenApi = { paths: Record<string, Record<string, { parameters?: { name: string; in: string; required?: boolean }[] }>> }
 
 /** Every GET route of the API with these values put in; the stream, which does not end, has a test of its own. */
+/** Answers that do not end by themselves. */
+const LIVE = /\/(stream|changes)$/
+
 async function readsOf(rest: Rest, values: Readonly<Record<string, string>>): Promise<string[]> {
   const { paths } = (await rest.get('/openapi.json')).json() as OpenApi
   return Object.entries(paths)
-    .filter(([path, methods]) => path.startsWith('/v1/') && 'get' in methods && path !== '/v1/stream')
+    .filter(([path, methods]) => path.startsWith('/v1/') && 'get' in methods && !LIVE.test(path))
     .map(([path]) => path.replace(/\{(\w+)\}/g, (_, name: string) => values[name] ?? `no value for ${name}`))
+}
+
+/** The changes of `cases`, as far as the end of the snapshot. */
+async function snapshotOf(url: string, token: string): Promise<string> {
+  const leave = new AbortController()
+  const { body } = await fetch(`${url}/v1/projections/cases/changes`, {
+    headers: { authorization: `Bearer ${token}` },
+    signal: AbortSignal.any([leave.signal, AbortSignal.timeout(30_000)]),
+  })
+  let text = ''
+  for await (const part of body?.pipeThrough(new TextDecoderStream()) ?? []) {
+    text += part
+    if (text.includes('"event":"snapshot"')) break
+  }
+  leave.abort()
+  return text
 }
 
 /** An answer without what tells two requests apart, or the time. */
@@ -86,7 +105,7 @@ t.test('tenants', { timeout: 300_000 }, async (t) => {
   const kafka = await useKafka(t)
   if (!kafka) return
   const installation = await useInstallation(t, addresses, 'token-a=tenant-a,token-b=tenant-b,token-c=tenant-c')
-  const { url } = await startRefold(t, installation, 'api,recorder')
+  const { url } = await startRefold(t, installation, 'api,recorder', { app: APP })
   await startRefold(t, installation, 'projector', { app: APP })
   const [a, b, c] = [restOf(url, 'token-a'), restOf(url, 'token-b'), restOf(url, 'token-c')]
 
@@ -136,7 +155,7 @@ t.test('tenants', { timeout: 300_000 }, async (t) => {
   )
   await installation.database.admin.query(`INSERT INTO refold.processes (id, role) VALUES ('a-process', 'runtime')`)
   await until(async () => (await a.get('/v1/projections/cases/rows')).text.includes(driven))
-  const values = { executionId: EXECUTION, eventId: known?.event_id ?? '', position, name: 'cases', id: NOBODYS }
+  const values = { executionId: EXECUTION, eventId: known?.event_id ?? '', position, name: 'cases', id: NOBODYS, key: EXECUTION }
   /** Routes that say something only of an execution with a function. */
   const isOfDriven = (route: string) => /\/(actions|result|diagnosis)$/.test(route)
   /** Routes on what is no tenant's: which projections there are, how far they are, what was asked of them. */
@@ -155,7 +174,9 @@ t.test('tenants', { timeout: 300_000 }, async (t) => {
 
   await t.test('what is asked with the ids of another tenant looks as if it never was', async (t) => {
     const paths = await readsOf(b, values)
-    for (const [i, never] of (await readsOf(b, { ...values, executionId: NOBODYS, eventId: NOBODYS, position: 'p11:4000' })).entries()) {
+    for (const [i, never] of (
+      await readsOf(b, { ...values, executionId: NOBODYS, eventId: NOBODYS, key: NOBODYS, position: 'p11:4000' })
+    ).entries()) {
       const route = paths[i] ?? ''
       const theirsAt = isOfDriven(route) ? route.replace(EXECUTION, driven) : route
       const theirs = await b.get(theirsAt)
@@ -178,6 +199,8 @@ t.test('tenants', { timeout: 300_000 }, async (t) => {
       t.match((await b.get(`/v1/verdicts${query}`)).json(), { verdicts: [], nextCursor: null }, `verdicts${query}`)
     t.match((await b.get('/v1/events?limit=5000')).json(), { events: [], more: false }, 'no event, and no count of them')
     t.match((await b.get('/v1/projections/cases/rows')).json(), { rows: [] }, 'no row of a projection')
+    t.match(await snapshotOf(url, 'token-a'), /"event":"row".*zebra|"event":"row","data":\{"execution"/, 'of their own, rows')
+    t.notMatch(await snapshotOf(url, 'token-b'), /"event":"row"/, 'no row that changes')
     const receipt = `/v1/executions/${EXECUTION}/receipts/${values.eventId}?position=${known?.position}`
     t.equal((await b.get(receipt)).status, 404, 'no receipt, though the position is right')
     const judged = await b.get(`/v1/verdicts/${known?.position}`)

@@ -53,6 +53,7 @@ const nothing = (checkpoints: ReadonlyMap<number, number>): Reads => ({
   projection: async () => null,
   rows: async () => null,
   rowsByKey: async () => null,
+  generationSize: async () => 0,
   operations: async () => [],
   operation: async () => null,
   refusals: async () => ({ value: { rows: [] }, checkpoints }),

@@ -1,0 +1,5 @@
+// An application of shipped read models only.
+
+import { defineApp, executionsByState } from '../../index.ts'
+
+export default defineApp({ projections: [executionsByState] })
