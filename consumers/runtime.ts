@@ -155,9 +155,13 @@ export function createRuntime(options: RuntimeOptions): Runtime {
   /** After anything that may have moved an execution: appends and dispatches what is due, parks or forgets it. */
   async function settleOrPark(place: Place, driven: Driven): Promise<void> {
     driven.look()
+    if (driven.ended) {
+      // However it was parked, terminate or another deployment ended it.
+      if (driven.parked) await store.mended(driven)
+      return forget(place, driven)
+    }
     if (driven.parked) return parkIt(place, driven)
     drive(place, driven, options)
-    if (driven.ended) forget(place, driven)
   }
 
   function forget(place: Place, driven: Driven): void {
@@ -171,6 +175,8 @@ export function createRuntime(options: RuntimeOptions): Runtime {
   async function parkIt(place: Place, driven: Driven): Promise<void> {
     const { parked } = driven
     if (!parked) return
+    // Left meanwhile: what was read for it may lack its end. Whoever has the partition says what is wrong.
+    if (place.closed) return forget(place, driven)
     if (parked.kind === 'not-registered' && (await store.isDrivenElsewhere(parked.workflow, parked.version))) return forget(place, driven)
     await store.park(driven, parked)
     watch.emit('runtime:execution:parked', { executionId: driven.executionId, tenant: driven.tenant, ...parked })
@@ -305,6 +311,8 @@ export function createRuntime(options: RuntimeOptions): Runtime {
       const ours = place.executions.has(executionKey(timer.tenant, timer.executionId))
       timers.arm(timer, ours || !isNew ? 0 : OTHERS_LATER)
     }
+    // Asked twice at once: one place is left.
+    places.get(partition)?.close()
     places.set(partition, place)
     saveSoon(place)
     return next
@@ -324,6 +332,10 @@ export function createRuntime(options: RuntimeOptions): Runtime {
     const starts = ours.filter(({ classified }) => classified.role.kind === 'started').map(({ classified }) => classified)
     if (starts.length > 0) await needed(place, starts, place.processed)
     for (const { classified, appended } of ours) {
+      const { event, role } = classified
+      // Evicted while this waited for its turn: the reader loads it.
+      const key = executionKey(event.tenant, event.execution_id)
+      if (role.kind !== 'started' && !place.executions.has(key) && !place.idle.has(key)) break
       await takeOne(place, classified, appended)
       place.processed = appended.offset + 1
     }

@@ -82,11 +82,18 @@ export async function putIncidents(
   })
 }
 
-/** Closes those whose newest record is a day old: whoever looks after them has had a day, and new ones open another. */
+/**
+ * Closes those whose newest record is a day old (whoever looks after them has had a day, and new ones open another), and those
+ * of executions that have ended, by whichever way: nobody can do anything about them. Resolves to how many.
+ */
 export async function closeOldIncidents(pool: Pool): Promise<number> {
-  const { rowCount } = await pool.query(
+  const old = await pool.query(
     `UPDATE refold.incidents SET closed_at = now()
      WHERE kind = 'quarantined' AND closed_at IS NULL AND (evidence ->> 'newestAt')::timestamptz < now() - interval '1 day'`,
   )
-  return rowCount ?? 0
+  const ended = await pool.query(
+    `UPDATE refold.incidents i SET closed_at = now() FROM refold.execution_heads h
+     WHERE i.closed_at IS NULL AND i.execution_id IS NOT NULL AND h.tenant = i.tenant AND h.execution_id = i.execution_id AND h.phase = 'ended'`,
+  )
+  return (old.rowCount ?? 0) + (ended.rowCount ?? 0)
 }

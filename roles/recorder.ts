@@ -13,7 +13,7 @@ import type { Watch } from '../watch.ts'
 import { type Base, type Checks, part, readerPart, type StartOptions } from './base.ts'
 
 /** Between two looks for incidents that are over, ms. */
-const CLOSE_EVERY = 3_600_000
+const CLOSE_EVERY = 10_000
 
 export async function startRecorder(
   { config, addresses, logger }: StartOptions,

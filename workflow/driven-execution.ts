@@ -8,6 +8,8 @@
 // P3  Decisions read back are compared with those computed, by content.
 // P4  Time is the newest append time fed; random numbers and ids come from the execution and a counter.
 // P5  What an action may take (retry policy, parameters) is read from its accepted record, never from today's code.
+// P6  The end of the function is the last decision: what its branches still call, and what comes before it is read back,
+//     decides nothing more. (An outcome of a lost race decided once, and the execution was taken for one that waits for ever.)
 
 import type { WorkflowEvent } from '../schemas/generated.ts'
 import { readScheduled } from './action.ts'
@@ -66,6 +68,8 @@ export class Execution {
   #contents: string[] = []
   #open = false
   #paused = false
+  /** P6. */
+  #done = false
   #held: Fed[] = []
   #cause: WorkflowEvent | undefined
 
@@ -81,7 +85,7 @@ export class Execution {
 
   /** P2. Whether a call counts now; a foreign one stops the execution. */
   allows(call: string): boolean {
-    if (this.status !== 'running') return false
+    if (this.status !== 'running' || this.#done) return false
     if (this.#open) return true
     this.#diverge(
       'nothing: no event was being fed',
@@ -180,6 +184,7 @@ export class Execution {
       this.status = 'ended'
       return
     }
+    if (this.#done) return
     if (name === 'workflow.pauseRequested') {
       this.#paused = this.started !== undefined
       return
@@ -198,17 +203,15 @@ export class Execution {
 
   // P1
   async #turn({ event, appendedAt }: Fed): Promise<void> {
-    if (this.status !== 'running') return
+    if (this.status !== 'running' || this.#done) return
     this.now = Math.max(this.now, appendedAt)
     this.#cause = event
     this.#open = true
     this.#apply(event)
     await drain(() => (this.#open = false))
-    if (this.started && !this.#ending() && this.actions.size + this.timers.size + this.waits.size === 0)
+    if (this.started && !this.#done && this.actions.size + this.timers.size + this.waits.size === 0)
       this.#diverge('a call of its context', 'nothing', 'the function awaits something that is not of its context, or waits for ever')
   }
-
-  #ending = () => this.status !== 'running' || ENDING.has(this.decisions.at(-1)?.event_name ?? '')
 
   #apply(event: WorkflowEvent): void {
     switch (event.event_name) {
@@ -259,10 +262,13 @@ export class Execution {
     } catch (fault) {
       this.decide('workflow.failed', { error: failureOf(fault) })
     }
+    this.#done = true
   }
 
   #endCancelled(error: WorkflowCancelled): void {
-    if (this.allows('the end of the function')) this.decide('workflow.cancelled', { error: failureOf(error) })
+    if (!this.allows('the end of the function')) return
+    this.decide('workflow.cancelled', { error: failureOf(error) })
+    this.#done = true
   }
 
   #completed(event: WorkflowEvent): void {

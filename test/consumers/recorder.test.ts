@@ -278,6 +278,15 @@ t.test('the recorder', async (t) => {
     t.match(await open(), [{ tenant: 'b', evidence: { records: 2 } }])
     await recorder.batch(batchOf([{ ...wrong(8, 'a'), appendedAt: Date.now() }], 8))
     t.match(await open(), [{ tenant: 'a', evidence: { records: 1, first: /:8$/ } }, { tenant: 'b' }], 'a new one opens another')
+    const { tenant, execution_id: executionId } = event()
+    await database.admin.query(
+      `INSERT INTO refold.incidents (kind, subject, tenant, execution_id, partition, summary, evidence)
+       VALUES ('diverged', 'one', $1, $2, $3, 'step 1', '{}')`,
+      [tenant, executionId, PARTITION],
+    )
+    t.equal(await closeOldIncidents(database.engine), 0, 'of an execution that goes on')
+    await recorder.batch(batchOf([recordOf(event({ event_id: id(9), event_name: 'workflow.terminateRequested' }), 9)], 9))
+    t.equal(await closeOldIncidents(database.engine), 1, 'of one that has ended')
   })
 
   t.test('M1: what a recorder remembers is dropped when another wrote in between', async (t) => {

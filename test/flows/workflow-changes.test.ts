@@ -127,6 +127,10 @@ t.test('each cause is named, with what it rests on', { timeout: 240_000 }, async
   t.match((await diagnosed(busy, 'action-running')).evidence, { name: 'mark', attempt: 1 })
   const foreign = await start('foreign')
   t.match((await diagnosed(foreign, 'diverged')).evidence, { divergence: { reason: /not of its context/ } })
+  t.equal(await ask(foreign, 'terminate'), 202)
+  t.equal((await flows.ended(foreign)).status, 'terminated')
+  const incidents = async () => ((await flows.rest.get('/v1/incidents')).json() as { incidents: { executionId: string }[] }).incidents
+  await until(async () => (await incidents()).every(({ executionId }) => executionId !== foreign), { what: 'its incident to be closed' })
   const long = await start('long')
   t.match(await flows.ended(long), { result: '6 parts, the last ones by attempt 2' }, 'silence is found by the heartbeat, progress is kept')
   t.match(await flows.ended(busy), { status: 'completed' })

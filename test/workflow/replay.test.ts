@@ -159,3 +159,40 @@ t.test('an unknown action names near ones; wrong parameters and input fail the e
   )
   t.match((await runWorkflow(bad, { input: { n: 'x' } })).state.error, { name: 'InputInvalid', message: /n: / })
 })
+
+t.test('the end of the function is the last decision, whatever comes before it is read back', async (t) => {
+  const once = defineAction({ name: 'once', parameters: z.object({}), result: z.string(), retry: { attempts: 1 } })
+  const race = defineWorkflow({ name: 'race', version: '1', actions: { double, once } }, async ({ actions, events, setState }) => {
+    const winner = actions.double({ of: 1 })
+    const loser = actions.once({}).catch(() => setState('regretted'))
+    void events.waitFor('never')
+    return Promise.race([winner, loser])
+  })
+  const { history } = await runWorkflow(race, { actions: { ...doubled, once: () => 'lost' } })
+  const at = (name: string) => history.find(({ event }) => event.event_name === name)!
+  const { tenant, execution_id: executionId } = at('workflow.started').event
+  const lost = {
+    ...at('action.completed').event,
+    event_name: 'action.attemptFailed',
+    payload: JSON.stringify({ action: 2, attempt: 1, error: { name: 'Error', message: 'no', retryable: false } }),
+  }
+  for (const late of [
+    [lost],
+    [{ ...lost, event_name: 'workflow.cancelRequested', payload: null }],
+    [lost, { ...lost, event_name: 'never', payload: null }],
+  ]) {
+    const replay = createReplay({ workflow: race, tenant, executionId })
+    const before = history.slice(0, history.indexOf(at('action.completed')) + 1)
+    for (const fed of before) await replay.feed(fed)
+    const decided = replay.decisions.map(({ event_name: name }) => name)
+    t.equal(decided.at(-1), 'workflow.completed')
+    for (const event of late) await replay.feed({ event, seq: 99, appendedAt: before.at(-1)!.appendedAt + 1 })
+    t.equal(replay.status, 'running', 'not taken for a function that waits for ever')
+    t.strictSame(
+      replay.decisions.map(({ event_name: name }) => name),
+      decided,
+    )
+    for (const event of replay.decisions.slice(replay.readBack)) await replay.feed({ event, seq: 100, appendedAt: 1 })
+    t.equal(replay.status, 'ended')
+  }
+})
