@@ -23,9 +23,15 @@ const projection = z.object({
 })
 type Shown = z.infer<typeof projection>
 
+/** The recorder's own tables: its group is theirs, and it stops with its processes. */
+const DERIVED = 'derived'
+
+const groupOf = ({ name, liveGeneration }: Shown, prefix: string) =>
+  name === DERIVED ? `${prefix}.recorder` : `${prefix}.projection.${name}.g${liveGeneration}`
+
 /** Kafka's own way to ask for a rebuild, to be copied. */
-const resetCommand = ({ name, liveGeneration }: Shown, prefix: string) =>
-  `kafka-consumer-groups --bootstrap-server <host:port> --group ${prefix}.projection.${name}.g${liveGeneration} --topic ${prefix}.events --reset-offsets --to-earliest --execute`
+const resetCommand = (one: Shown, prefix: string) =>
+  `kafka-consumer-groups --bootstrap-server <host:port> --group ${groupOf(one, prefix)} --topic ${prefix}.events --reset-offsets --to-earliest --execute`
 
 const prefixOf = () => process.env['REFOLD_TOPIC_PREFIX'] || 'refold'
 
@@ -45,7 +51,9 @@ async function list(output: Output): Promise<void> {
       one.operation ?? '',
     ])
     print(table(['PROJECTION', 'VERSION', 'GENERATION', 'STATE', 'LAG', 'OPERATION'], cells, columns()))
-    print("\nTo rebuild one with Kafka's own tool: stop it (`refold projection stop <name>`), then, and start it again:")
+    print(
+      "\nTo rebuild one with Kafka's own tool: stop it (`refold projection stop <name>`; for derived the processes of role recorder), then, and start it again:",
+    )
     for (const one of projections) print(`  ${resetCommand(one, prefixOf())}`)
   })
 }
@@ -60,7 +68,12 @@ async function show(name: string, output: Output): Promise<void> {
         ['state', one.stoppedAt === null ? 'runs' : `stopped since ${one.stoppedAt}`],
         ['lag', `${one.lag} events`],
         ['watermark', one.watermark],
-        ['in SQL', one.tables.map(({ name: of }) => `projections.${of}`).join(', ')],
+        [
+          'in SQL',
+          one.name === DERIVED
+            ? 'refold.workflow_executions, _actions, _timers, _waits, _snapshots'
+            : one.tables.map(({ name: of }) => `projections.${of}`).join(', '),
+        ],
         ['key', one.tables.map(({ key }) => key.join(', ')).join(' · ')],
         ['operation', one.operation ?? ''],
       ]),

@@ -3,7 +3,8 @@
 // M1  It is used only when the next batch begins where the last one of this process was committed: whoever else writes a
 //     partition moves its checkpoint, and then the memory is dropped.
 // M2  A batch that failed, whose commit may or may not have happened, drops it too.
-// M3  Only executions are kept of which every accepted id is known; of others the database is asked.
+// M3  It is dropped when another generation of the derived tables is live: theirs may be the states of another fold.
+// M4  Only executions are kept of which every accepted id is known; of others the database is asked.
 
 import { LRUCache } from 'lru-cache'
 import { executionKey } from '../workflow/execution.ts'
@@ -14,20 +15,20 @@ const MOST_IDS = 256
 
 export type RecorderMemory = {
   /** Splits what a batch needs into what is remembered and what must be read. */
-  recall(partition: number, from: number, needs: readonly Need[]): { known: Map<string, Known>; unknown: Need[] }
+  recall(partition: number, from: number, generation: number, needs: readonly Need[]): { known: Map<string, Known>; unknown: Need[] }
   /** After a commit: what the batch left. */
-  keep(partition: number, next: number, folded: readonly Folded[]): void
+  keep(partition: number, next: number, generation: number, folded: readonly Folded[]): void
   drop(partition: number): void
 }
 
 /** Keeps at most `max` executions of each partition; 0 keeps none. */
 export function createRecorderMemory(max: number): RecorderMemory {
-  const partitions = new Map<number, { next: number; executions: LRUCache<string, Known> }>()
+  const partitions = new Map<number, { next: number; generation: number; executions: LRUCache<string, Known> }>()
   return {
-    recall(partition, from, needs) {
+    recall(partition, from, generation, needs) {
       const known = new Map<string, Known>()
       const memory = partitions.get(partition)
-      if (!memory || memory.next !== from) {
+      if (!memory || memory.next !== from || memory.generation !== generation) {
         partitions.delete(partition)
         return { known, unknown: [...needs] }
       }
@@ -40,9 +41,10 @@ export function createRecorderMemory(max: number): RecorderMemory {
       }
       return { known, unknown }
     },
-    keep(partition, next, folded) {
+    keep(partition, next, generation, folded) {
       if (max === 0) return
-      const memory = partitions.get(partition) ?? { next, executions: new LRUCache<string, Known>({ max }) }
+      const known = partitions.get(partition)
+      const memory = known?.generation === generation ? known : { next, generation, executions: new LRUCache<string, Known>({ max }) }
       memory.next = next
       for (const { tenant, executionId, head, state, contents, work } of folded) {
         const key = executionKey(tenant, executionId)

@@ -80,6 +80,8 @@ const SMALL = 500
 export type CheckpointMove = { partition: number; from: number; next: number; last?: LogRecord }
 
 export type RecorderTransaction = {
+  /** Of the derived tables: the live one, for as long as the transaction lasts. */
+  readonly generation: number
   /** Executions that are new are left out. */
   read(needs: readonly Need[]): Promise<Map<string, Known>>
   /** Open actions, timers and waits, and those named by their numbers. */
@@ -199,7 +201,7 @@ class Execution {
   }
 }
 
-const snapshotRow = (state: ExecutionState, partition: number): SnapshotRow => ({
+export const snapshotRow = (state: ExecutionState, partition: number): SnapshotRow => ({
   snapshot: takeSnapshot(state),
   partition,
   recordedUntil: state.changedAt,
@@ -255,6 +257,9 @@ const joined = (results: readonly BatchResult[]): BatchResult => ({
   work: results.flatMap(({ work }) => work),
 })
 
+/** What a batch left, and in which generation of the derived tables. */
+type Stored = BatchResult & { generation: number }
+
 type Job = { batch: LogBatch; inspected: readonly Inspected[] }
 
 function moveOf({ batch: { partition, from, next, records } }: Job): CheckpointMove {
@@ -269,7 +274,9 @@ export function createRecorder(options: RecorderOptions): LogHandler {
 
   /** Folds batches of different partitions in one transaction. */
   async function foldAll(jobs: readonly Job[], transaction: RecorderTransaction): Promise<Map<number, BatchResult>> {
-    const recalled = jobs.map(({ batch, inspected }) => memory.recall(batch.partition, batch.from, needsOf(inspected)))
+    const recalled = jobs.map(({ batch, inspected }) =>
+      memory.recall(batch.partition, batch.from, transaction.generation, needsOf(inspected)),
+    )
     const unknown = recalled.flatMap((one) => one.unknown)
     const read = unknown.length > 0 ? await transaction.read(unknown) : new Map<string, Known>()
     await faults.at('recorder:known:read')
@@ -282,22 +289,26 @@ export function createRecorder(options: RecorderOptions): LogHandler {
     return results
   }
 
-  async function storeAll(jobs: readonly Job[]): Promise<(BatchResult | 'overtaken')[]> {
+  async function storeAll(jobs: readonly Job[]): Promise<(Stored | 'overtaken')[]> {
     let results = new Map<number, BatchResult>()
+    let generation = 0
     const stored = await store.transaction(jobs.map(moveOf), async (transaction, moved) => {
       const mine = jobs.filter(({ batch }) => moved.has(batch.partition))
       results = await foldAll(mine, transaction)
+      generation = transaction.generation
       if (mine.some(({ inspected }) => inspected.length > 0)) await transaction.write(joined([...results.values()]))
     })
     await faults.at('recorder:batch:committed')
-    return jobs.map(({ batch: { partition } }) => (stored.has(partition) ? (results.get(partition) ?? NOTHING) : 'overtaken'))
+    return jobs.map(({ batch: { partition } }) =>
+      stored.has(partition) ? { ...(results.get(partition) ?? NOTHING), generation } : 'overtaken',
+    )
   }
 
   // Whether a failed transaction was committed is not known.
   const drop = (jobs: readonly Job[]) => jobs.forEach(({ batch }) => memory.drop(batch.partition))
   const shared = createCombiner(storeAll, drop)
 
-  async function alone(job: Job): Promise<BatchResult | 'overtaken'> {
+  async function alone(job: Job): Promise<Stored | 'overtaken'> {
     try {
       const [result = 'overtaken'] = await storeAll([job])
       return result
@@ -318,7 +329,7 @@ export function createRecorder(options: RecorderOptions): LogHandler {
       watch.emit('recorder:batch:overtaken', { partition, expected: from })
       return store.checkpoint(partition)
     }
-    memory.keep(partition, next, result.executions)
+    memory.keep(partition, next, result.generation, result.executions)
     const counts = { accepted: result.audit.length, refused: result.verdicts.length }
     watch.emit('recorder:batch:stored', { partition, next, highWatermark: batch.highWatermark, ...counts, ms: performance.now() - began })
     const rest = inspected.length > SMALL ? 0 : pace - (performance.now() - began)

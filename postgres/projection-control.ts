@@ -2,9 +2,10 @@
 // projector must know to run.
 
 import type { Pool, PoolClient } from 'pg'
-import type { Difference, Operation, OperationStore, PartitionComparison, PartitionProgress } from '../consumers/operations.ts'
+import type { Difference, OperationStore, PartitionComparison, PartitionProgress } from '../consumers/operations.ts'
 import { RefoldError } from '../errors.ts'
 import { definitionText, type Projection, type TableDefinition } from '../projections/define.ts'
+import { createOperationRows, isBusy, lockProjection, SWAP_WAIT } from './operation-rows.ts'
 import { inTransaction } from './pool.ts'
 import { generationDdl, quoted, readerOf, schemaOf, viewsDdl } from './projection-tables.ts'
 
@@ -18,8 +19,6 @@ export type Generation = {
 
 /** How long a hold lasts unless it is renewed, s. */
 const HOLD = 10
-/** Longest that a swap of views waits for their readers, ms: others wait behind it. */
-const SWAP_WAIT = 100
 const SHOWN = 100
 
 type StoredDefinition = { tables: TableDefinition[] }
@@ -56,10 +55,6 @@ export function createProjectionControl(pool: Pool, projections: readonly Projec
     return generation
   }
 
-  /** One at a time over all processes, until the transaction ends. */
-  const locked = (client: PoolClient, projection: string) =>
-    client.query('SELECT pg_advisory_xact_lock(hashtext($1))', [`refold.projection.${projection}`])
-
   async function checkDefinition(client: PoolClient, projection: Projection): Promise<void> {
     const { rows } = await client.query<{ definition: string }>(
       "SELECT definition FROM refold.generations WHERE projection = $1 AND version = $2 AND state <> 'retired'",
@@ -83,7 +78,7 @@ export function createProjectionControl(pool: Pool, projections: readonly Projec
   async function sync(projection: Projection): Promise<void> {
     const { name, version } = projection
     await inTransaction(pool, async (client) => {
-      await locked(client, name)
+      await lockProjection(client, name)
       await client.query(
         `INSERT INTO refold.projections AS p (name, version) VALUES ($1, $2)
          ON CONFLICT (name) DO UPDATE SET version = greatest(p.version, excluded.version)`,
@@ -162,55 +157,12 @@ export function createProjectionControl(pool: Pool, projections: readonly Projec
   }
 
   const operations: OperationStore = {
-    async open() {
-      const { rows } = await pool.query<Operation>(
-        'SELECT id, projection, kind, generation, state, progress, comparison, wanted FROM refold.operations WHERE ended_at IS NULL ORDER BY requested_at',
-      )
-      return rows.filter(({ projection }) => byName.has(projection))
-    },
-    async alone({ id, projection }, step) {
-      const client = await pool.connect()
-      try {
-        const { rows } = await client.query<{ mine: boolean }>('SELECT pg_try_advisory_lock(hashtext($1)) AS mine', [
-          `refold.operation.${projection}`,
-        ])
-        if (rows[0]?.mine !== true) return
-        try {
-          const now = await client.query<Operation>(
-            'SELECT id, projection, kind, generation, state, progress, comparison, wanted FROM refold.operations WHERE id = $1 AND ended_at IS NULL',
-            [id],
-          )
-          if (now.rows[0]) await step(now.rows[0])
-        } finally {
-          await client.query('SELECT pg_advisory_unlock(hashtext($1))', [`refold.operation.${projection}`])
-        }
-      } finally {
-        client.release()
-      }
-    },
-    async update(id, { state, generation, progress, comparison, line }) {
-      const isOver = state === 'done' || state === 'aborted' || state === 'failed'
-      await pool.query(
-        `UPDATE refold.operations SET state = coalesce($2, state), generation = coalesce($3, generation), progress = coalesce($4, progress),
-           comparison = coalesce($5, comparison), changed_at = now(), ended_at = CASE WHEN $6 THEN now() END,
-           log = CASE WHEN $7::text IS NULL THEN log ELSE (log::jsonb || jsonb_build_array(jsonb_build_object('at', now(), 'line', $7::text)))::json END
-         WHERE id = $1`,
-        [
-          id,
-          state ?? null,
-          generation ?? null,
-          progress ? JSON.stringify(progress) : null,
-          comparison ? JSON.stringify(comparison) : null,
-          isOver,
-          line ?? null,
-        ],
-      )
-    },
+    ...createOperationRows(pool, (projection) => byName.has(projection)),
     makeGeneration(name) {
       const projection = byName.get(name)
       if (!projection) throw new RefoldError('operation-impossible', `${name} is not in the application of this process`)
       return inTransaction(pool, async (client) => {
-        await locked(client, name)
+        await lockProjection(client, name)
         // A step that died after the commit left one: it is taken up again.
         const { rows } = await client.query<{ generation: number }>(
           "SELECT generation FROM refold.generations WHERE projection = $1 AND state = 'building' AND version = $2",
@@ -280,12 +232,12 @@ export function createProjectionControl(pool: Pool, projections: readonly Projec
 
   async function dropGeneration(name: string, generation: number): Promise<void> {
     await inTransaction(pool, async (client) => {
-      await locked(client, name)
-      await client.query("UPDATE refold.generations SET state = 'retired' WHERE projection = $1 AND generation = $2 AND state <> 'live'", [
-        name,
-        generation,
-      ])
-      await client.query(`DROP SCHEMA IF EXISTS ${quoted(schemaOf(name, generation))} CASCADE`)
+      await lockProjection(client, name)
+      const { rows } = await client.query<{ schema_name: string }>(
+        `UPDATE refold.generations SET state = 'retired' WHERE projection = $1 AND generation = $2 AND state <> 'live' RETURNING schema_name`,
+        [name, generation],
+      )
+      if (rows[0]) await client.query(`DROP SCHEMA IF EXISTS ${quoted(rows[0].schema_name)} CASCADE`)
       await client.query('DELETE FROM refold.checkpoints WHERE reader = $1', [readerOf(name, generation)])
     })
   }
@@ -294,7 +246,7 @@ export function createProjectionControl(pool: Pool, projections: readonly Projec
     try {
       return await inTransaction(pool, async (client) => {
         await client.query(`SET LOCAL lock_timeout = '${SWAP_WAIT}ms'`)
-        await locked(client, name)
+        await lockProjection(client, name)
         const live = await liveOf(client, name)
         if (live === generation) return 'promoted'
         const { rows } = await client.query<{ reader: string; partition: number; next_offset: string }>(
@@ -316,29 +268,9 @@ export function createProjectionControl(pool: Pool, projections: readonly Projec
         return 'promoted'
       })
     } catch (error) {
-      // lock_not_available, deadlock_detected: somebody reads the view in a long transaction.
-      if (error instanceof Error && 'code' in error && (error.code === '55P03' || error.code === '40P01')) return 'busy'
+      if (isBusy(error)) return 'busy'
       throw error
     }
-  }
-
-  /** A person's request by Kafka's own tool; false where an operation for the same offsets is known already. */
-  async function requestReset(name: string, reason: string): Promise<boolean> {
-    const { rowCount } = await pool.query(
-      `INSERT INTO refold.operations (projection, kind, state, reason)
-       SELECT $1, 'reset', 'requested', $2 WHERE NOT EXISTS (SELECT FROM refold.operations WHERE projection = $1 AND reason = $2)
-       ON CONFLICT DO NOTHING`,
-      [name, reason],
-    )
-    return rowCount === 1
-  }
-
-  async function refuseOffset(name: string, generation: number, detail: string, evidence: object): Promise<void> {
-    await pool.query(
-      `INSERT INTO refold.incidents (kind, subject, summary, evidence) VALUES ('offset-refused', $1, $2, $3)
-       ON CONFLICT (kind, subject) WHERE closed_at IS NULL DO UPDATE SET summary = excluded.summary, evidence = excluded.evidence`,
-      [readerOf(name, generation), detail, JSON.stringify(evidence)],
-    )
   }
 
   async function checkpoints(name: string, generation: number): Promise<Map<number, number>> {
@@ -346,5 +278,5 @@ export function createProjectionControl(pool: Pool, projections: readonly Projec
     return new Map(rows.map((row) => [row.partition, Number(row.next_offset)]))
   }
 
-  return { sync, generations, operations, requestReset, refuseOffset, checkpoints, dropGeneration }
+  return { sync, generations, operations, checkpoints, dropGeneration }
 }

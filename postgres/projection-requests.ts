@@ -2,6 +2,7 @@
 
 import type { Pool } from 'pg'
 import { RefoldError } from '../errors.ts'
+import { DERIVED } from './derived-tables.ts'
 
 export type ProjectionRequests = {
   /** Opens an operation; gives its id. Errors: `not-found`, `operation-open`, `operation-impossible`. */
@@ -29,6 +30,15 @@ export function createProjectionRequests(pool: Pool, drop: (projection: string, 
     return rows[0]
   }
 
+  async function isOfOtherFold(generation: number | null): Promise<boolean> {
+    const { rowCount } = await pool.query(
+      `SELECT FROM refold.generations g JOIN refold.projections p ON p.name = g.projection AND p.version = g.version
+       WHERE g.projection = $1 AND g.generation = $2`,
+      [DERIVED, generation],
+    )
+    return rowCount === 0
+  }
+
   return {
     async open(projection, kind, reason) {
       const { open, previous_generation: previous } = await standing(projection)
@@ -40,6 +50,11 @@ export function createProjectionRequests(pool: Pool, drop: (projection: string, 
           [projection, previous],
         )
         if (rowCount === 0) throw new RefoldError('operation-impossible', `${projection} has no earlier generation to go back to`)
+        if (projection === DERIVED && (await isOfOtherFold(previous)))
+          throw new RefoldError(
+            'operation-impossible',
+            `generation ${previous} of ${DERIVED} is of another fold version: no code that runs folds it`,
+          )
       }
       const { rows } = await pool.query<{ id: string }>(
         `INSERT INTO refold.operations (projection, kind, state, reason, generation) VALUES ($1, $2, 'requested', $3, $4)
@@ -58,6 +73,11 @@ export function createProjectionRequests(pool: Pool, drop: (projection: string, 
       return open
     },
     async stop(projection, stopped) {
+      if (projection === DERIVED)
+        throw new RefoldError(
+          'operation-impossible',
+          `${DERIVED} is the recorder's: it stops and starts with the processes of role recorder`,
+        )
       await standing(projection)
       await pool.query('UPDATE refold.projections SET stopped_at = CASE WHEN $2 THEN coalesce(stopped_at, now()) END WHERE name = $1', [
         projection,

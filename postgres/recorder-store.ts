@@ -13,17 +13,17 @@ import type {
   Need,
   RecorderStore,
   RecorderTransaction,
-  SnapshotRow,
   VerdictRow,
 } from '../consumers/recorder.ts'
 import { type Faults, NO_FAULTS } from '../faults.ts'
 import { recordDigest } from './record-digest.ts'
 import type { Head } from '../workflow/accept.ts'
-import { executionKey, type ExecutionState, type ExecutionStatus, initial } from '../workflow/execution.ts'
-import { isJsonObject, parseJson } from '../workflow/json.ts'
+import { executionKey } from '../workflow/execution.ts'
+import { parseJson } from '../workflow/json.ts'
 import { LIMITS } from '../workflow/limits.ts'
-import { SNAPSHOT_EVERY, SNAPSHOTS_KEPT } from '../workflow/snapshot.ts'
 import { bytea, copyInto, type CopyValue, timestamp } from './copy.ts'
+import { DERIVED_STATE, type DerivedStateRow, stateOfRow } from './derived-state.ts'
+import { DERIVED, identityColumns, putExecutions, putSnapshots, statement } from './derived-tables.ts'
 import { foldHistory } from './history.ts'
 import { inTransaction } from './pool.ts'
 import { putIncidents } from './recorder-incidents.ts'
@@ -45,18 +45,15 @@ const MOVE = `
     SET next_offset = w.next, last_offset = coalesce(w.last, c.last_offset), last_digest = coalesce(w.digest, c.last_digest), moved_at = now()
     FROM wanted w JOIN locked USING (partition)
     WHERE c.reader = '${READER}' AND c.partition = w.partition AND c.next_offset = w.was
-    RETURNING c.partition, c.next_offset)
-  SELECT partition, pg_notify('${RECORDED_CHANNEL}', partition || ':' || next_offset) FROM moved`
+    RETURNING c.partition, c.next_offset, c.derived_generation)
+  SELECT partition, derived_generation AS generation, pg_notify('${RECORDED_CHANNEL}', partition || ':' || next_offset) FROM moved`
 
 const HEADS = `
   SELECT h.tenant, h.execution_id, h.seq, h.phase, h.decision, h.next_chain, h.open_timers::text AS open_timers,
-         e.status, e.current_state, e.data::text AS data, e.workflow_name, e.workflow_version, e.business_key, e.correlation_id, e.last_seq,
-         e.result::text AS result, e.error::text AS error,
-         (extract(epoch FROM e.opened_at) * 1000)::bigint AS opened_at, (extract(epoch FROM e.changed_at) * 1000)::bigint AS changed_at,
-         (extract(epoch FROM e.created_until) * 1000)::bigint AS created_until
+         ${DERIVED_STATE}
   FROM unnest($1::text[], $2::uuid[]) AS wanted (tenant, execution_id)
   JOIN refold.execution_heads h USING (tenant, execution_id)
-  LEFT JOIN refold_derived_g1.workflow_executions e USING (tenant, execution_id)`
+  LEFT JOIN DERIVED.workflow_executions e USING (tenant, execution_id)`
 
 const CONTENTS = `
   SELECT e.tenant, e.execution_id, e.event_id, encode(e.content, 'hex') AS content
@@ -69,54 +66,17 @@ const PUT_HEADS = `
   ON CONFLICT (tenant, execution_id) DO UPDATE SET seq = excluded.seq, phase = excluded.phase, decision = excluded.decision,
     next_chain = excluded.next_chain, open_timers = excluded.open_timers`
 
-const PUT_EXECUTIONS = `
-  INSERT INTO refold_derived_g1.workflow_executions AS e (tenant, execution_id, partition, status, current_state, data, last_seq,
-    last_offset, workflow_name, workflow_version, business_key, correlation_id, result, error, opened_at, changed_at, created_until)
-  SELECT * FROM unnest($1::text[], $2::uuid[], $3::int[], $4::text[], $5::text[], $6::json[], $7::bigint[], $8::bigint[],
-    $9::text[], $10::text[], $11::text[], $12::text[], $13::json[], $14::json[], $15::timestamptz[], $16::timestamptz[], $17::timestamptz[])
-  ON CONFLICT (tenant, execution_id) DO UPDATE SET status = excluded.status, current_state = excluded.current_state,
-    data = excluded.data, last_seq = excluded.last_seq, last_offset = excluded.last_offset, workflow_name = excluded.workflow_name,
-    workflow_version = excluded.workflow_version, business_key = excluded.business_key, correlation_id = excluded.correlation_id,
-    result = excluded.result, error = excluded.error, changed_at = excluded.changed_at, created_until = excluded.created_until`
-
-const PUT_SNAPSHOTS = `
-  INSERT INTO refold_derived_g1.workflow_snapshots (tenant, execution_id, seq, partition, fold_version, state, digest, recorded_until, created_until)
-  SELECT * FROM unnest($1::text[], $2::uuid[], $3::bigint[], $4::int[], $5::int[], $6::text[], $7::text[], $8::timestamptz[], $9::timestamptz[])
-  ON CONFLICT (tenant, execution_id, seq) DO UPDATE SET partition = excluded.partition, fold_version = excluded.fold_version,
-    state = excluded.state, digest = excluded.digest, recorded_until = excluded.recorded_until, created_until = excluded.created_until`
-
-const DROP_SNAPSHOTS = `
-  DELETE FROM refold_derived_g1.workflow_snapshots s USING unnest($1::text[], $2::uuid[], $3::bigint[]) AS old (tenant, execution_id, seq)
-  WHERE s.tenant = old.tenant AND s.execution_id = old.execution_id AND s.seq <= old.seq`
-
-type HeadRow = {
-  tenant: string
-  execution_id: string
+type HeadRow = DerivedStateRow & {
   seq: string
   phase: Head['phase']
   decision: number
   next_chain: string
   open_timers: string
   last_seq: string | null
-  status: ExecutionStatus
-  current_state: string
-  data: string
-  workflow_name: string | null
-  workflow_version: string | null
-  business_key: string | null
-  correlation_id: string | null
-  result: string | null
-  error: string | null
-  opened_at: string
-  changed_at: string
-  created_until: string
 }
 
-const jsonText = (value: unknown) => (value === null || value === undefined ? null : JSON.stringify(value))
-const fromJson = (text: string | null): unknown => (text === null ? null : parseJson(text))
-
 function headOf(row: HeadRow): Head {
-  const timers = fromJson(row.open_timers) as Record<string, number>
+  const timers = parseJson(row.open_timers) as Record<string, number>
   return {
     seq: Number(row.seq),
     phase: row.phase,
@@ -126,31 +86,9 @@ function headOf(row: HeadRow): Head {
   }
 }
 
-function stateOf(row: HeadRow): ExecutionState {
-  const data = fromJson(row.data)
-  return {
-    ...initial(row.tenant, row.execution_id),
-    mode: row.phase === 'driven' ? 'driven' : 'folded',
-    status: row.status,
-    currentState: row.current_state,
-    data: isJsonObject(data) ? data : {},
-    seq: Number(row.seq),
-    workflow: row.workflow_name,
-    version: row.workflow_version,
-    key: row.business_key,
-    correlationId: row.correlation_id,
-    result: fromJson(row.result),
-    error: fromJson(row.error),
-    openedAt: Number(row.opened_at),
-    changedAt: Number(row.changed_at),
-    createdUntil: Number(row.created_until),
-  }
-}
-
-async function readKnown(client: PoolClient, needs: readonly Need[]): Promise<Map<string, Known>> {
+async function readKnown(client: PoolClient, generation: number, needs: readonly Need[]): Promise<Map<string, Known>> {
   const { rows } = await client.query<HeadRow>({
-    name: 'recorder-heads',
-    text: HEADS,
+    ...statement(generation, 'recorder-heads', HEADS),
     values: [needs.map((need) => need.tenant), needs.map((need) => need.executionId)],
   })
   const contents = new Map<string, Map<string, string>>()
@@ -165,7 +103,8 @@ async function readKnown(client: PoolClient, needs: readonly Need[]): Promise<Ma
     const head = headOf(row)
     // A derived row may be missing or behind (tables restored, a generation not yet filled); the audit never is.
     const mine = { head, contents: contents.get(key) ?? new Map<string, string>() }
-    if (row.last_seq === row.seq) known.set(key, { ...mine, state: stateOf(row) })
+    if (row.last_seq === row.seq)
+      known.set(key, { ...mine, state: stateOfRow(row, Number(row.seq), row.phase === 'driven' ? 'driven' : 'folded') })
     else known.set(key, { ...mine, state: await foldHistory(client, row.tenant, row.execution_id), doubted: true })
   }
   return known
@@ -252,12 +191,6 @@ function verdictRow({ verdict, record, event }: VerdictRow): CopyValue[] {
   ]
 }
 
-const identityColumns = (folded: readonly Folded[]) => [
-  folded.map((one) => one.tenant),
-  folded.map((one) => one.executionId),
-  folded.map((one) => one.partition),
-]
-
 async function putHeads(client: PoolClient, folded: readonly Folded[]): Promise<void> {
   if (folded.length === 0) return
   const column = <T>(pick: (one: Folded) => T) => folded.map(pick)
@@ -275,62 +208,12 @@ async function putHeads(client: PoolClient, folded: readonly Folded[]): Promise<
   })
 }
 
-async function putExecutions(client: PoolClient, folded: readonly Folded[]): Promise<void> {
-  if (folded.length === 0) return
-  const column = <T>(pick: (one: Folded) => T) => folded.map(pick)
-  await client.query({
-    name: 'recorder-put-executions',
-    text: PUT_EXECUTIONS,
-    values: [
-      ...identityColumns(folded),
-      column(({ state }) => state.status),
-      column(({ state }) => state.currentState),
-      column(({ state }) => JSON.stringify(state.data)),
-      column(({ state }) => state.seq),
-      column((one) => one.offset),
-      column(({ state }) => state.workflow),
-      column(({ state }) => state.version),
-      column(({ state }) => state.key),
-      column(({ state }) => state.correlationId),
-      column(({ state }) => jsonText(state.result)),
-      column(({ state }) => jsonText(state.error)),
-      column(({ state }) => timestamp(state.openedAt)),
-      column(({ state }) => timestamp(state.changedAt)),
-      column(({ state }) => timestamp(state.createdUntil)),
-    ],
-  })
-}
-
-async function putSnapshots(client: PoolClient, rows: readonly SnapshotRow[]): Promise<void> {
-  if (rows.length === 0) return
-  const column = <T>(pick: (row: SnapshotRow) => T) => rows.map(pick)
-  await client.query({
-    name: 'recorder-put-snapshots',
-    text: PUT_SNAPSHOTS,
-    values: [
-      column(({ snapshot }) => snapshot.tenant),
-      column(({ snapshot }) => snapshot.executionId),
-      column(({ snapshot }) => snapshot.seq),
-      column(({ partition }) => partition),
-      column(({ snapshot }) => snapshot.foldVersion),
-      column(({ snapshot }) => snapshot.state),
-      column(({ snapshot }) => snapshot.digest),
-      column(({ recordedUntil }) => timestamp(recordedUntil)),
-      column(({ createdUntil }) => timestamp(createdUntil)),
-    ],
-  })
-  await client.query({
-    name: 'recorder-drop-snapshots',
-    text: DROP_SNAPSHOTS,
-    values: [
-      column(({ snapshot }) => snapshot.tenant),
-      column(({ snapshot }) => snapshot.executionId),
-      column(({ snapshot }) => snapshot.seq - SNAPSHOT_EVERY * SNAPSHOTS_KEPT),
-    ],
-  })
-}
-
-async function write(client: PoolClient, { audit, verdicts, executions, snapshots, work }: BatchResult, faults: Faults): Promise<void> {
+async function write(
+  client: PoolClient,
+  generation: number,
+  { audit, verdicts, executions, snapshots, work }: BatchResult,
+  faults: Faults,
+): Promise<void> {
   await copyInto(client, 'refold.workflow_events', AUDIT_COLUMNS, audit.map(auditRow))
   await faults.at('recorder:audit:written')
   await copyInto(client, 'refold.event_verdicts', VERDICT_COLUMNS, verdicts.map(verdictRow))
@@ -338,16 +221,17 @@ async function write(client: PoolClient, { audit, verdicts, executions, snapshot
   await faults.at('recorder:verdicts:written')
   await putHeads(client, executions)
   await faults.at('recorder:heads:written')
-  await putExecutions(client, executions)
+  await putExecutions(client, generation, executions)
   await faults.at('recorder:executions:written')
-  await putSnapshots(client, snapshots)
+  await putSnapshots(client, generation, snapshots)
   await faults.at('recorder:snapshots:written')
-  await putWork(client, work)
+  await putWork(client, generation, work)
   await faults.at('recorder:work:written')
 }
 
-async function move(client: PoolClient, moves: readonly CheckpointMove[]): Promise<ReadonlySet<number>> {
-  const { rows } = await client.query<{ partition: number }>({
+/** Which partitions moved, and the generation of derived tables that is live. */
+async function move(client: PoolClient, moves: readonly CheckpointMove[]): Promise<{ moved: ReadonlySet<number>; generation: number }> {
+  const { rows } = await client.query<{ partition: number; generation: number | null }>({
     name: 'recorder-move',
     text: MOVE,
     values: [
@@ -358,7 +242,7 @@ async function move(client: PoolClient, moves: readonly CheckpointMove[]): Promi
       moves.map(({ last }) => (last ? recordDigest(last) : null)),
     ],
   })
-  return new Set(rows.map(({ partition }) => partition))
+  return { moved: new Set(rows.map(({ partition }) => partition)), generation: rows[0]?.generation ?? 1 }
 }
 
 /** `pool` connects as refold_engine. */
@@ -366,7 +250,8 @@ export function createRecorderStore(pool: Pool, faults: Faults = NO_FAULTS): Rec
   return {
     async checkpoint(partition) {
       const { rows } = await pool.query<{ next_offset: string }>(
-        `INSERT INTO refold.checkpoints AS c (reader, partition, next_offset) VALUES ('${READER}', $1, 0)
+        `INSERT INTO refold.checkpoints AS c (reader, partition, next_offset, derived_generation)
+         VALUES ('${READER}', $1, 0, (SELECT live_generation FROM refold.projections WHERE name = '${DERIVED}'))
          ON CONFLICT (reader, partition) DO UPDATE SET next_offset = c.next_offset RETURNING next_offset`,
         [partition],
       )
@@ -383,13 +268,14 @@ export function createRecorderStore(pool: Pool, faults: Faults = NO_FAULTS): Rec
     },
     transaction: (moves, work) =>
       inTransaction(pool, async (client) => {
-        const moved = await move(client, moves)
+        const { moved, generation } = await move(client, moves)
         if (moved.size === 0) return moved
         await faults.at('recorder:checkpoint:moved')
         const transaction: RecorderTransaction = {
-          read: (needs) => readKnown(client, needs),
-          readWork: (needs) => readWork(client, needs),
-          write: (result) => write(client, result, faults),
+          generation,
+          read: (needs) => readKnown(client, generation, needs),
+          readWork: (needs) => readWork(client, generation, needs),
+          write: (result) => write(client, generation, result, faults),
         }
         await work(transaction, moved)
         return moved

@@ -8,13 +8,14 @@ import { executionKey } from '../workflow/execution.ts'
 import { parseJson } from '../workflow/json.ts'
 import { type ActionRow, applyWork, noWork, type TimerRow, type WaitRow, type Work, WORK_EVENTS, type WorkRow } from '../workflow/work.ts'
 import { timestamp } from './copy.ts'
+import { statement } from './derived-tables.ts'
 
 const rowsOf = (table: string, column: string) => `
   SELECT w.tenant, w.execution_id, '${column}' AS kind, row_to_json(r)::text AS row
-  FROM wanted w JOIN refold_derived_g1.${table} r USING (tenant, execution_id) WHERE r.ended_at IS NULL
+  FROM wanted w JOIN DERIVED.${table} r USING (tenant, execution_id) WHERE r.ended_at IS NULL
   UNION
   SELECT n.tenant, n.execution_id, '${column}', row_to_json(r)::text
-  FROM named n JOIN refold_derived_g1.${table} r ON r.tenant = n.tenant AND r.execution_id = n.execution_id AND r.${column} = n.n`
+  FROM named n JOIN DERIVED.${table} r ON r.tenant = n.tenant AND r.execution_id = n.execution_id AND r.${column} = n.n`
 
 /** Open rows of executions, rows by their numbers, and which executions have any row at all (`known`). */
 const READ = `
@@ -23,9 +24,9 @@ const READ = `
   ${rowsOf('workflow_actions', 'action')} UNION ALL ${rowsOf('workflow_timers', 'timer')} UNION ALL ${rowsOf('workflow_waits', 'wait')}
   UNION ALL
   SELECT w.tenant, w.execution_id, 'known', NULL FROM wanted w
-  WHERE EXISTS (SELECT FROM refold_derived_g1.workflow_actions r WHERE (r.tenant, r.execution_id) = (w.tenant, w.execution_id))
-     OR EXISTS (SELECT FROM refold_derived_g1.workflow_timers r WHERE (r.tenant, r.execution_id) = (w.tenant, w.execution_id))
-     OR EXISTS (SELECT FROM refold_derived_g1.workflow_waits r WHERE (r.tenant, r.execution_id) = (w.tenant, w.execution_id))`
+  WHERE EXISTS (SELECT FROM DERIVED.workflow_actions r WHERE (r.tenant, r.execution_id) = (w.tenant, w.execution_id))
+     OR EXISTS (SELECT FROM DERIVED.workflow_timers r WHERE (r.tenant, r.execution_id) = (w.tenant, w.execution_id))
+     OR EXISTS (SELECT FROM DERIVED.workflow_waits r WHERE (r.tenant, r.execution_id) = (w.tenant, w.execution_id))`
 
 type Found = { tenant: string; execution_id: string; kind: 'action' | 'timer' | 'wait' | 'known'; row: string | null }
 
@@ -116,11 +117,10 @@ async function foldWorkHistory(client: ClientBase, tenant: string, executionId: 
  * What the fold needs of these executions. One that has made decisions and has no row was recorded before there were such
  * rows, or they were lost: it is folded from its history (`rebuilt`), and all of it is to be written.
  */
-export async function readWork(client: ClientBase, needs: readonly WorkNeed[]): Promise<Map<string, WorkRead>> {
+export async function readWork(client: ClientBase, generation: number, needs: readonly WorkNeed[]): Promise<Map<string, WorkRead>> {
   const named = needs.flatMap(({ tenant, executionId, numbers }) => numbers.map((n) => ({ tenant, executionId, n })))
   const { rows } = await client.query<Found>({
-    name: 'recorder-work',
-    text: READ,
+    ...statement(generation, 'recorder-work', READ),
     values: [
       needs.map(({ tenant }) => tenant),
       needs.map(({ executionId }) => executionId),
@@ -151,7 +151,7 @@ function upsert(table: string, columns: Readonly<Record<string, string>>): strin
   const names = Object.keys(columns)
   const [tenant, execution, number, ...rest] = names
   const next = (name: string) => (name === 'result' ? 'coalesce(excluded.result, r.result)' : `excluded.${name}`)
-  return `INSERT INTO refold_derived_g1.${table} AS r (${names.join(', ')})
+  return `INSERT INTO DERIVED.${table} AS r (${names.join(', ')})
     SELECT * FROM unnest(${names.map((name, i) => `$${i + 1}::${columns[name]}[]`).join(', ')})
     ON CONFLICT (${[tenant, execution, number].join(', ')}) DO UPDATE SET ${rest.map((name) => `${name} = ${next(name)}`).join(', ')}`
 }
@@ -239,19 +239,19 @@ const waitValues = (row: WaitRow) => [
 
 type Value = string | number | null
 
-async function put(client: ClientBase, name: string, text: string, rows: readonly (readonly Value[])[]): Promise<void> {
+async function put(client: ClientBase, prepared: { name: string; text: string }, rows: readonly (readonly Value[])[]): Promise<void> {
   const [first] = rows
-  if (first) await client.query({ name, text, values: first.map((_, column) => rows.map((row) => row[column] ?? null)) })
+  if (first) await client.query({ ...prepared, values: first.map((_, column) => rows.map((row) => row[column] ?? null)) })
 }
 
 /** Writes each row once. */
-export async function putWork(client: ClientBase, placed: readonly PlacedWork[]): Promise<void> {
+export async function putWork(client: ClientBase, generation: number, placed: readonly PlacedWork[]): Promise<void> {
   if (placed.length === 0) return
   const values = <K extends WorkRow['kind']>(kind: K, of: (row: Extract<WorkRow, { kind: K }>) => Value[]) =>
     placed.flatMap(({ tenant, executionId, partition, row }) =>
       row.kind === kind ? [[tenant, executionId, row.n, partition, ...of(row as Extract<WorkRow, { kind: K }>)]] : [],
     )
-  await put(client, 'recorder-put-actions', PUT_ACTIONS, values('action', actionValues))
-  await put(client, 'recorder-put-timers', PUT_TIMERS, values('timer', timerValues))
-  await put(client, 'recorder-put-waits', PUT_WAITS, values('wait', waitValues))
+  await put(client, statement(generation, 'recorder-put-actions', PUT_ACTIONS), values('action', actionValues))
+  await put(client, statement(generation, 'recorder-put-timers', PUT_TIMERS), values('timer', timerValues))
+  await put(client, statement(generation, 'recorder-put-waits', PUT_WAITS), values('wait', waitValues))
 }

@@ -121,6 +121,7 @@ function checkTable(projection: string, { name, columns, key, view }: TableDefin
 
 function checkNames({ name, version }: Names): void {
   if (!NAME.test(name)) throw new TypeError(`projection name ${JSON.stringify(name)}: lower case letters, digits and _, at most 40`)
+  if (name === 'derived') throw new TypeError("projection name derived: the recorder's own tables have it, take another")
   if (!Number.isSafeInteger(version) || version < 1) throw new TypeError(`projection ${name}: version is a whole number from 1`)
 }
 

@@ -6,7 +6,7 @@ import { createOperations } from '../consumers/operations.ts'
 import { createProjector } from '../consumers/projector.ts'
 import { createReaderSchemas } from '../consumers/reader-schemas.ts'
 import { asError } from '../errors.ts'
-import type { GroupOffset, LogReader } from '../kafka/log.ts'
+import type { LogReader } from '../kafka/log.ts'
 import type { Lifetime } from '../lifetime.ts'
 import { createPgPool } from '../postgres/pool.ts'
 import { createProjectionControl, type Generation } from '../postgres/projection-control.ts'
@@ -15,6 +15,7 @@ import { createSchemaTexts } from '../postgres/schema-texts.ts'
 import type { Projection } from '../projections/define.ts'
 import type { Watch } from '../watch.ts'
 import { type Base, type Checks, part, type StartOptions, untilUp } from './base.ts'
+import { heedPersonsOffsets } from './persons-offsets.ts'
 import { createRecordedNews, keepListening } from './recorded.ts'
 
 /** Between two looks at which generations there are, ms. */
@@ -25,9 +26,6 @@ const LIVE_LAG = 5000
 const YIELD = 200
 
 const mirrorOf = ({ projection, generation }: Generation) => ({ reader: projection, generation })
-
-/** An offset that a person committed with Kafka's tool: it does not carry our metadata. */
-const isPersons = ({ offset, metadata }: GroupOffset): boolean => offset !== null && offset >= 0 && !metadata.startsWith('refold:')
 
 export async function startProjector(
   options: StartOptions,
@@ -90,25 +88,16 @@ export async function startProjector(
     return log.reader({ topic, group: groupOf(one), handler, mirror: mirrorOf(one), maxRecords: config.projectorBatch })
   }
 
-  /** Design 7, the third way: what a person did with Kafka's tool while the projection was stopped. */
-  async function heedOffsets(one: Generation): Promise<void> {
-    const persons = (await log.groupOffsets(groupOf(one), topic)).filter(isPersons)
-    if (persons.length === 0) return
-    const checkpoints = await control.checkpoints(one.projection, one.generation)
-    const of = ({ partition, offset }: GroupOffset) => ({ partition, offset: offset ?? 0, checkpoint: checkpoints.get(partition) ?? 0 })
-    const all = persons.map(of)
-    const below = all.filter(({ offset, checkpoint }) => offset < checkpoint)
-    const above = all.filter(({ offset, checkpoint }) => offset > checkpoint)
-    const places = (some: typeof all) => some.map(({ partition, offset }) => `p${partition}:${offset}`).join(', ')
-    if (above.length > 0) {
-      const detail = `group ${groupOf(one)} was set beyond the checkpoint, at ${places(above)}: nothing is skipped, it goes on from its checkpoint`
-      logger.error({ group: groupOf(one), above }, detail)
-      await control.refuseOffset(one.projection, one.generation, detail, { group: groupOf(one), above })
-    }
-    if (below.length === 0) return
-    const reason = `group ${groupOf(one)} was reset to ${places(below)} by Kafka's tool; a fold from the middle would be wrong, so it starts at the first event`
-    if (await control.requestReset(one.projection, reason)) logger.info({ projection: one.projection }, reason)
-  }
+  const heedOffsets = async (one: Generation) =>
+    heedPersonsOffsets(
+      { log, topic, pool: owner, logger },
+      {
+        group: groupOf(one),
+        projection: one.projection,
+        reader: `${one.projection}@g${one.generation}`,
+        checkpoints: await control.checkpoints(one.projection, one.generation),
+      },
+    )
 
   async function look(): Promise<void> {
     const wanted = new Map<string, Generation>()

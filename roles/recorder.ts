@@ -11,17 +11,13 @@ import { WORKFLOW_EVENT_SCHEMA } from '../schemas/generated.ts'
 import type { Lifetime } from '../lifetime.ts'
 import type { Watch } from '../watch.ts'
 import { type Base, type Checks, part, readerPart, type StartOptions } from './base.ts'
+import { startDerived } from './derived.ts'
 
 /** Between two looks for incidents that are over, ms. */
 const CLOSE_EVERY = 10_000
 
-export async function startRecorder(
-  { config, addresses, logger }: StartOptions,
-  base: Base,
-  checks: Checks,
-  watch: Watch,
-  lifetime: Lifetime,
-): Promise<void> {
+export async function startRecorder(options: StartOptions, base: Base, checks: Checks, watch: Watch, lifetime: Lifetime): Promise<void> {
+  const { config, addresses, logger } = options
   const { log, topic, partitions, schemaId, codec, registry, faults } = base
   const pool = lifetime.owns(
     createPgPool(addresses.databaseUrl, { max: config.databaseConnections, name: 'refold-recorder', role: 'refold_engine', byKey: true }),
@@ -50,6 +46,7 @@ export async function startRecorder(
     closeOldIncidents(pool).catch((error: unknown) => logger.debug({ err: error }, 'old incidents were not closed; they are next time'))
   }, CLOSE_EVERY)
   lifetime.owns(closing, (timer) => clearInterval(timer))
+  await startDerived(options, base, watch, lifetime)
   checks.set('postgres', () => part('postgres', () => pool.query('SELECT')))
   checks.set('recorder', async () => readerPart('recorder', reader))
   await lifetime.owns(reader, (opened) => opened.stop()).start()

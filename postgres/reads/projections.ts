@@ -4,7 +4,6 @@ import { sql } from 'slonik'
 import { z } from 'zod'
 import { RefoldError } from '../../errors.ts'
 import type { Columns, ColumnType, TableDefinition } from '../../projections/define.ts'
-import { schemaOf } from '../projection-tables.ts'
 import type { Checkpoints } from './checkpoints.ts'
 import type { ReadPool, Transaction } from './pool.ts'
 import { timeText } from './time.ts'
@@ -31,7 +30,7 @@ const PROJECTIONS = sql.fragment`
        ORDER BY g.generation), '[]') FROM refold.generations g WHERE g.projection = p.name AND g.state <> 'retired')::text AS generations,
     (SELECT coalesce(json_agg(json_build_object('partition', c.partition, 'next', c.next_offset, 'recorded', coalesce(r.next_offset, 0))
        ORDER BY c.partition), '[]') FROM refold.checkpoints c LEFT JOIN refold.checkpoints r ON r.reader = 'recorder' AND r.partition = c.partition
-     WHERE c.reader = p.name || '@g' || p.live_generation)::text AS places,
+     WHERE c.reader = CASE p.name WHEN 'derived' THEN 'recorder' ELSE p.name || '@g' || p.live_generation END)::text AS places,
     coalesce((SELECT g.definition::json ->> 'tables' FROM refold.generations g
        WHERE g.projection = p.name AND g.generation = p.live_generation), '[]') AS tables,
     (SELECT o.id::text FROM refold.operations o WHERE o.projection = p.name AND o.ended_at IS NULL) AS operation
@@ -53,7 +52,7 @@ export const readGenerationSize = (pool: ReadPool, tenant: string, name: string,
     const { bytes } = await transaction.one(sql.type(sizeRow)`
       SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::text AS bytes
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-      WHERE n.nspname = ${schemaOf(name, generation)} AND c.relkind = 'r'`)
+      WHERE n.nspname = (SELECT schema_name FROM refold.generations WHERE projection = ${name} AND generation = ${generation}) AND c.relkind = 'r'`)
     return Number(bytes)
   })
 

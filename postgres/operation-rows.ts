@@ -1,0 +1,88 @@
+// Rows of refold.operations: the part of the port OperationStore (consumers/operations.ts) that all kinds of generations share.
+
+import type { Pool } from 'pg'
+import type { Operation, OperationStore } from '../consumers/operations.ts'
+
+/** `isOurs`: whether this process can work on a projection's operations. */
+export function createOperationRows(
+  pool: Pool,
+  isOurs: (projection: string) => boolean,
+): Pick<OperationStore, 'open' | 'alone' | 'update'> {
+  return {
+    async open() {
+      const { rows } = await pool.query<Operation>(
+        'SELECT id, projection, kind, generation, state, progress, comparison, wanted FROM refold.operations WHERE ended_at IS NULL ORDER BY requested_at',
+      )
+      return rows.filter(({ projection }) => isOurs(projection))
+    },
+    async alone({ id, projection }, step) {
+      const client = await pool.connect()
+      try {
+        const { rows } = await client.query<{ mine: boolean }>('SELECT pg_try_advisory_lock(hashtext($1)) AS mine', [
+          `refold.operation.${projection}`,
+        ])
+        if (rows[0]?.mine !== true) return
+        try {
+          const now = await client.query<Operation>(
+            'SELECT id, projection, kind, generation, state, progress, comparison, wanted FROM refold.operations WHERE id = $1 AND ended_at IS NULL',
+            [id],
+          )
+          if (now.rows[0]) await step(now.rows[0])
+        } finally {
+          await client.query('SELECT pg_advisory_unlock(hashtext($1))', [`refold.operation.${projection}`])
+        }
+      } finally {
+        client.release()
+      }
+    },
+    async update(id, { state, generation, progress, comparison, line }) {
+      const isOver = state === 'done' || state === 'aborted' || state === 'failed'
+      await pool.query(
+        `UPDATE refold.operations SET state = coalesce($2, state), generation = coalesce($3, generation), progress = coalesce($4, progress),
+           comparison = coalesce($5, comparison), changed_at = now(), ended_at = CASE WHEN $6 THEN now() END,
+           log = CASE WHEN $7::text IS NULL THEN log ELSE (log::jsonb || jsonb_build_array(jsonb_build_object('at', now(), 'line', $7::text)))::json END
+         WHERE id = $1`,
+        [
+          id,
+          state ?? null,
+          generation ?? null,
+          progress ? JSON.stringify(progress) : null,
+          comparison ? JSON.stringify(comparison) : null,
+          isOver,
+          line ?? null,
+        ],
+      )
+    },
+  }
+}
+
+/** Opens a reset; false where one for the same reason is known already, or another operation is open. */
+export async function requestReset(pool: Pool, projection: string, reason: string): Promise<boolean> {
+  const { rowCount } = await pool.query(
+    `INSERT INTO refold.operations (projection, kind, state, reason)
+     SELECT $1, 'reset', 'requested', $2 WHERE NOT EXISTS (SELECT FROM refold.operations WHERE projection = $1 AND reason = $2)
+     ON CONFLICT DO NOTHING`,
+    [projection, reason],
+  )
+  return rowCount === 1
+}
+
+/** A person's offset above the checkpoint: an incident, nothing is skipped. */
+export async function refuseOffset(pool: Pool, reader: string, detail: string, evidence: object): Promise<void> {
+  await pool.query(
+    `INSERT INTO refold.incidents (kind, subject, summary, evidence) VALUES ('offset-refused', $1, $2, $3)
+     ON CONFLICT (kind, subject) WHERE closed_at IS NULL DO UPDATE SET summary = excluded.summary, evidence = excluded.evidence`,
+    [reader, detail, JSON.stringify(evidence)],
+  )
+}
+
+/** One at a time over all processes, until the transaction ends. */
+export const lockProjection = (client: Pick<Pool, 'query'>, projection: string) =>
+  client.query('SELECT pg_advisory_xact_lock(hashtext($1))', [`refold.projection.${projection}`])
+
+/** lock_not_available, deadlock_detected: somebody holds a table or a view in a long transaction. */
+export const isBusy = (error: unknown): boolean =>
+  error instanceof Error && 'code' in error && (error.code === '55P03' || error.code === '40P01')
+
+/** Longest that a swap of views waits for their readers, ms: others wait behind it. */
+export const SWAP_WAIT = 100

@@ -1,0 +1,131 @@
+// Generations of the recorder's derived tables that are not live, followed; and operations on them, worked off. Any recorder
+// process takes the next step; of each generation one process is the follower, as long as its connection lives.
+
+import { setTimeout as pause } from 'node:timers/promises'
+import type { Pool, PoolClient } from 'pg'
+import { createFollower, type Follower } from '../consumers/derived.ts'
+import { createOperations } from '../consumers/operations.ts'
+import { asError } from '../errors.ts'
+import type { Lifetime } from '../lifetime.ts'
+import { createDerivedControl } from '../postgres/derived-control.ts'
+import { createDerivedStore } from '../postgres/derived-store.ts'
+import { DERIVED } from '../postgres/derived-tables.ts'
+import { createPgPool } from '../postgres/pool.ts'
+import { READER } from '../postgres/recorder-store.ts'
+import type { Watch } from '../watch.ts'
+import type { Base, StartOptions } from './base.ts'
+import { heedPersonsOffsets } from './persons-offsets.ts'
+
+/** Between two looks at which generations and operations there are, ms. */
+const LOOK_EVERY = 500
+/** Between two rounds of a follower that has nothing to fold; while something is compared or promoted it must be quick, ms. */
+const IDLE = 20
+/** Records that the recorder may be behind before a build waits, and how long it does, ms. */
+const LIVE_LAG = 5000
+const YIELD = 200
+
+type Followed = { stop(): Promise<void>; done: boolean }
+
+export async function startDerived(
+  { config, addresses, logger }: StartOptions,
+  { log, topic, partitions, faults }: Base,
+  watch: Watch,
+  lifetime: Lifetime,
+): Promise<void> {
+  const owner = lifetime.owns(createPgPool(addresses.databaseUrl, { max: 4, name: 'refold-derived-operations' }), (opened) => opened.end())
+  const pool = lifetime.owns(
+    createPgPool(addresses.databaseUrl, { max: 6, name: 'refold-derived', role: 'refold_engine', byKey: true }),
+    (opened) => opened.end(),
+  )
+  const control = createDerivedControl(owner, pool, partitions)
+  const operations = createOperations(control.operations, (facts, line) => logger.warn(facts, line))
+  await control.sync()
+  await heedPersonsOffsets(
+    { log, topic, pool: owner, logger },
+    { group: `${config.topicPrefix}.recorder`, projection: DERIVED, reader: READER, checkpoints: await control.checkpoints() },
+  )
+
+  const lags = new Map<number, number>()
+  watch.on('recorder:batch:stored', ({ partition, next, highWatermark }) => lags.set(partition, Math.max(0, highWatermark - next)))
+  const isBehind = () => [...lags.values()].reduce((sum, lag) => sum + lag, 0) > LIVE_LAG
+
+  const stopping = new AbortController()
+  const idle = (ms: number, signal: AbortSignal) => pause(ms, undefined, { signal }).catch(() => undefined)
+
+  async function round(follower: Follower, isBuilding: boolean, signal: AbortSignal): Promise<void> {
+    if (isBuilding && isBehind()) return idle(YIELD, signal)
+    try {
+      if ((await follower.follow(signal)) === 0) await idle(IDLE, signal)
+    } catch (error) {
+      logger.warn({ error: asError(error).message }, 'a page of a generation of the derived tables was not stored; it is again')
+      await idle(LOOK_EVERY, signal)
+    }
+  }
+
+  /** Follows one generation, if nobody else does. */
+  async function follow(generation: number, isBuilding: boolean): Promise<Followed | undefined> {
+    const client = await lockFor(pool, generation)
+    if (!client) return undefined
+    const ending = new AbortController()
+    const followed: Followed = { done: false, stop: () => (ending.abort(), work) }
+    // The lock is gone with its connection.
+    client.once('error', () => ending.abort())
+    const follower = createFollower({ store: createDerivedStore(pool, generation), faults, remembered: config.stateCacheSize })
+    const work = (async () => {
+      while (!ending.signal.aborted) await round(follower, isBuilding, ending.signal)
+      followed.done = true
+      client.release(true)
+    })()
+    return followed
+  }
+
+  const followers = new Map<string, Followed>()
+
+  async function look(): Promise<void> {
+    const wanted = new Map((await control.followed()).map((one) => [`${one.generation} ${one.state}`, one]))
+    for (const [name, one] of followers)
+      if (one.done || !wanted.has(name)) {
+        followers.delete(name)
+        await one.stop()
+      }
+    for (const [name, { generation, state }] of wanted) {
+      if (followers.has(name)) continue
+      const followed = await follow(generation, state === 'building')
+      if (followed) followers.set(name, followed)
+    }
+    await operations.advance()
+  }
+
+  async function keepLooking(): Promise<void> {
+    while (!stopping.signal.aborted) {
+      try {
+        await look()
+      } catch (error) {
+        logger.warn({ error: asError(error).message }, 'generations of the derived tables could not be looked at; again')
+      }
+      await idle(LOOK_EVERY, stopping.signal)
+    }
+  }
+  const looking = keepLooking()
+  lifetime.owns(followers, async (all) => {
+    stopping.abort()
+    await looking
+    await Promise.all([...all.values()].map((one) => one.stop()))
+  })
+}
+
+/** A connection that holds the lock of whoever follows a generation; undefined: another process has it. */
+async function lockFor(pool: Pool, generation: number): Promise<PoolClient | undefined> {
+  const client = await pool.connect()
+  try {
+    const { rows } = await client.query<{ mine: boolean }>('SELECT pg_try_advisory_lock(hashtext($1)) AS mine', [
+      `refold.derived.g${generation}`,
+    ])
+    if (rows[0]?.mine === true) return client
+  } catch (error) {
+    client.release(true)
+    throw error
+  }
+  client.release()
+  return undefined
+}
