@@ -5,7 +5,7 @@
 import type { WorkflowEvent } from '../schemas/generated.ts'
 import { accept, BLANK_HEAD, type Head, type Judged } from '../workflow/accept.ts'
 import { readScheduled } from '../workflow/action.ts'
-import { type Classified, classify } from '../workflow/events.ts'
+import { type Classified, classify, payloadObject } from '../workflow/events.ts'
 import { applyEvent, type ExecutionState, initial, isComplete } from '../workflow/execution.ts'
 import { failureOf } from '../workflow/failures.ts'
 import { eventIdOf, executionIdOf, firedIdOf, outcomeIdOf, startIdOf } from '../workflow/ids.ts'
@@ -242,10 +242,18 @@ class Simulation {
     return true
   }
 
-  /** Fires what is due, else lets the clock jump to the next timer. */
-  #fire(): boolean {
+  #isTimeout(timer: number): boolean {
+    const started = this.#accepted.find(({ event }) => event.decision === timer)?.event
+    return started === undefined || payloadObject(started)?.['purpose'] === 'timeout'
+  }
+
+  /**
+   * Lets the clock jump to the next timer. `early`: while other things could be done, so that a sleep wins against an action;
+   * not one of a wait, whose event the program counts on.
+   */
+  #fire(early: boolean): boolean {
     const timers = [...this.#head.openTimers].toSorted(([, a], [, b]) => a - b)
-    const [next] = timers
+    const next = timers.find(([timer]) => !early || !this.#isTimeout(timer))
     if (!next) return false
     this.#now = Math.max(this.#now, next[1])
     this.#append(this.#input('timer.fired', firedIdOf(TENANT, this.#executionId, next[0]), { timer_id: next[0] }))
@@ -263,11 +271,11 @@ class Simulation {
       if (which === 0 && first) moved = await this.#runtimeStep(first)
       else if (which === 1 && second) moved = await this.#runtimeStep(second)
       else if (which === 2) moved = await this.#workerStep()
-      else moved = this.#send()
+      else moved = this.#below(8) === 0 ? this.#fire(true) : this.#send()
       idle = moved ? 0 : idle + 1
       if (idle <= 60) continue
       idle = 0
-      if (!this.#fire()) this.faults.push('it stands still: nothing is left to do')
+      if (!this.#fire(false)) this.faults.push('it stands still: nothing is left to do')
     }
     const divergences = this.#runtimes.flatMap(({ replay }) => replay.divergence ?? [])
     return { state: this.state, history: this.#accepted, divergences, faults: this.faults }

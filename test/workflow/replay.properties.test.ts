@@ -7,17 +7,17 @@ import { doOther, doWork, eventsOf, outcomeOf, programOf, workflowOf } from '../
 
 const SEEDS = 5000
 
-const WAYS: readonly { name: string; options: RunOptions; every: number }[] = [
-  { name: 'undisturbed', options: {}, every: 1 },
-  { name: 'each record repeated', options: { copies: 3 }, every: 1 },
-  { name: 'the memory lost after each record', options: { crashAfterEachRecord: true }, every: 5 },
+const WAYS: readonly { name: string; options: RunOptions }[] = [
+  { name: 'undisturbed', options: {} },
+  { name: 'each record repeated', options: { copies: 3 } },
+  { name: 'the memory lost after each record', options: { crashAfterEachRecord: true } },
 ]
 
-for (const { name, options, every } of WAYS)
-  t.test(`${SEEDS / every} random programs end as they must: ${name}`, { timeout: 120_000 }, async (t) => {
+for (const { name, options } of WAYS)
+  t.test(`${SEEDS} random programs end as they must: ${name}`, { timeout: 300_000 }, async (t) => {
     const wrong: object[] = []
     let events = 0
-    for (let seed = 1; seed <= SEEDS; seed += every) {
+    for (let seed = 1; seed <= SEEDS; seed++) {
       const program = programOf(seed)
       const sent = eventsOf(program).map((event) => ({ name: event, payload: event }))
       const run = await runWorkflow(workflowOf(program), {
@@ -32,5 +32,5 @@ for (const { name, options, every } of WAYS)
         wrong.push({ seed, expected, got, status: run.state.status, divergence: run.divergence })
     }
     t.strictSame(wrong.slice(0, 3), [])
-    t.ok(events > SEEDS / every, `${events} events`)
+    t.ok(events > SEEDS, `${events} events`)
   })
