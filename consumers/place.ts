@@ -4,12 +4,14 @@
 import { LRUCache } from 'lru-cache'
 import type { Appended } from '../kafka/log.ts'
 import type { WorkflowEvent } from '../schemas/generated.ts'
-import type { Driven } from './driven.ts'
+import type { Driven, History } from './driven.ts'
 
 /** Executions known to need nothing, of each partition. */
 const MOST_IDLE = 50_000
 /** Executions met since `origin`; beyond that the place begins anew. */
 const MOST_MET = 200_000
+/** Starts announced; one that was not appended is forgotten behind so many others. */
+const MOST_EXPECTED = 1000
 
 export class Place {
   readonly partition: number
@@ -30,6 +32,8 @@ export class Place {
   saving: NodeJS.Timeout | undefined
   /** Appended by this process and not taken yet, in the order of their offsets. */
   readonly written: { event: WorkflowEvent; appended: Appended }[] = []
+  /** Histories asked for when a start was about to be appended, so that they are here when it is; of `origin` as it was then. */
+  readonly expected = new LRUCache<string, { origin: number; history: Promise<readonly History[]> }>({ max: MOST_EXPECTED })
   closed = false
   /** A memory that the log contradicted: the next batch makes the place anew. */
   doubt: Error | undefined

@@ -4,7 +4,8 @@
 // comes when (action-worker.ts), Redis and SQL (its ports).
 //
 // A1  An attempt that has an outcome is not run again: its mark or its stored outcome is looked for first.
-// A2  A successful result is kept before its outcome is appended; what is then held under the key is what is reported.
+// A2  A successful result is kept before its outcome is appended; what is then held under the key is what is reported. Under
+//     the action's own id, which no other action has, it is kept while the outcome is appended (decision 0006).
 // A3  at-most-once: nothing runs without a claim. A claim of somebody who vanished becomes `unknown`, never a second run.
 // A4  exactly-once: the outcome is written in the action's own transaction. The first one wins.
 // A5  A busy lock, an action nobody here implements, and a worker that stops are no outcomes: the request stays.
@@ -189,7 +190,12 @@ export function createAttempts(options: AttemptOptions) {
     if (outcome === 'stopping' || 'error' in outcome) return outcome
     // A2
     const kept = { result: outcome.result, parameters: parametersDigest(scheduled) }
-    const held = await orWithout(() => memory.keep(request, kept), kept)
+    const keeping = orWithout(() => memory.keep(request, kept), kept)
+    if (request.key === request.action_id) {
+      await faults.at('worker:outcome:kept')
+      return outcome
+    }
+    const held = await keeping
     await faults.at('worker:outcome:kept')
     return { result: held.result }
   }

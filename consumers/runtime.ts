@@ -67,6 +67,11 @@ export type RuntimeOptions = DriveOptions & {
 
 export type Runtime = {
   handler: LogHandler
+  /**
+   * Told of every event this process is about to append. What the audit has of an execution that is started is asked for
+   * meanwhile: below `origin` it does not change any more.
+   */
+  expects(event: WorkflowEvent, partition: number): void
   /** Told of every event this process appended: T1. */
   written(event: WorkflowEvent, appended: Appended): void
   /** Partitions that are still ours; the others are forgotten. Also looks for what diverged meanwhile. */
@@ -113,12 +118,29 @@ export function createRuntime(options: RuntimeOptions): Runtime {
     return driven
   }
 
+  const isStart = ({ event_name: name, decision }: WorkflowEvent) => name === 'workflow.started' && decision === 0
+
+  /** Histories below offset `before`; those that were asked for beforehand are not asked for again. */
+  async function ask(place: Place, wanted: readonly Identity[], before: number, always: ReadonlySet<string>): Promise<readonly History[]> {
+    const early: Promise<readonly History[]>[] = []
+    const rest: Identity[] = []
+    for (const one of wanted) {
+      const key = executionKey(one.tenant, one.executionId)
+      const expected = place.expected.get(key)
+      place.expected.delete(key)
+      if (expected?.origin === before && always.has(key)) early.push(expected.history)
+      else rest.push(one)
+    }
+    const asked = rest.length > 0 ? await store.histories(rest, before, always) : []
+    return [...asked, ...(await Promise.all(early)).flat()]
+  }
+
   /** T3. Brings executions into memory as they were before offset `before`. */
   async function load(place: Place, wanted: readonly Identity[], before: number, always: ReadonlySet<string>): Promise<Driven[]> {
     await untilRecorded(place, before)
     const loaded: Driven[] = []
     for (let at = 0; at < wanted.length; at += LOADED_AT_ONCE) {
-      const histories = await store.histories(wanted.slice(at, at + LOADED_AT_ONCE), before, always)
+      const histories = await ask(place, wanted.slice(at, at + LOADED_AT_ONCE), before, always)
       for (const history of histories) {
         const driven = remember(place, history)
         await driven.recall(history.events)
@@ -344,11 +366,21 @@ export function createRuntime(options: RuntimeOptions): Runtime {
 
   return {
     handler: { checkpoint, batch },
+    expects(event, partition) {
+      const place = places.get(partition)
+      if (!place || closed || !isStart(event) || place.recorded < place.origin) return
+      const key = executionKey(event.tenant, event.execution_id)
+      if (place.executions.has(key) || place.hasMet(key)) return
+      const { origin } = place
+      const history = store.histories([{ tenant: event.tenant, executionId: event.execution_id }], origin, new Set([key]))
+      // Its failure is that of whoever waits for it.
+      history.catch(() => undefined)
+      place.expected.set(key, { origin, history })
+    },
     written(event, appended) {
       const place = places.get(appended.partition)
       if (!place || closed) return
-      const isStart = event.event_name === 'workflow.started' && event.decision === 0
-      if (!isStart && !place.executions.has(executionKey(event.tenant, event.execution_id))) return
+      if (!isStart(event) && !place.executions.has(executionKey(event.tenant, event.execution_id))) return
       if (place.written.push({ event, appended }) > 1) return
       // The batch that the reader fetches has it too: a failure here changes nothing but the time.
       place

@@ -38,8 +38,12 @@ export function createPgPool(databaseUrl: string, { max, name, role, byKey }: Pg
 }
 
 /** A connection of its own, for LISTEN; not connected yet. */
-export const createPgClient = (databaseUrl: string, name: string): Client =>
-  new Client({ connectionString: databaseUrl, application_name: name, keepAlive: true, connectionTimeoutMillis: 10_000 })
+export function createPgClient(databaseUrl: string, name: string): Client {
+  const client = new Client({ connectionString: databaseUrl, application_name: name, keepAlive: true, connectionTimeoutMillis: 10_000 })
+  // A server that goes says so twice, in words and by closing the socket: whoever waits for the first must not die of the second.
+  client.on('error', () => undefined)
+  return client
+}
 
 /** Runs `work` in one transaction of one connection. An error rolls back; a broken connection is thrown away. */
 export async function inTransaction<T>(pool: Pool, work: (client: PoolClient) => Promise<T>): Promise<T> {

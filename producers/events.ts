@@ -101,6 +101,8 @@ export type EventProducerOptions = {
   /** The topic's pinned partition count. */
   partitions: number
   encode: (event: WorkflowEvent) => Uint8Array
+  /** Told of each event that is about to be appended; it may still fail. */
+  writing?: (event: WorkflowEvent) => void
   /** Told of each event once it is safe in the log. */
   written?: (event: WorkflowEvent, appended: Appended) => void
   faults?: Faults
@@ -108,11 +110,12 @@ export type EventProducerOptions = {
 
 /** Appends events to the log, each in the partition of its execution. */
 export function createEventProducer(options: EventProducerOptions): EventProducer {
-  const { log, topic, partitions, encode, written, faults = NO_FAULTS } = options
+  const { log, topic, partitions, encode, writing, written, faults = NO_FAULTS } = options
 
   function recordOf(event: WorkflowEvent, headers: LogAppend['headers']): LogAppend {
     const key = event.execution_id
     const record = { topic, partition: partitionOf(key, partitions), key, value: encode(event) }
+    writing?.(event)
     return headers ? { ...record, headers } : record
   }
   // Without faults nothing stands between the caller and the log's own promise: a large request makes many of them.

@@ -58,6 +58,9 @@ export const lineLog = (logger: Logger): LineLog => ({
 /** Told of events that this process wrote into the log. */
 export type Written = (event: WorkflowEvent, appended: Appended) => void
 
+/** Told of events that this process is about to write. */
+export type Writing = (event: WorkflowEvent) => void
+
 /** Between two tries of a server that is not up yet, ms. */
 const RETRY_AFTER = 500
 const RETRY_AFTER_MOST = 5000
@@ -88,6 +91,9 @@ export type Base = {
   written: Set<Written>
   /** Tells all of `written`. */
   tell: Written
+  writing: Set<Writing>
+  /** Tells all of `writing`. */
+  announce: Writing
   endings: Endings
 }
 
@@ -117,6 +123,10 @@ export async function openBase({ config, addresses, logger }: StartOptions, life
   const tell: Written = (event, appended) => {
     for (const listener of written) listener(event, appended)
   }
+  const writing = new Set<Writing>()
+  const announce: Writing = (event) => {
+    for (const listener of writing) listener(event)
+  }
   return {
     log,
     logEnds,
@@ -128,6 +138,8 @@ export async function openBase({ config, addresses, logger }: StartOptions, life
     faults,
     written,
     tell,
+    writing,
+    announce,
     endings: createEndings(),
   }
 }

@@ -13,7 +13,7 @@ import { DERIVED } from '../postgres/derived-tables.ts'
 import { createPgPool } from '../postgres/pool.ts'
 import { READER } from '../postgres/recorder-store.ts'
 import type { Watch } from '../watch.ts'
-import type { Base, StartOptions } from './base.ts'
+import { type Base, type StartOptions, untilUp } from './base.ts'
 import { heedPersonsOffsets } from './persons-offsets.ts'
 
 /** Between two looks at which generations and operations there are, ms. */
@@ -39,10 +39,13 @@ export async function startDerived(
   )
   const control = createDerivedControl(owner, pool, partitions)
   const operations = createOperations(control.operations, (facts, line) => logger.warn(facts, line))
-  await control.sync()
-  await heedPersonsOffsets(
-    { log, topic, pool: owner, logger },
-    { group: `${config.topicPrefix}.recorder`, projection: DERIVED, reader: READER, checkpoints: await control.checkpoints() },
+  await untilUp(logger, 'database', control.sync)
+  const group = `${config.topicPrefix}.recorder`
+  await untilUp(logger, `offsets of group ${group}`, async () =>
+    heedPersonsOffsets(
+      { log, topic, pool: owner, logger },
+      { group, projection: DERIVED, reader: READER, checkpoints: await control.checkpoints() },
+    ),
   )
 
   const lags = new Map<number, number>()

@@ -16,8 +16,9 @@ import { createEventProducer } from '../producers/events.ts'
 import { firedEvent } from '../producers/inputs.ts'
 import { createRequester } from '../producers/requests.ts'
 import { createRequestCodec } from '../schemas/codec.ts'
-import { ACTION_REQUEST_SCHEMA } from '../schemas/generated.ts'
+import { ACTION_REQUEST_SCHEMA, type WorkflowEvent } from '../schemas/generated.ts'
 import { newId } from '../workflow/ids.ts'
+import { partitionOf } from '../workflow/partition.ts'
 import type { ActionWorker } from '../consumers/action-worker.ts'
 import type { Watch } from '../watch.ts'
 import { type Base, type Checks, lineLog, part, readerPart, requireApp, type StartOptions, untilUp } from './base.ts'
@@ -56,7 +57,7 @@ export async function startRuntime(
   lifetime: Lifetime,
 ): Promise<void> {
   const { config, addresses, logger } = options
-  const { log, topic, partitions, codec, faults, written } = base
+  const { log, topic, partitions, codec, faults, written, writing } = base
   const app = requireApp(options, 'runtime')
   const workflows = new Map(app.workflows.map((workflow) => [`${workflow.name}\n${workflow.version}`, workflow]))
   const pool = lifetime.owns(
@@ -98,6 +99,8 @@ export async function startRuntime(
   })
   lifetime.owns(runtime, (opened) => opened.close())
   lifetime.owns(written.add(runtime.written), (listeners) => listeners.delete(runtime.written))
+  const expect = (event: WorkflowEvent) => runtime.expects(event, partitionOf(event.execution_id, partitions))
+  lifetime.owns(writing.add(expect), (listeners) => listeners.delete(expect))
   const id = processId('runtime')
   const facts = (): ProcessFacts => ({
     id,

@@ -4,12 +4,14 @@ import { pino } from 'pino'
 import t, { type Test } from 'tap'
 import { readConfig } from '../../config.ts'
 import { createKafkaLog } from '../../kafka/kafka-log.ts'
-import { type Running, start } from '../../main.ts'
+import { ROLES, type Running, start, type StartOptions } from '../../main.ts'
 import { createPgPool } from '../../postgres/pool.ts'
 import { createEventProducer, type EventProducer } from '../../producers/events.ts'
 import { createEventCodec } from '../../schemas/codec.ts'
 import { WORKFLOW_EVENT_SCHEMA } from '../../schemas/generated.ts'
 import { createRegistry } from '../../schemas/registry.ts'
+import { defineApp, executionsByState } from '../../index.ts'
+import orders from '../../examples/order-fulfilment/app.ts'
 import { executionIdOf, newId } from '../../workflow/ids.ts'
 import { partitionOf } from '../../workflow/partition.ts'
 import { event } from '../support/events.ts'
@@ -19,10 +21,16 @@ import { useStack } from '../support/stack.ts'
 import { until } from '../support/wait.ts'
 
 const TENANT = 'outages'
+const APP = defineApp({ workflows: orders.workflows, implementations: orders.implementations, projections: [executionsByState] })
 const PARTITIONS = 6
 const logger = pino({ level: 'silent' })
 
-async function startAll(t: Test, stack: OwnStack, replication: number): Promise<Running> {
+async function startAll(
+  t: Test,
+  stack: OwnStack,
+  replication: number,
+  roles: StartOptions['roles'] = ['api', 'recorder'],
+): Promise<Running> {
   const config = readConfig({
     REFOLD_TOPIC_PREFIX: 'outages',
     REFOLD_PARTITIONS: String(PARTITIONS),
@@ -40,7 +48,7 @@ async function startAll(t: Test, stack: OwnStack, replication: number): Promise<
     apiTokens: new Map([['token', TENANT]]),
     operatorTokens: new Set<string>(),
   }
-  const running = await start({ config, addresses, roles: ['api', 'recorder'], logger })
+  const running = await start({ config, addresses, roles, logger, app: APP })
   t.teardown(() => running.stop())
   return running
 }
@@ -118,7 +126,7 @@ t.test('one broker of three is killed and comes back under load', { timeout: 400
 t.test('registry and Postgres go and come back', { timeout: 400_000 }, async (t) => {
   if (!useStack(t, ['kafka']).kafkaBrokers) return
   const stack = await ownStack(t)
-  const running = await startAll(t, stack, 1)
+  const running = await startAll(t, stack, 1, ROLES)
   const producer = await openProducerOn(t, stack)
   const recorded = async () => countOf(await historyOf(stack.databaseUrl))
   const api = (path: string, init: RequestInit = {}) =>
@@ -156,7 +164,7 @@ t.test('registry and Postgres go and come back', { timeout: 400_000 }, async (t)
     t.strictSame(history.slice(-2), ['{"evolved":1}', '{"behind":1}'])
   })
 
-  t.test('Postgres down for 30 s: intake goes on, reads say so, then it catches up', async (t) => {
+  t.test('Postgres down for 30 s: intake goes on, reads say so, then all roles catch up', async (t) => {
     const before = await recorded()
     await stack.kill('postgres')
     const codes = new Set<number>()
@@ -177,6 +185,20 @@ t.test('registry and Postgres go and come back', { timeout: 400_000 }, async (t)
     t.strictSame([...codes], [202], `${taken} requests were taken in`)
     await stack.restore('postgres')
     await until(async () => (await recorded()) === before + taken, { within: 90_000, every: 300, what: `${taken} events recorded` })
+    const folded = async () => {
+      const { watermark, lag } = (await (await api('/v1/projections/executions_by_state')).json()) as { watermark: string; lag: number }
+      return lag === 0 && watermark !== ''
+    }
+    await until(folded, { within: 60_000, every: 300, what: 'the projection to follow' })
+    const told = async () => {
+      const pool = createPgPool(stack.databaseUrl, { max: 1, name: 'test-notified' })
+      const { rows } =
+        await pool.query(`SELECT FROM refold.checkpoints n JOIN refold.checkpoints r ON r.reader = 'recorder' AND r.partition = n.partition
+        WHERE n.reader = 'notifier' AND n.next_offset < r.next_offset`)
+      await pool.end()
+      return rows.length === 0
+    }
+    await until(told, { within: 60_000, every: 300, what: 'the notifier to follow' })
     await until(async () => (await api('/readyz')).status === 200, { within: 30_000, what: 'readiness' })
   })
 })
