@@ -116,7 +116,8 @@ class Kept {
   async stop(): Promise<number | null> {
     this.#stopping = true
     const child = this.#child
-    if (!child || child.exitCode !== null) return child?.exitCode ?? null
+    // A fault that was planned may have killed it while it drained: it closes once only.
+    if (!child || child.exitCode !== null || child.signalCode !== null) return child?.exitCode ?? null
     const closed = new Promise<number | null>((resolve) => child.once('close', resolve))
     child.kill('SIGTERM')
     return closed
