@@ -6,7 +6,9 @@
 // O1  Each step may be taken twice. What a step decided is stored before the next one.
 // O2  Generations are compared at equal positions, a partition at a time; a hold that keeps them there ends by itself.
 // O3  A promotion locks both generations' checkpoints and requires the new one to be as far as the live one.
+// O4  A promotion stops writes of the live rows only when the new generation is near, and for less than a second at a time.
 
+import { setTimeout as pause } from 'node:timers/promises'
 import { asError } from '../errors.ts'
 
 export type OperationState = 'requested' | 'building' | 'comparing' | 'ready' | 'promoting' | 'done' | 'aborted' | 'failed'
@@ -52,7 +54,8 @@ export type OperationStore = {
   /** Why the live generation can't be compared with this one; undefined: it can. */
   notComparable(projection: string, generation: number): Promise<string | undefined>
   progress(projection: string, generation: number): Promise<readonly PartitionProgress[]>
-  hold(projection: string, generations: 'both' | 'live', partition: number, generation: number, stopAt: number | null): Promise<void>
+  /** Keeps generations at offsets, by partition, for some seconds; null lets them go on. */
+  hold(projection: string, which: 'both' | 'live', generation: number, stops: ReadonlyMap<number, number | null>): Promise<void>
   compare(projection: string, generation: number, partition: number): Promise<PartitionComparison | 'apart'>
   /** O3. `behind`: the new one is not as far; `busy`: a reader of the view has it for long. */
   promote(projection: string, generation: number): Promise<'promoted' | 'behind' | 'busy'>
@@ -60,6 +63,11 @@ export type OperationStore = {
 
 /** The built generation is caught up when it is at most so many records behind, in each partition. */
 const CLOSE = 2000
+
+/** O4. Records that a generation may be behind, in each partition, and how long writes wait for it then, and how often it looks, ms. */
+const NEAR = 500
+const LONGEST_STOP = 500
+const LOOK_EVERY = 20
 
 export function createOperations(store: OperationStore, say: (facts: object, line: string) => void) {
   async function build(operation: Operation, generation: number): Promise<void> {
@@ -92,10 +100,10 @@ export function createOperations(store: OperationStore, say: (facts: object, lin
     const rest = partitions.filter(({ partition }) => !comparison.partitions.some((one) => one.partition === partition))
     const [first] = rest
     if (!first) return store.update(id, { state: next, comparison, line: `compared: ${comparison.differing} differing rows` })
-    await store.hold(projection, 'both', first.partition, generation, Math.max(first.next, first.live))
+    await store.hold(projection, 'both', generation, new Map([[first.partition, Math.max(first.next, first.live)]]))
     const found = await store.compare(projection, generation, first.partition)
     if (found === 'apart') return
-    await store.hold(projection, 'both', first.partition, generation, null)
+    await store.hold(projection, 'both', generation, new Map([[first.partition, null]]))
     const compared = { partitions: [...comparison.partitions, found], differing: comparison.differing + found.differing }
     await store.update(id, { comparison: compared })
     operation.comparison = compared
@@ -105,11 +113,15 @@ export function createOperations(store: OperationStore, say: (facts: object, lin
   async function promote(operation: Operation, generation: number): Promise<void> {
     const { id, projection } = operation
     const partitions = await store.progress(projection, generation)
-    // The live one stands still until the new one is as far: for a moment, and no longer than the hold lasts.
-    for (const { partition, live } of partitions) await store.hold(projection, 'live', partition, generation, live)
-    const outcome = await store.promote(projection, generation)
-    if (outcome === 'behind') return
-    for (const { partition } of partitions) await store.hold(projection, 'both', partition, generation, null)
+    if (partitions.some(({ next, live }) => next < live - NEAR)) return
+    await store.hold(projection, 'live', generation, new Map(partitions.map(({ partition, live }) => [partition, live])))
+    const until = performance.now() + LONGEST_STOP
+    let outcome = await store.promote(projection, generation)
+    while (outcome === 'behind' && performance.now() < until) {
+      await pause(LOOK_EVERY)
+      outcome = await store.promote(projection, generation)
+    }
+    await store.hold(projection, 'both', generation, new Map(partitions.map(({ partition }) => [partition, null])))
     if (outcome === 'promoted') await store.update(id, { state: 'done', line: `generation ${generation} is live` })
   }
 

@@ -199,12 +199,16 @@ export function createProjectionControl(pool: Pool, projections: readonly Projec
         recorded: Number(row.recorded),
       }))
     },
-    async hold(name, which, partition, generation, stopAt) {
+    async hold(name, which, generation, stops) {
       const live = readerOf(name, await liveOf(pool, name))
+      // Locked in the order in which projectors lock them.
       await pool.query(
-        `UPDATE refold.checkpoints SET stop_at = $3, stop_until = CASE WHEN $3::bigint IS NULL THEN NULL ELSE now() + interval '${HOLD} seconds' END
-         WHERE reader = ANY ($1) AND partition = $2`,
-        [which === 'both' ? [live, readerOf(name, generation)] : [live], partition, stopAt],
+        `WITH stops AS (SELECT * FROM unnest($2::int[], $3::bigint[]) AS s (partition, stop_at)),
+         locked AS (SELECT reader, partition FROM refold.checkpoints WHERE reader = ANY ($1) AND partition = ANY ($2) ORDER BY reader, partition FOR UPDATE)
+         UPDATE refold.checkpoints c SET stop_at = s.stop_at,
+           stop_until = CASE WHEN s.stop_at IS NOT NULL THEN now() + interval '${HOLD} seconds' END
+         FROM locked l JOIN stops s USING (partition) WHERE c.reader = l.reader AND c.partition = l.partition`,
+        [which === 'both' ? [live, readerOf(name, generation)] : [live], [...stops.keys()], [...stops.values()]],
       )
     },
     async compare(name, generation, partition) {
@@ -258,13 +262,14 @@ export function createProjectionControl(pool: Pool, projections: readonly Projec
         const isBehind = rows.some(({ partition }) => next(readerOf(name, generation), partition) < next(readerOf(name, live), partition))
         if (isBehind) return 'behind'
         const [old, made] = [await tablesOf(client, name, live), await tablesOf(client, name, generation)]
-        await client.query(viewsDdl(schemaOf(name, generation), made, JSON.stringify(old) !== JSON.stringify(made)))
         await client.query("UPDATE refold.generations SET state = 'following' WHERE projection = $1 AND generation = $2", [name, live])
         await client.query("UPDATE refold.generations SET state = 'live' WHERE projection = $1 AND generation = $2", [name, generation])
         await client.query(
           'UPDATE refold.projections SET live_generation = $2, previous_generation = $3, changed_at = now() WHERE name = $1',
           [name, generation, live],
         )
+        // Last, since readers of the views wait from here to the commit.
+        await client.query(viewsDdl(schemaOf(name, generation), made, JSON.stringify(old) !== JSON.stringify(made)))
         return 'promoted'
       })
     } catch (error) {

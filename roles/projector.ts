@@ -83,7 +83,10 @@ export async function startProjector(
       faults,
       news,
       remembered: Math.ceil(config.projectorRows / partitions),
-      ...(one.state === 'building' ? { yields } : {}),
+      // Asked at each batch: once promoted, it backs off no longer.
+      yields: async () => {
+        if (readers.get(groupOf(one))?.generation.state === 'building') await yields()
+      },
     })
     return log.reader({ topic, group: groupOf(one), handler, mirror: mirrorOf(one), maxRecords: config.projectorBatch })
   }
@@ -110,7 +113,9 @@ export async function startProjector(
       }
     for (const [group, one] of wanted) {
       const projection = byName.get(one.projection)
-      if (readers.has(group) || !projection) continue
+      const known = readers.get(group)
+      if (known) known.generation = one
+      if (known || !projection) continue
       await heedOffsets(one)
       const reader = readerOf(one, projection)
       readers.set(group, { reader, generation: one })

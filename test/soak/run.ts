@@ -11,6 +11,7 @@ import { readState } from '../../stack/state.ts'
 import { OWN_PORTS } from '../support/own-stack.ts'
 import { runNotifications, type NotificationsReport } from './notifications.ts'
 import { until } from '../support/wait.ts'
+import { type RebuildReport, runRebuild } from './rebuild.ts'
 import { runSpine, type SpineReport } from './spine.ts'
 import { runWorkflows, type WorkflowsReport } from './workflows.ts'
 
@@ -22,11 +23,15 @@ recorders fight over the same partitions for a minute. At the end each event cou
 Then random workflow programs run while recorder, runtimes and workers are killed, at every fault point and at random moments; once
 more with Redis flushed every second. Each must end with the result its program demands, and an outside ledger counts effects.
 
+Then a reader of notifications is held against the audit, while notifiers are killed and Redis is flushed and away; and a projection
+is rebuilt, promoted and gone back from under load (1,000 events and 200 reads a second), and no reader may notice.
+
   --seed N      of the first round (default 1); the next has N + 1
   --minutes M   rounds are begun until so many minutes have passed (default 10)
   --events E    of a round (default 100000)
   --workflows W executions of random programs in a round (default 1000)
-  --only PART   spine, workflows or notifications`
+  --rate R      events a second while projections are rebuilt (default 1000)
+  --only PART   spine, workflows, notifications or rebuild`
 
 const whole = (text: string, name: string): number => {
   const number = Number(text)
@@ -96,6 +101,12 @@ const notifications = (seed: number): Promise<NotificationsReport> =>
     return runNotifications({ seed, rate: 100, kills: 10, flushes: 5, awaySeconds: 60, redis, env, databaseUrl, faultLog, say })
   })
 
+const rebuild = (seed: number, eventRate: number): Promise<RebuildReport> =>
+  onOwnServers(seed, async (folder, say) => {
+    const { env, databaseUrl } = await wholeStack(folder, seed, say)
+    return runRebuild({ seed, eventRate, readRate: 200, executions: 6000, heldSeconds: 30, env, databaseUrl, say })
+  })
+
 function faultsOf({ hits, overtaken, faults }: SpineReport): string[] {
   const missed = FAULT_POINTS.filter((point) => point.startsWith('recorder:') && (hits[`${point} kill`] ?? 0) < 2)
   return [
@@ -111,6 +122,7 @@ const { values } = parseArgs({
     minutes: { type: 'string', default: '10' },
     events: { type: 'string', default: '100000' },
     workflows: { type: 'string', default: '1000' },
+    rate: { type: 'string', default: '1000' },
     only: { type: 'string' },
     help: { type: 'boolean' },
   },
@@ -123,7 +135,8 @@ const first = whole(values.seed, 'seed')
 const end = performance.now() + whole(values.minutes, 'minutes') * 60_000
 const events = whole(values.events, 'events')
 const executions = whole(values.workflows, 'workflows')
-const PARTS = ['spine', 'workflows', 'notifications']
+const eventRate = whole(values.rate, 'rate')
+const PARTS = ['spine', 'workflows', 'notifications', 'rebuild']
 if (values.only !== undefined && !PARTS.includes(values.only)) {
   console.error(`--only is ${values.only}, not one of ${PARTS.join(', ')}`)
   process.exit(2)
@@ -150,5 +163,9 @@ for (let seed = first; seed === first || performance.now() < end; seed++) {
   if (wanted('notifications')) {
     const report = await notifications(seed)
     tell('notifications', seed, report, report.faults)
+  }
+  if (wanted('rebuild')) {
+    const report = await rebuild(seed, eventRate)
+    tell('rebuild', seed, report, report.faults)
   }
 }

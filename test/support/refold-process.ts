@@ -95,7 +95,18 @@ export type Started = {
 }
 
 /** `refold start --roles …`, once it runs. It is ended with the test. */
-export async function startRefold(t: Test, { env }: Installation, roles: string, { app, env: more }: Started = {}): Promise<RefoldProcess> {
+export async function startRefold(t: Test, { env }: Installation, roles: string, started: Started = {}): Promise<RefoldProcess> {
+  const { running, ...one } = launchRefold(env, roles, started)
+  t.teardown(one.stop)
+  return running
+}
+
+/** As `startRefold`, and nobody ends it. `running` rejects when it ends before it runs. */
+export function launchRefold(
+  env: NodeJS.ProcessEnv,
+  roles: string,
+  { app, env: more }: Started = {},
+): { running: Promise<RefoldProcess>; stop: () => Promise<number | null> } {
   const child = cli(['start', '--roles', roles, ...(app === undefined ? [] : ['--app', app])], { ...env, ...more })
   const ended = closed(child)
   const stop = () => {
@@ -103,28 +114,30 @@ export async function startRefold(t: Test, { env }: Installation, roles: string,
     child.kill('SIGCONT')
     return ended
   }
-  t.teardown(stop)
   const lines: string[] = []
-  let running: { url?: string } | undefined
+  let told: { url?: string } | undefined
   const hear = (line: string) => {
     lines.push(line)
-    if (line.includes('"running;')) running = JSON.parse(line) as { url?: string }
+    if (line.includes('"running;')) told = JSON.parse(line) as { url?: string }
   }
   createInterface({ input: child.stdout }).on('line', hear)
   createInterface({ input: child.stderr }).on('line', hear)
   let code: number | null | undefined
   void ended.then((with_) => (code = with_))
-  await until(() => running !== undefined || code !== undefined, { within: 60_000, what: () => `refold start: ${lines.join('\n')}` })
-  if (running === undefined) throw new Error(`refold start ended with ${code}: ${lines.join('\n')}`)
-  return {
-    child,
-    url: running.url ?? '',
-    stop,
-    async kill() {
-      child.kill('SIGKILL')
-      await ended
-    },
+  const run = async (): Promise<RefoldProcess> => {
+    await until(() => told !== undefined || code !== undefined, { within: 60_000, what: () => `refold start: ${lines.join('\n')}` })
+    if (told === undefined) throw new Error(`refold start ended with ${code}: ${lines.join('\n')}`)
+    return {
+      child,
+      url: told.url ?? '',
+      stop,
+      async kill() {
+        child.kill('SIGKILL')
+        await ended
+      },
+    }
   }
+  return { running: run(), stop }
 }
 
 /** Any command of the CLI; `finished` resolves when it has ended. */
