@@ -9,6 +9,8 @@
 // R4  A registry or a database that is down is not a verdict: the batch fails and is read again.
 // R5  Small batches of several partitions share a transaction: each moves its own checkpoint, and one that was overtaken is
 //     left out. Should the transaction fail, each has one of its own.
+// R6  They are one statement where that can be: what it needs is read before. Whoever writes an execution moves its partition's
+//     checkpoint; so if the checkpoint is still at `from` when it is moved, what was read is as it was.
 
 import { setTimeout as pause } from 'node:timers/promises'
 import { createCombiner } from '../combine.ts'
@@ -75,6 +77,8 @@ const NOTHING: BatchResult = { audit: [], verdicts: [], executions: [], snapshot
 
 /** Batches of at most so many records share a transaction. */
 const SMALL = 500
+/** Records above which COPY and statements by table cost less than one of all (of 500 records a tenth). */
+const AT_ONCE = 100
 
 /** The compare-and-set that opens a batch's transaction; `last` is the newest record it covers, if it has any. */
 export type CheckpointMove = { partition: number; from: number; next: number; last?: LogRecord }
@@ -87,6 +91,15 @@ export type RecorderTransaction = {
   /** Open actions, timers and waits, and those named by their numbers. */
   readWork(needs: readonly WorkNeed[]): Promise<Map<string, WorkRead>>
   write(result: BatchResult): Promise<void>
+}
+
+/** Reads without a transaction: what they say holds if the checkpoint that they were read for moves afterwards (R6). */
+export type RecorderReads = Pick<RecorderTransaction, 'generation' | 'read' | 'readWork'>
+
+export type RecorderAtOnce = {
+  reads(generation: number): RecorderReads
+  /** Moves the checkpoints at `from` and writes the rows of those partitions, together, while this generation is live. */
+  write(moves: readonly CheckpointMove[], generation: number, result: BatchResult): Promise<ReadonlySet<number>>
 }
 
 /** The recorder's port to Postgres. */
@@ -102,6 +115,8 @@ export type RecorderStore = {
     moves: readonly CheckpointMove[],
     work: (transaction: RecorderTransaction, moved: ReadonlySet<number>) => Promise<void>,
   ): Promise<ReadonlySet<number>>
+  /** R6. Absent: each batch is a transaction of several statements. */
+  atOnce?: RecorderAtOnce
 }
 
 /** The recorder's port to the schemas: decodes what it knows, learns what it doesn't. */
@@ -238,7 +253,7 @@ async function withWork(
   result: BatchResult,
   known: ReadonlyMap<string, Known>,
   partition: number,
-  transaction: RecorderTransaction,
+  transaction: RecorderReads,
 ): Promise<BatchResult> {
   const { rows, work } = await foldWork(result.audit, known, partition, (needs) => transaction.readWork(needs))
   for (const one of result.executions) {
@@ -273,7 +288,7 @@ export function createRecorder(options: RecorderOptions): LogHandler {
   const memory = createRecorderMemory(Math.ceil(rememberedExecutions / partitions))
 
   /** Folds batches of different partitions in one transaction. */
-  async function foldAll(jobs: readonly Job[], transaction: RecorderTransaction): Promise<Map<number, BatchResult>> {
+  async function foldAll(jobs: readonly Job[], transaction: RecorderReads): Promise<Map<number, BatchResult>> {
     const recalled = jobs.map(({ batch, inspected }) =>
       memory.recall(batch.partition, batch.from, transaction.generation, needsOf(inspected)),
     )
@@ -289,7 +304,38 @@ export function createRecorder(options: RecorderOptions): LogHandler {
     return results
   }
 
-  async function storeAll(jobs: readonly Job[]): Promise<(Stored | 'overtaken')[]> {
+  /** Of the derived tables, as the newest transaction found it; undefined: not known. */
+  let live: number | undefined
+
+  /** R6. undefined: it must be a transaction of its own. */
+  async function storeAtOnce(jobs: readonly Job[]): Promise<(Stored | 'overtaken')[] | undefined> {
+    const { atOnce } = store
+    const generation = live
+    if (!atOnce || generation === undefined) return undefined
+    if (jobs.reduce((sum, { inspected }) => sum + inspected.length, 0) > AT_ONCE) return undefined
+    const results = await foldAll(jobs, atOnce.reads(generation))
+    const all = joined([...results.values()])
+    // Incidents are statements of their own.
+    if (all.verdicts.some(({ verdict }) => verdict.verdict === 'quarantined')) return undefined
+    const moved = await atOnce.write(jobs.map(moveOf), generation, all)
+    if (moved.size < jobs.length) live = undefined
+    // Another generation may be live by now: the transaction says which.
+    if (moved.size === 0) return undefined
+    return jobs.map(({ batch: { partition } }) =>
+      moved.has(partition) ? { ...(results.get(partition) ?? NOTHING), generation } : 'overtaken',
+    )
+  }
+
+  async function storeAll(given: readonly Job[]): Promise<(Stored | 'overtaken')[]> {
+    // A partition that was lost and given back may be here twice: whoever is second is overtaken.
+    const jobs = [...new Map(given.toReversed().map((job) => [job.batch.partition, job])).values()]
+    const stored = (await storeAtOnce(jobs)) ?? (await storeInTransaction(jobs))
+    await faults.at('recorder:batch:committed')
+    const results = new Map(jobs.map((job, i) => [job, stored[i]]))
+    return given.map((job) => results.get(job) ?? 'overtaken')
+  }
+
+  async function storeInTransaction(jobs: readonly Job[]): Promise<(Stored | 'overtaken')[]> {
     let results = new Map<number, BatchResult>()
     let generation = 0
     const stored = await store.transaction(jobs.map(moveOf), async (transaction, moved) => {
@@ -298,7 +344,7 @@ export function createRecorder(options: RecorderOptions): LogHandler {
       generation = transaction.generation
       if (mine.some(({ inspected }) => inspected.length > 0)) await transaction.write(joined([...results.values()]))
     })
-    await faults.at('recorder:batch:committed')
+    if (stored.size > 0) live = generation
     return jobs.map(({ batch: { partition } }) =>
       stored.has(partition) ? { ...(results.get(partition) ?? NOTHING), generation } : 'overtaken',
     )

@@ -7,6 +7,7 @@ import type { ClientBase } from 'pg'
 import type { Folded, SnapshotRow } from '../consumers/recorder.ts'
 import { SNAPSHOT_EVERY, SNAPSHOTS_KEPT } from '../workflow/snapshot.ts'
 import { timestamp } from './copy.ts'
+import { columnsOf, type Upsert, upsertText, type Value } from './upsert.ts'
 
 /** The projection that the derived tables are generations of. */
 export const DERIVED = 'derived'
@@ -28,82 +29,110 @@ export function statement(generation: number, name: string, text: string): { nam
   return known
 }
 
-const PUT_EXECUTIONS = `
-  INSERT INTO DERIVED.workflow_executions AS e (tenant, execution_id, partition, status, current_state, data, last_seq,
-    last_offset, workflow_name, workflow_version, business_key, correlation_id, result, error, opened_at, changed_at, created_until)
-  SELECT * FROM unnest($1::text[], $2::uuid[], $3::int[], $4::text[], $5::text[], $6::json[], $7::bigint[], $8::bigint[],
-    $9::text[], $10::text[], $11::text[], $12::text[], $13::json[], $14::json[], $15::timestamptz[], $16::timestamptz[], $17::timestamptz[])
-  ON CONFLICT (tenant, execution_id) DO UPDATE SET status = excluded.status, current_state = excluded.current_state,
-    data = excluded.data, last_seq = excluded.last_seq, last_offset = excluded.last_offset, workflow_name = excluded.workflow_name,
-    workflow_version = excluded.workflow_version, business_key = excluded.business_key, correlation_id = excluded.correlation_id,
-    result = excluded.result, error = excluded.error, changed_at = excluded.changed_at, created_until = excluded.created_until`
+export const EXECUTIONS: Upsert = {
+  table: 'DERIVED.workflow_executions',
+  columns: {
+    tenant: 'text',
+    execution_id: 'uuid',
+    partition: 'int',
+    status: 'text',
+    current_state: 'text',
+    data: 'json',
+    last_seq: 'bigint',
+    last_offset: 'bigint',
+    workflow_name: 'text',
+    workflow_version: 'text',
+    business_key: 'text',
+    correlation_id: 'text',
+    result: 'json',
+    error: 'json',
+    opened_at: 'timestamptz',
+    changed_at: 'timestamptz',
+    created_until: 'timestamptz',
+  },
+  key: ['tenant', 'execution_id'],
+  keeps: ['partition', 'opened_at'],
+}
 
-const PUT_SNAPSHOTS = `
-  INSERT INTO DERIVED.workflow_snapshots (tenant, execution_id, seq, partition, fold_version, state, digest, recorded_until, created_until)
-  SELECT * FROM unnest($1::text[], $2::uuid[], $3::bigint[], $4::int[], $5::int[], $6::text[], $7::text[], $8::timestamptz[], $9::timestamptz[])
-  ON CONFLICT (tenant, execution_id, seq) DO UPDATE SET partition = excluded.partition, fold_version = excluded.fold_version,
-    state = excluded.state, digest = excluded.digest, recorded_until = excluded.recorded_until, created_until = excluded.created_until`
+export const SNAPSHOTS: Upsert = {
+  table: 'DERIVED.workflow_snapshots',
+  columns: {
+    tenant: 'text',
+    execution_id: 'uuid',
+    seq: 'bigint',
+    partition: 'int',
+    fold_version: 'int',
+    state: 'text',
+    digest: 'text',
+    recorded_until: 'timestamptz',
+    created_until: 'timestamptz',
+  },
+  key: ['tenant', 'execution_id', 'seq'],
+}
 
-const DROP_SNAPSHOTS = `
+/** Older than are kept; rows given as tenant, execution, newest seq to drop. */
+export const DROP_SNAPSHOTS = `
   DELETE FROM DERIVED.workflow_snapshots s USING unnest($1::text[], $2::uuid[], $3::bigint[]) AS old (tenant, execution_id, seq)
   WHERE s.tenant = old.tenant AND s.execution_id = old.execution_id AND s.seq <= old.seq`
 
 const jsonText = (value: unknown) => (value === null || value === undefined ? null : JSON.stringify(value))
 
-export const identityColumns = (folded: readonly Pick<Folded, 'tenant' | 'executionId' | 'partition'>[]) => [
-  folded.map((one) => one.tenant),
-  folded.map((one) => one.executionId),
-  folded.map((one) => one.partition),
+export const executionValues = ({ tenant, executionId, partition, offset, state }: DerivedExecution): Value[] => [
+  tenant,
+  executionId,
+  partition,
+  state.status,
+  state.currentState,
+  JSON.stringify(state.data),
+  state.seq,
+  offset,
+  state.workflow,
+  state.version,
+  state.key,
+  state.correlationId,
+  jsonText(state.result),
+  jsonText(state.error),
+  timestamp(state.openedAt),
+  timestamp(state.changedAt),
+  timestamp(state.createdUntil),
 ]
 
-export async function putExecutions(client: ClientBase, generation: number, folded: readonly DerivedExecution[]): Promise<void> {
-  if (folded.length === 0) return
-  const column = <T>(pick: (one: DerivedExecution) => T) => folded.map(pick)
-  await client.query({
-    ...statement(generation, 'recorder-put-executions', PUT_EXECUTIONS),
-    values: [
-      ...identityColumns(folded),
-      column(({ state }) => state.status),
-      column(({ state }) => state.currentState),
-      column(({ state }) => JSON.stringify(state.data)),
-      column(({ state }) => state.seq),
-      column((one) => one.offset),
-      column(({ state }) => state.workflow),
-      column(({ state }) => state.version),
-      column(({ state }) => state.key),
-      column(({ state }) => state.correlationId),
-      column(({ state }) => jsonText(state.result)),
-      column(({ state }) => jsonText(state.error)),
-      column(({ state }) => timestamp(state.openedAt)),
-      column(({ state }) => timestamp(state.changedAt)),
-      column(({ state }) => timestamp(state.createdUntil)),
-    ],
-  })
+export const snapshotValues = ({ snapshot, partition, recordedUntil, createdUntil }: SnapshotRow): Value[] => [
+  snapshot.tenant,
+  snapshot.executionId,
+  snapshot.seq,
+  partition,
+  snapshot.foldVersion,
+  snapshot.state,
+  snapshot.digest,
+  timestamp(recordedUntil),
+  timestamp(createdUntil),
+]
+
+/** Parameters of DROP_SNAPSHOTS after these were taken. */
+export const droppedBy = (rows: readonly SnapshotRow[]): Value[][] => [
+  rows.map(({ snapshot }) => snapshot.tenant),
+  rows.map(({ snapshot }) => snapshot.executionId),
+  rows.map(({ snapshot }) => snapshot.seq - SNAPSHOT_EVERY * SNAPSHOTS_KEPT),
+]
+
+/** Writes rows of a generation's table; nothing is asked where there are none. */
+export async function put(
+  client: ClientBase,
+  generation: number,
+  name: string,
+  spec: Upsert,
+  rows: readonly (readonly Value[])[],
+): Promise<void> {
+  if (rows.length > 0)
+    await client.query({ ...statement(generation, `recorder-put-${name}`, upsertText(spec)), values: columnsOf(spec, rows) })
 }
+
+export const putExecutions = (client: ClientBase, generation: number, folded: readonly DerivedExecution[]): Promise<void> =>
+  put(client, generation, 'executions', EXECUTIONS, folded.map(executionValues))
 
 export async function putSnapshots(client: ClientBase, generation: number, rows: readonly SnapshotRow[]): Promise<void> {
   if (rows.length === 0) return
-  const column = <T>(pick: (row: SnapshotRow) => T) => rows.map(pick)
-  await client.query({
-    ...statement(generation, 'recorder-put-snapshots', PUT_SNAPSHOTS),
-    values: [
-      column(({ snapshot }) => snapshot.tenant),
-      column(({ snapshot }) => snapshot.executionId),
-      column(({ snapshot }) => snapshot.seq),
-      column(({ partition }) => partition),
-      column(({ snapshot }) => snapshot.foldVersion),
-      column(({ snapshot }) => snapshot.state),
-      column(({ snapshot }) => snapshot.digest),
-      column(({ recordedUntil }) => timestamp(recordedUntil)),
-      column(({ createdUntil }) => timestamp(createdUntil)),
-    ],
-  })
-  await client.query({
-    ...statement(generation, 'recorder-drop-snapshots', DROP_SNAPSHOTS),
-    values: [
-      column(({ snapshot }) => snapshot.tenant),
-      column(({ snapshot }) => snapshot.executionId),
-      column(({ snapshot }) => snapshot.seq - SNAPSHOT_EVERY * SNAPSHOTS_KEPT),
-    ],
-  })
+  await put(client, generation, 'snapshots', SNAPSHOTS, rows.map(snapshotValues))
+  await client.query({ ...statement(generation, 'recorder-drop-snapshots', DROP_SNAPSHOTS), values: droppedBy(rows) })
 }

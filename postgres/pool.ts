@@ -17,7 +17,7 @@ export type PgPoolOptions = {
   byKey?: boolean
 }
 
-const BY_KEY = '-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off'
+const BY_KEY = '-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off'
 
 /** A pool of plain pg connections: for COPY, LISTEN and the recorder's transactions. Opens none until asked. */
 export function createPgPool(databaseUrl: string, { max, name, role, byKey }: PgPoolOptions): Pool {

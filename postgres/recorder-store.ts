@@ -4,30 +4,33 @@
 // first statement, so that of two recorders on one partition the second waits for the row and then finds itself overtaken.
 
 import type { Pool, PoolClient } from 'pg'
-import type {
-  AuditRow,
-  BatchResult,
-  CheckpointMove,
-  Folded,
-  Known,
-  Need,
-  RecorderStore,
-  RecorderTransaction,
-  VerdictRow,
-} from '../consumers/recorder.ts'
+import type { BatchResult, CheckpointMove, Known, Need, RecorderAtOnce, RecorderStore, RecorderTransaction } from '../consumers/recorder.ts'
 import { type Faults, NO_FAULTS } from '../faults.ts'
 import { recordDigest } from './record-digest.ts'
 import type { Head } from '../workflow/accept.ts'
 import { executionKey } from '../workflow/execution.ts'
 import { parseJson } from '../workflow/json.ts'
-import { LIMITS } from '../workflow/limits.ts'
-import { bytea, copyInto, type CopyValue, timestamp } from './copy.ts'
+import { copyInto } from './copy.ts'
 import { DERIVED_STATE, type DerivedStateRow, stateOfRow } from './derived-state.ts'
-import { DERIVED, identityColumns, putExecutions, putSnapshots, statement } from './derived-tables.ts'
+import {
+  DERIVED,
+  DROP_SNAPSHOTS,
+  droppedBy,
+  EXECUTIONS,
+  executionValues,
+  put,
+  putExecutions,
+  putSnapshots,
+  SNAPSHOTS,
+  snapshotValues,
+  statement,
+} from './derived-tables.ts'
 import { foldHistory } from './history.ts'
 import { inTransaction } from './pool.ts'
+import { AUDIT, auditValues, HEADS, headValues, tenantOf, VERDICTS, verdictValues } from './record-rows.ts'
 import { putIncidents } from './recorder-incidents.ts'
-import { putWork, readWork } from './recorder-work.ts'
+import { putWork, readWork, workParts } from './recorder-work.ts'
+import { columnsOf, upsertText } from './upsert.ts'
 
 export const READER = 'recorder'
 
@@ -35,8 +38,8 @@ export const READER = 'recorder'
 export const RECORDED_CHANNEL = 'refold_recorded'
 
 /** Rows are locked in the order of partitions: two recorders that share some never wait for each other in a ring. */
-const MOVE = `
-  WITH wanted AS (
+const MOVED = `
+  wanted AS (
     SELECT * FROM unnest($1::int[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[]) AS w (partition, was, next, last, digest)),
   locked AS (
     SELECT partition FROM refold.checkpoints WHERE reader = '${READER}' AND partition = ANY ($1) ORDER BY partition FOR UPDATE),
@@ -45,10 +48,13 @@ const MOVE = `
     SET next_offset = w.next, last_offset = coalesce(w.last, c.last_offset), last_digest = coalesce(w.digest, c.last_digest), moved_at = now()
     FROM wanted w JOIN locked USING (partition)
     WHERE c.reader = '${READER}' AND c.partition = w.partition AND c.next_offset = w.was
-    RETURNING c.partition, c.next_offset, c.derived_generation)
+      AND ($6::int IS NULL OR c.derived_generation = $6)
+    RETURNING c.partition, c.next_offset, c.derived_generation)`
+const TELL = `
   SELECT partition, derived_generation AS generation, pg_notify('${RECORDED_CHANNEL}', partition || ':' || next_offset) FROM moved`
+const JOIN_MOVED = 'JOIN moved USING (partition)'
 
-const HEADS = `
+const KNOWN = `
   SELECT h.tenant, h.execution_id, h.seq, h.phase, h.decision, h.next_chain, h.open_timers::text AS open_timers,
          ${DERIVED_STATE}
   FROM unnest($1::text[], $2::uuid[]) AS wanted (tenant, execution_id)
@@ -59,12 +65,6 @@ const CONTENTS = `
   SELECT e.tenant, e.execution_id, e.event_id, encode(e.content, 'hex') AS content
   FROM unnest($1::text[], $2::uuid[], $3::uuid[]) AS wanted (tenant, execution_id, event_id)
   JOIN refold.workflow_events e USING (tenant, execution_id, event_id)`
-
-const PUT_HEADS = `
-  INSERT INTO refold.execution_heads AS h (tenant, execution_id, partition, seq, phase, decision, next_chain, open_timers)
-  SELECT * FROM unnest($1::text[], $2::uuid[], $3::int[], $4::bigint[], $5::text[], $6::int[], $7::text[], $8::json[])
-  ON CONFLICT (tenant, execution_id) DO UPDATE SET seq = excluded.seq, phase = excluded.phase, decision = excluded.decision,
-    next_chain = excluded.next_chain, open_timers = excluded.open_timers`
 
 type HeadRow = DerivedStateRow & {
   seq: string
@@ -86,9 +86,9 @@ function headOf(row: HeadRow): Head {
   }
 }
 
-async function readKnown(client: PoolClient, generation: number, needs: readonly Need[]): Promise<Map<string, Known>> {
+async function readKnown(client: Pool | PoolClient, generation: number, needs: readonly Need[]): Promise<Map<string, Known>> {
   const { rows } = await client.query<HeadRow>({
-    ...statement(generation, 'recorder-heads', HEADS),
+    ...statement(generation, 'recorder-heads', KNOWN),
     values: [needs.map((need) => need.tenant), needs.map((need) => need.executionId)],
   })
   const contents = new Map<string, Map<string, string>>()
@@ -111,7 +111,7 @@ async function readKnown(client: PoolClient, generation: number, needs: readonly
 }
 
 async function readContents(
-  client: PoolClient,
+  client: Pool | PoolClient,
   asked: readonly { tenant: string; executionId: string; eventId: string }[],
   contents: ReadonlyMap<string, Map<string, string>>,
 ): Promise<void> {
@@ -123,103 +123,18 @@ async function readContents(
   for (const row of rows) contents.get(executionKey(row.tenant, row.execution_id))?.set(row.event_id, row.content)
 }
 
-const AUDIT_COLUMNS = (
-  'tenant execution_id seq event_id event_name event_type from_state to_state user_id payload created_at causation_id ' +
-  'correlation_id workflow_name business_key decision content partition log_offset appended_at'
-).split(' ')
-
-function auditRow({ event, seq, from, to, content, partition, offset, appendedAt }: AuditRow): CopyValue[] {
-  return [
-    event.tenant,
-    event.execution_id,
-    seq,
-    event.event_id,
-    event.event_name,
-    event.event_type,
-    from,
-    to,
-    event.user_id,
-    event.payload,
-    timestamp(event.created_at),
-    event.causation_id,
-    event.correlation_id,
-    event.workflow_name,
-    event.business_key,
-    event.decision,
-    `\\x${content}`,
-    partition,
-    offset,
-    timestamp(appendedAt),
-  ]
-}
-
-const VERDICT_COLUMNS =
-  'partition log_offset verdict reason detail tenant execution_id event_id event_name record_key record_value appended_at'.split(' ')
-
-/** Characters kept of a text that hostile bytes may have made long; of ids, which an index must hold, fewer. */
-const LONGEST_TEXT = 1000
-const LONGEST_ID = 64
-
-/** Text from a hostile record as Postgres can hold it: no NUL, no half surrogate pairs, not without end. */
-function storable(text: string | undefined, longest = LONGEST_TEXT): string | null {
-  return text === undefined ? null : text.slice(0, longest).replaceAll('\0', '\ufffd').toWellFormed()
-}
-
-/**
- * Whose a refused record is. A text that no execution can have as its tenant is nobody's: '' above all, which is what the
- * setting behind row-level security holds while no tenant is set.
- */
-function tenantOf(event: { tenant: string } | undefined): string | null {
-  return event && event.tenant !== '' && storable(event.tenant, LIMITS.tenant) === event.tenant ? event.tenant : null
-}
-
-function verdictRow({ verdict, record, event }: VerdictRow): CopyValue[] {
-  const kept = verdict.verdict !== 'duplicate'
-  return [
-    record.partition,
-    record.offset,
-    verdict.verdict,
-    verdict.reason,
-    storable(verdict.detail),
-    tenantOf(event),
-    storable(event?.execution_id, LONGEST_ID),
-    storable(event?.event_id, LONGEST_ID),
-    storable(event?.event_name),
-    kept && record.key ? bytea(record.key) : null,
-    kept && record.value ? bytea(record.value) : null,
-    timestamp(record.appendedAt),
-  ]
-}
-
-async function putHeads(client: PoolClient, folded: readonly Folded[]): Promise<void> {
-  if (folded.length === 0) return
-  const column = <T>(pick: (one: Folded) => T) => folded.map(pick)
-  await client.query({
-    name: 'recorder-put-heads',
-    text: PUT_HEADS,
-    values: [
-      ...identityColumns(folded),
-      column(({ head }) => head.seq),
-      column(({ head }) => head.phase),
-      column(({ head }) => head.decision),
-      column(({ head }) => head.nextChain),
-      column(({ head }) => JSON.stringify(Object.fromEntries(head.openTimers))),
-    ],
-  })
-}
-
 async function write(
   client: PoolClient,
   generation: number,
   { audit, verdicts, executions, snapshots, work }: BatchResult,
   faults: Faults,
 ): Promise<void> {
-  await copyInto(client, 'refold.workflow_events', AUDIT_COLUMNS, audit.map(auditRow))
+  await copyInto(client, AUDIT.table, Object.keys(AUDIT.columns), audit.map(auditValues))
   await faults.at('recorder:audit:written')
-  await copyInto(client, 'refold.event_verdicts', VERDICT_COLUMNS, verdicts.map(verdictRow))
+  await copyInto(client, VERDICTS.table, Object.keys(VERDICTS.columns), verdicts.map(verdictValues))
   await putIncidents(client, verdicts, tenantOf)
   await faults.at('recorder:verdicts:written')
-  await putHeads(client, executions)
+  await put(client, generation, 'heads', HEADS, executions.map(headValues))
   await faults.at('recorder:heads:written')
   await putExecutions(client, generation, executions)
   await faults.at('recorder:executions:written')
@@ -229,20 +144,56 @@ async function write(
   await faults.at('recorder:work:written')
 }
 
+type Moved = { partition: number; generation: number | null }
+
+/** `generation`: partitions move only while it is live. */
+const moveValues = (moves: readonly CheckpointMove[], generation: number | null) => [
+  moves.map(({ partition }) => partition),
+  moves.map(({ from }) => from),
+  moves.map(({ next }) => next),
+  moves.map(({ last }) => last?.offset ?? null),
+  moves.map(({ last }) => (last ? recordDigest(last) : null)),
+  generation,
+]
+
 /** Which partitions moved, and the generation of derived tables that is live. */
 async function move(client: PoolClient, moves: readonly CheckpointMove[]): Promise<{ moved: ReadonlySet<number>; generation: number }> {
-  const { rows } = await client.query<{ partition: number; generation: number | null }>({
+  const { rows } = await client.query<Moved>({
     name: 'recorder-move',
-    text: MOVE,
-    values: [
-      moves.map(({ partition }) => partition),
-      moves.map(({ from }) => from),
-      moves.map(({ next }) => next),
-      moves.map(({ last }) => last?.offset ?? null),
-      moves.map(({ last }) => (last ? recordDigest(last) : null)),
-    ],
+    text: `WITH ${MOVED} ${TELL}`,
+    values: moveValues(moves, null),
   })
   return { moved: new Set(rows.map(({ partition }) => partition)), generation: rows[0]?.generation ?? 1 }
+}
+
+/** Checkpoints and rows in one statement, which is a transaction: of partitions that do not move, no row is written. */
+async function writeAtOnce(
+  pool: Pool,
+  moves: readonly CheckpointMove[],
+  generation: number,
+  { audit, verdicts, executions, snapshots, work }: BatchResult,
+): Promise<ReadonlySet<number>> {
+  const parts = [
+    { name: 'audit', spec: AUDIT, rows: audit.map(auditValues) },
+    { name: 'verdicts', spec: VERDICTS, rows: verdicts.map(verdictValues) },
+    { name: 'heads', spec: HEADS, rows: executions.map(headValues) },
+    { name: 'executions', spec: EXECUTIONS, rows: executions.map(executionValues) },
+    { name: 'snapshots', spec: SNAPSHOTS, rows: snapshots.map(snapshotValues) },
+    ...workParts(work),
+  ].filter(({ rows }) => rows.length > 0)
+  const values: unknown[] = moveValues(moves, generation)
+  const ctes = parts.map(({ name, spec, rows }) => {
+    const text = upsertText(spec, values.length + 1, JOIN_MOVED)
+    values.push(...columnsOf(spec, rows))
+    return `${name} AS (${text})`
+  })
+  const named = `recorder-at-once-${parts.map(({ name }) => name).join('-')}`
+  const { rows } = await pool.query<Moved>({ ...statement(generation, named, `WITH ${[MOVED, ...ctes].join(',\n')} ${TELL}`), values })
+  const moved = new Set(rows.map(({ partition }) => partition))
+  const old = snapshots.filter(({ partition }) => moved.has(partition))
+  // Older snapshots than are kept do no harm: should this not happen, the next ones drop them.
+  if (old.length > 0) await pool.query({ ...statement(generation, 'recorder-drop-snapshots', DROP_SNAPSHOTS), values: droppedBy(old) })
+  return moved
 }
 
 /** `pool` connects as refold_engine. */
@@ -280,5 +231,16 @@ export function createRecorderStore(pool: Pool, faults: Faults = NO_FAULTS): Rec
         await work(transaction, moved)
         return moved
       }),
+    // Faults are between the statements of a transaction: with them there is no other way.
+    ...(faults === NO_FAULTS ? { atOnce: atOnceOn(pool) } : {}),
   }
 }
+
+const atOnceOn = (pool: Pool): RecorderAtOnce => ({
+  reads: (generation) => ({
+    generation,
+    read: (needs) => readKnown(pool, generation, needs),
+    readWork: (needs) => readWork(pool, generation, needs),
+  }),
+  write: (moves, generation, result) => writeAtOnce(pool, moves, generation, result),
+})

@@ -2,13 +2,14 @@
 //
 // Reads and writes the rows of workflow/work.ts, in the recorder's transaction. Each is one statement for a whole batch.
 
-import type { ClientBase } from 'pg'
+import type { ClientBase, Pool } from 'pg'
 import type { PlacedWork, WorkNeed, WorkRead } from '../consumers/recorder-work.ts'
 import { executionKey } from '../workflow/execution.ts'
 import { parseJson } from '../workflow/json.ts'
 import { type ActionRow, applyWork, noWork, type TimerRow, type WaitRow, type Work, WORK_EVENTS, type WorkRow } from '../workflow/work.ts'
 import { timestamp } from './copy.ts'
-import { statement } from './derived-tables.ts'
+import { put, statement } from './derived-tables.ts'
+import type { Columns, Upsert, Value } from './upsert.ts'
 
 const rowsOf = (table: string, column: string) => `
   SELECT w.tenant, w.execution_id, '${column}' AS kind, row_to_json(r)::text AS row
@@ -99,7 +100,7 @@ const HISTORY = `
   FROM refold.workflow_events WHERE tenant = $1 AND execution_id = $2 AND seq > $3 AND event_name = ANY ($4) ORDER BY seq LIMIT ${PAGE}`
 
 /** All rows of an execution, folded from its first event to its newest. */
-async function foldWorkHistory(client: ClientBase, tenant: string, executionId: string): Promise<Work> {
+async function foldWorkHistory(client: ClientBase | Pool, tenant: string, executionId: string): Promise<Work> {
   const work = noWork()
   for (let after = '0'; ;) {
     const { rows } = await client.query<{ seq: string; event_name: string; payload: string | null; decision: number; appended_at: string }>(
@@ -117,7 +118,7 @@ async function foldWorkHistory(client: ClientBase, tenant: string, executionId: 
  * What the fold needs of these executions. One that has made decisions and has no row was recorded before there were such
  * rows, or they were lost: it is folded from its history (`rebuilt`), and all of it is to be written.
  */
-export async function readWork(client: ClientBase, generation: number, needs: readonly WorkNeed[]): Promise<Map<string, WorkRead>> {
+export async function readWork(client: ClientBase | Pool, generation: number, needs: readonly WorkNeed[]): Promise<Map<string, WorkRead>> {
   const named = needs.flatMap(({ tenant, executionId, numbers }) => numbers.map((n) => ({ tenant, executionId, n })))
   const { rows } = await client.query<Found>({
     ...statement(generation, 'recorder-work', READ),
@@ -146,18 +147,17 @@ export async function readWork(client: ClientBase, generation: number, needs: re
   return found
 }
 
-/** An upsert of rows given as arrays, one a column; the first three columns name the row. A result, once there, stays. */
-function upsert(table: string, columns: Readonly<Record<string, string>>): string {
-  const names = Object.keys(columns)
-  const [tenant, execution, number, ...rest] = names
-  const next = (name: string) => (name === 'result' ? 'coalesce(excluded.result, r.result)' : `excluded.${name}`)
-  return `INSERT INTO DERIVED.${table} AS r (${names.join(', ')})
-    SELECT * FROM unnest(${names.map((name, i) => `$${i + 1}::${columns[name]}[]`).join(', ')})
-    ON CONFLICT (${[tenant, execution, number].join(', ')}) DO UPDATE SET ${rest.map((name) => `${name} = ${next(name)}`).join(', ')}`
-}
-
 const OWNER = { tenant: 'text', execution_id: 'uuid' } as const
-const PUT_ACTIONS = upsert('workflow_actions', {
+
+/** The first three columns name the row. A result, once there, stays. */
+const work = (number: 'action' | 'timer' | 'wait', columns: Columns): Upsert => ({
+  table: `DERIVED.workflow_${number}s`,
+  columns,
+  key: ['tenant', 'execution_id', number],
+  merge: { result: 'coalesce(excluded.result, r.result)' },
+})
+
+const ACTIONS = work('action', {
   ...OWNER,
   action: 'int',
   partition: 'int',
@@ -176,7 +176,7 @@ const PUT_ACTIONS = upsert('workflow_actions', {
   next_attempt_at: 'timestamptz',
   ended_at: 'timestamptz',
 })
-const PUT_TIMERS = upsert('workflow_timers', {
+const TIMERS = work('timer', {
   ...OWNER,
   timer: 'int',
   partition: 'int',
@@ -187,7 +187,7 @@ const PUT_TIMERS = upsert('workflow_timers', {
   started_at: 'timestamptz',
   ended_at: 'timestamptz',
 })
-const PUT_WAITS = upsert('workflow_waits', {
+const WAITS = work('wait', {
   ...OWNER,
   wait: 'int',
   partition: 'int',
@@ -237,21 +237,21 @@ const waitValues = (row: WaitRow) => [
   timeOf(row.endedAt),
 ]
 
-type Value = string | number | null
-
-async function put(client: ClientBase, prepared: { name: string; text: string }, rows: readonly (readonly Value[])[]): Promise<void> {
-  const [first] = rows
-  if (first) await client.query({ ...prepared, values: first.map((_, column) => rows.map((row) => row[column] ?? null)) })
+/** Rows by kind, each with its table. */
+export function workParts(placed: readonly PlacedWork[]): { name: string; spec: Upsert; rows: Value[][] }[] {
+  const values = <K extends WorkRow['kind']>(kind: K, of: (row: Extract<WorkRow, { kind: K }>) => Value[]) =>
+    placed.flatMap(({ tenant, executionId, partition, row }) =>
+      row.kind === kind ? [[tenant, executionId, row.n, partition, ...of(row as Extract<WorkRow, { kind: K }>)]] : [],
+    )
+  return [
+    { name: 'actions', spec: ACTIONS, rows: values('action', actionValues) },
+    { name: 'timers', spec: TIMERS, rows: values('timer', timerValues) },
+    { name: 'waits', spec: WAITS, rows: values('wait', waitValues) },
+  ]
 }
 
 /** Writes each row once. */
 export async function putWork(client: ClientBase, generation: number, placed: readonly PlacedWork[]): Promise<void> {
   if (placed.length === 0) return
-  const values = <K extends WorkRow['kind']>(kind: K, of: (row: Extract<WorkRow, { kind: K }>) => Value[]) =>
-    placed.flatMap(({ tenant, executionId, partition, row }) =>
-      row.kind === kind ? [[tenant, executionId, row.n, partition, ...of(row as Extract<WorkRow, { kind: K }>)]] : [],
-    )
-  await put(client, statement(generation, 'recorder-put-actions', PUT_ACTIONS), values('action', actionValues))
-  await put(client, statement(generation, 'recorder-put-timers', PUT_TIMERS), values('timer', timerValues))
-  await put(client, statement(generation, 'recorder-put-waits', PUT_WAITS), values('wait', waitValues))
+  for (const { name, spec, rows } of workParts(placed)) await put(client, generation, name, spec, rows)
 }

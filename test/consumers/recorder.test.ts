@@ -289,6 +289,21 @@ t.test('the recorder', async (t) => {
     t.equal(await closeOldIncidents(database.engine), 1, 'of one that has ended')
   })
 
+  t.test('a partition that was lost and given back is stored once, though both its batches wait for one transaction', async (t) => {
+    const database = await useDatabase(t, databaseUrl)
+    const recorder = recorderOn(database, undefined, 1000)
+    const elsewhere = (PARTITION + 1) % PARTITIONS
+    await recorder.checkpoint(PARTITION)
+    await recorder.checkpoint(elsewhere)
+    const records = [1, 2, 3, 4].map((n, offset) => recordOf(event({ event_id: id(n) }), offset))
+    const first = recorder.batch({ ...batchOf([], 0, 1), partition: elsewhere })
+    const nexts = await Promise.all([first, recorder.batch(batchOf(records.slice(0, 1), 0)), recorder.batch(batchOf(records, 0))])
+    t.strictSame(nexts, [1, 1, 1], 'the second is told where it goes on')
+    const audit = await database.admin.query('SELECT seq FROM refold.workflow_events')
+    t.strictSame(audit.rows, [{ seq: '1' }])
+    t.equal(await recorder.batch(batchOf(records.slice(1), 1)), 4)
+  })
+
   t.test('M1: what a recorder remembers is dropped when another wrote in between', async (t) => {
     const database = await useDatabase(t, databaseUrl)
     const [one, other] = [recorderOn(database, undefined, 1000), recorderOn(database, undefined, 1000)]

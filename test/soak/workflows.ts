@@ -256,6 +256,8 @@ export async function runWorkflows(options: WorkflowsOptions): Promise<Workflows
         await one(() => (at < extra ? at++ : undefined))
       }
     }
+    // A loaded machine needs a while until the last ones are reached.
+    await until(() => missing().length === 0, { within: 60_000, every: 200, what: 'each point' }).catch(() => undefined)
     faults.push(...missing().map((point) => `${point} was never reached`))
     say(`${started.size} started, ${fighters.reduce((sum, { deaths }) => sum + deaths, 0)} deaths`)
 
