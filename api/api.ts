@@ -21,6 +21,7 @@ import { redriveRoutes } from './redrive.ts'
 import { snapshotRoutes } from './snapshots.ts'
 import { stateRoutes } from './state.ts'
 import { verdictRoutes } from './verdicts.ts'
+import { RefoldError } from '../errors.ts'
 import { incidentRoutes } from './incidents.ts'
 import { changeRoutes } from './changes.ts'
 import { operationRoutes, projectionRoutes } from './projections.ts'
@@ -91,6 +92,9 @@ export function createApi(deps: ApiDeps, logger?: FastifyBaseLogger, limits: Api
   app.decorateRequest('operator', false)
   app.setErrorHandler(errorHandler)
   app.setNotFoundHandler(notFoundHandler)
+  app.addHook('onRequest', async ({ url }) => {
+    if (url.includes('%00')) throw new RefoldError('request-invalid', 'the address holds a NUL character (%00), which no name or value has')
+  })
   app.addHook('onResponse', async (request, reply) => {
     const { url: route = 'none' } = request.routeOptions
     deps.answered?.({ method: request.method, route, status: reply.statusCode, ms: reply.elapsedTime })

@@ -8,7 +8,9 @@ export const sealCursor = (place: object) => Buffer.from(JSON.stringify(place)).
 /** The place a cursor names; RefoldError `request-invalid` for anything that is not one of ours. */
 export function openCursor<T>(cursor: string, shape: z.ZodType<T>): T {
   try {
-    return shape.parse(JSON.parse(Buffer.from(cursor, 'base64url').toString()))
+    const text = Buffer.from(cursor, 'base64url').toString()
+    if (text.includes(String.raw`\u0000`)) throw new Error('it holds a NUL')
+    return shape.parse(JSON.parse(text))
   } catch (cause) {
     throw new RefoldError('request-invalid', 'cursor: is not one that this API gave', { cause })
   }

@@ -3,6 +3,7 @@
 import type { FastifyInstance } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import { z } from 'zod'
+import { RefoldError } from '../errors.ts'
 import { formatPositions } from '../workflow/position.ts'
 import { answers, eventJson, holdToPosition, read, type ReadOptions, sendJson } from './reading.ts'
 import * as shapes from './shapes.ts'
@@ -35,6 +36,9 @@ export async function feedRoutes(scope: FastifyInstance, options: ReadOptions): 
     },
     handler: async (request, reply) => {
       const { after = new Map<number, number>(), limit, minPosition } = request.query
+      const unknown = [...after.keys()].find((partition) => partition >= options.partitions)
+      if (unknown !== undefined)
+        throw new RefoldError('request-invalid', `after: there is no partition p${unknown}; the log has p0 to p${options.partitions - 1}`)
       await holdToPosition(request, reply, options, minPosition)
       const { value, checkpoints } = await reads.eventsAfter(request.tenant, { after, limit })
       watermarks.mark(reply, checkpoints)

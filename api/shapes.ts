@@ -28,7 +28,12 @@ export const positions = z.string().transform((text, context) => {
 })
 
 /** As `positions`; '' names none, since that is `next` while nothing is recorded. */
-export const positionsOrNone = z.union([z.literal('').transform(() => new Map<number, number>()), positions])
+export const positionsOrNone = z.string().transform((text, context) => {
+  const parsed = text === '' ? new Map<number, number>() : parsePositions(text)
+  if (parsed) return parsed
+  context.addIssue({ code: 'custom', message: 'is not a position like p7:120345, or several with commas' })
+  return z.NEVER
+})
 
 export const minPosition = positions
   .optional()

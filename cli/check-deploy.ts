@@ -14,11 +14,11 @@ const page = z.object({
 })
 type Open = z.infer<typeof page>['executions'][number]
 
-async function openOf(client: Client, workflow: string, status: string): Promise<Open[]> {
+async function openOf(client: Client, status: string): Promise<Open[]> {
   const all: Open[] = []
   let cursor: string | undefined
   do {
-    const got = await client.get('v1/executions', page, { workflow, status, limit: 500, cursor })
+    const got = await client.get('v1/executions', page, { status, limit: 500, cursor })
     all.push(...got.executions.filter(({ version }) => version !== null))
     cursor = got.nextCursor ?? undefined
   } while (cursor !== undefined)
@@ -39,41 +39,28 @@ export async function historyOf(client: Client, executionId: string): Promise<st
   return `[\n${events.join(',\n')}\n]`
 }
 
-async function run({ app: file }: { app: string }): Promise<void> {
+async function run({ app: file, ignoreOthers = false }: { app: string; ignoreOthers?: boolean }): Promise<void> {
   const [{ loadApp }, { replayHistory }] = await Promise.all([import('./start.ts'), import('../testing/replay-history.ts')])
   const app = await loadApp(file)
   const client = await openClient()
   const names = [...new Set(app.workflows.map(({ name }) => name))]
   const rows: string[][] = []
   let checked = 0
-  for (const name of names) {
-    const open = [...(await openOf(client, name, 'running')), ...(await openOf(client, name, 'paused'))]
-    for (const { executionId, version, key } of open) {
-      const workflow = app.workflows.find((one) => one.name === name && one.version === version)
-      checked++
-      if (!workflow) {
-        rows.push([
-          executionId,
-          `${name} ${version}`,
-          key ?? '',
-          '',
-          'this application does not register the version: keep a deployment that does',
-        ])
-        continue
-      }
-      const misfit = await replayHistory(workflow, await historyOf(client, executionId))
-      if (misfit)
-        rows.push([
-          executionId,
-          `${name} ${version}`,
-          key ?? '',
-          String(misfit.step),
-          `expected ${misfit.expected}, got ${misfit.got}: ${misfit.reason}`,
-        ])
+  for (const { executionId, workflow: name, version, key } of [...(await openOf(client, 'running')), ...(await openOf(client, 'paused'))]) {
+    if (ignoreOthers && !names.includes(name ?? '')) continue
+    const workflow = app.workflows.find((one) => one.name === name && one.version === version)
+    const row = (step: string, why: string) => rows.push([executionId, `${name} ${version}`, key ?? '', step, why])
+    checked++
+    if (!workflow) {
+      const what = names.includes(name ?? '') ? 'version' : 'workflow'
+      row('', `this application does not register the ${what}: keep a deployment that does`)
+      continue
     }
+    const misfit = await replayHistory(workflow, await historyOf(client, executionId))
+    if (misfit) row(String(misfit.step), `${misfit.reason}: expected ${misfit.expected}, got ${misfit.got}`)
   }
   if (rows.length > 0) print(table(['EXECUTION', 'WORKFLOW', 'KEY', 'STEP', 'WHY'], rows, columns()))
-  print(`${checked} open executions of ${names.length} workflows checked; ${rows.length} would not go on.`)
+  print(`${checked} open executions checked against ${names.length} workflows; ${rows.length} would not go on.`)
   if (rows.length > 0) process.exitCode = 1
 }
 
@@ -82,6 +69,7 @@ export function register(program: Command): void {
     .command('check-deploy')
     .description('replay every open execution against the code of an application; exit code 1 if one would diverge')
     .requiredOption('--app <module>', 'the candidate: a module whose default export is defineApp(…)')
+    .option('--ignore-others', 'leave out executions of workflows that it does not have: another deployment drives them')
     .addHelpText('after', example('refold check-deploy --app ./app.ts'))
     .action(run)
 }

@@ -22,14 +22,20 @@ async function open({ stream: given }: Options): Promise<{ redis: Redis; stream:
 }
 
 async function withRedis(options: Options, work: (redis: Redis, stream: string) => Promise<void>): Promise<void> {
-  const { redis, stream, close } = await open(options)
+  let opened: Awaited<ReturnType<typeof open>> | undefined
   try {
-    await work(redis, stream)
+    opened = await open(options)
+    await work(opened.redis, opened.stream)
   } catch (cause) {
     if (cause instanceof RefoldError) throw cause
-    throw new RefoldError('redis-unavailable', cause instanceof Error ? cause.message : String(cause), { cause })
+    const message = cause instanceof Error ? cause.message : String(cause)
+    if (message.startsWith('ERR Invalid stream ID'))
+      throw new RefoldError('usage', 'that is no id of an entry; they look like 1700000000000-0, see refold notifications dlq list', {
+        cause,
+      })
+    throw new RefoldError('redis-unavailable', message, { cause })
   } finally {
-    close()
+    opened?.close()
   }
 }
 

@@ -1,6 +1,6 @@
 // `refold start`: any set of roles as a process of its own.
 
-import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { type Command, InvalidArgumentError } from 'commander'
@@ -31,7 +31,14 @@ export function announceApi(folder: string, url: string): () => void {
   mkdirSync(folder, { recursive: true })
   writeFileSync(`${file}.${process.pid}`, `${JSON.stringify({ url, pid: process.pid, startedAt: new Date().toISOString() }, null, 2)}\n`)
   renameSync(`${file}.${process.pid}`, file)
-  return () => rmSync(file, { force: true })
+  return () => {
+    // Another API may have been started since: the file is its own then.
+    try {
+      if ((JSON.parse(readFileSync(file, 'utf8')) as { pid?: number }).pid === process.pid) rmSync(file, { force: true })
+    } catch {
+      return // it is gone, or somebody else's
+    }
+  }
 }
 
 /** The default export of a module, made by defineApp. */

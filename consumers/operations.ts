@@ -61,28 +61,33 @@ export type OperationStore = {
   promote(projection: string, generation: number): Promise<'promoted' | 'behind' | 'busy'>
 }
 
-/** The built generation is caught up when it is at most so many records behind, in each partition. */
+/** The built generation is caught up when it is at most so many records behind, or a tenth of them, in each partition. */
 const CLOSE = 2000
+const isCaughtUp = ({ next, live, recorded }: PartitionProgress): boolean => {
+  const end = Math.max(live, recorded)
+  return next >= end - Math.min(CLOSE, Math.floor(end / 10)) || next >= live
+}
 
 /** O4. Records that a generation may be behind, in each partition, and how long writes wait for it then, and how often it looks, ms. */
 const NEAR = 500
 const LONGEST_STOP = 500
 const LOOK_EVERY = 20
 
+const sumOf = (partitions: readonly PartitionProgress[], of: 'next' | 'recorded') => partitions.reduce((sum, one) => sum + one[of], 0)
+
 export function createOperations(store: OperationStore, say: (facts: object, line: string) => void) {
   async function build(operation: Operation, generation: number): Promise<void> {
     const { id, projection } = operation
     const partitions = await store.progress(projection, generation)
-    const done = partitions.reduce((sum, { next }) => sum + next, 0)
-    const total = partitions.reduce((sum, { recorded }) => sum + recorded, 0)
+    const [done, total] = [sumOf(partitions, 'next'), sumOf(partitions, 'recorded')]
     const { at = Date.now(), done: before = done, rate = 0 } = operation.progress as { at?: number; done?: number; rate?: number }
     const seconds = (Date.now() - at) / 1000
     const current = seconds > 0 ? (done - before) / seconds : 0
     const smooth = Math.round(rate === 0 ? current : 0.7 * rate + 0.3 * current)
     const left = Math.max(0, total - done)
     const progress = { at: Date.now(), done, total, rate: smooth, secondsLeft: smooth > 0 ? Math.ceil(left / smooth) : null }
-    const isClose = partitions.every(({ next, live, recorded }) => next >= Math.max(live, recorded) - CLOSE || next >= live)
-    if (partitions.length > 0 && isClose) await store.update(id, { state: 'comparing', progress, line: `caught up after ${done} records` })
+    if (partitions.length > 0 && partitions.every(isCaughtUp))
+      await store.update(id, { state: 'comparing', progress, line: `caught up after ${done} records` })
     else await store.update(id, { progress })
   }
 
@@ -99,7 +104,11 @@ export function createOperations(store: OperationStore, say: (facts: object, lin
     const partitions = await store.progress(projection, generation)
     const rest = partitions.filter(({ partition }) => !comparison.partitions.some((one) => one.partition === partition))
     const [first] = rest
-    if (!first) return store.update(id, { state: next, comparison, line: `compared: ${comparison.differing} differing rows` })
+    if (!first) {
+      const [done, total] = [sumOf(partitions, 'next'), sumOf(partitions, 'recorded')]
+      const progress = { ...operation.progress, done, total, secondsLeft: 0 }
+      return store.update(id, { state: next, comparison, progress, line: `compared: ${comparison.differing} differing rows` })
+    }
     await store.hold(projection, 'both', generation, new Map([[first.partition, Math.max(first.next, first.live)]]))
     const found = await store.compare(projection, generation, first.partition)
     if (found === 'apart') return

@@ -32,7 +32,8 @@ const KEEP = `
 
 /**
  * One question for all that is asked before an attempt: its mark, the result of its key, else the lock of the key, which is
- * taken when it is free or its owner does not live any more. KEYS: mark, result, lock.
+ * taken when it is free or its owner does not live any more. Whoever takes it lives: it may have started just now, and not have
+ * said so yet. KEYS: mark, result, lock. ARGV: owner, life of the lock, prefix of who lives, for how long it does.
  */
 const BEGIN = `
   if redis.call('EXISTS', KEYS[1]) == 1 then return {'done'} end
@@ -41,6 +42,7 @@ const BEGIN = `
   local owner = redis.call('GET', KEYS[3])
   if owner and owner ~= ARGV[1] and redis.call('EXISTS', ARGV[3] .. owner) == 1 then return {'busy'} end
   redis.call('SET', KEYS[3], ARGV[1], 'PX', ARGV[2])
+  redis.call('SET', ARGV[3] .. ARGV[1], '1', 'PX', ARGV[4])
   return {'ours'}`
 
 /** KEYS: lock, mark. ARGV: owner, how long the mark lives (0: none). */
@@ -83,7 +85,17 @@ export function createActionMemory({ redis, prefix, worker, resultsKept }: Actio
     own.add(lock)
     let state = ''
     try {
-      const answer = (await redis.eval(BEGIN, 3, markKey(request), resultKey(request), lock, owner, LOCK_TTL, alivePrefix)) as string[]
+      const answer = (await redis.eval(
+        BEGIN,
+        3,
+        markKey(request),
+        resultKey(request),
+        lock,
+        owner,
+        LOCK_TTL,
+        alivePrefix,
+        ALIVE_TTL,
+      )) as string[]
       state = answer[0] ?? ''
       if (state === 'kept') return { state, kept: kept(answer[1] ?? '') }
       return state === 'done' || state === 'busy' || state === 'ours' ? { state } : { state: 'ours' }

@@ -134,7 +134,8 @@ export type Status = { name: ServerName; address: string; pid: number | null; st
 
 /** What runs, and whether it answers now. `given` is a server of the environment that answers. */
 export async function status(folder: string, env: Readonly<Record<string, string | undefined>>): Promise<Status[]> {
-  const servers = running(folder)
+  // Those that died too: the record of them goes when they are started again, or with `down`.
+  const servers = readState(folder)?.servers ?? {}
   const rows = serversOf(3).map(async (server): Promise<Status | null> => {
     const given = env[server.env]
     if (given && kindOf(server.name) === server.name) {
@@ -148,7 +149,7 @@ export async function status(folder: string, env: Readonly<Record<string, string
       name: server.name,
       address: withoutPassword(address),
       pid,
-      state: (await server.answers(address)) ? 'up' : 'silent',
+      state: runs(known) && (await server.answers(address)) ? 'up' : 'silent',
       startedAt,
     }
   })

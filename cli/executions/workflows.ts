@@ -230,7 +230,7 @@ export function registerWorkflows(group: Command): void {
 
   group
     .command('export')
-    .description('its whole history as JSON, for a test: see docs/testing.md')
+    .description('its whole history as JSON, for a test: see docs/workflows.md#testing')
     .argument('<id>', 'id of the execution')
     .addHelpText('after', example(`refold executions export ${ID} > history.json`))
     .action(exportHistory)

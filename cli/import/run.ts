@@ -189,6 +189,9 @@ export async function runImport(options: ImportOptions): Promise<Summary> {
     if (!stop.aborted) await lanes.finish()
   } catch (error) {
     failure = asError(error)
+    // A file that cannot be read on: the rows before are sent all the same.
+    if (failure instanceof RefoldError && failure.code === 'import-unreadable' && !stop.aborted)
+      await lanes.finish().catch((late: unknown) => (failure = asError(late)))
   }
   // What is in flight is answered before anybody reads the counts, also after a failure; the first failure is the one told.
   await lanes.drain().catch((error: unknown) => (failure ??= asError(error)))

@@ -200,6 +200,7 @@ export function readRows(pool: ReadPool, tenant: string, name: string, { table, 
         throw new RefoldError('request-invalid', `${column} is no key of ${definition.name}; keys are ${key.join(', ')}`)
       conditions.push(sql.fragment`${sql.identifier([column])} = ${value}${cast(column)}`)
     }
+    if (after && after.length !== order.length) throw new RefoldError('request-invalid', 'cursor: is not one that this API gave')
     if (after) {
       const columnsAfter = sql.join(
         order.map((column) => sql.identifier([column])),
@@ -215,13 +216,20 @@ export function readRows(pool: ReadPool, tenant: string, name: string, { table, 
       order.map((column) => sql.fragment`${sql.identifier([column])}::text`),
       sql.fragment`, `,
     )
-    const found = await transaction.any(sql.type(rowText)`
+    const asked = transaction.any(sql.type(rowText)`
       SELECT json_build_object(${shownOf(definition)})::text AS row, json_build_array(${keyTexts})::text AS key
       FROM ${sql.identifier(['projections', definition.name])} WHERE ${sql.join(conditions, sql.fragment` AND `)}
       ORDER BY ${sql.join(
         order.map((column) => sql.identifier([column])),
         sql.fragment`, `,
       )} LIMIT ${limit + 1}`)
+    const found = await asked.catch((error: unknown) => {
+      const { code, message } = error as { code?: string; message?: string }
+      // Class 22: a value that is none of its column's type.
+      if (typeof code !== 'string' || !code.startsWith('22')) throw error
+      const types = key.map((column) => `${column} is ${columns[column]}`).join(', ')
+      throw new RefoldError('request-invalid', `a filter or the cursor: ${message}; ${types}`, { cause: error })
+    })
     const page = found.slice(0, limit)
     const last = page.at(-1)
     const live = projection.generations.find(({ generation }) => generation === projection.live_generation)

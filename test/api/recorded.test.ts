@@ -23,6 +23,15 @@ t.test('REST reads', async (t) => {
     t.match((await send('a', `/v1/executions/${EXECUTION}/events`)).body, `"payload":${BIG}`)
   })
 
+  t.test('a NUL in an address, and positions that the log does not have, are answered clearly', async (t) => {
+    const { send } = await recordedApi(t, databaseUrl)
+    for (const url of ['/v1/executions?key=%00', '/v1/executions?correlation_id=a%00b', '/v1/verdicts?reason=%00', '/v1/projections/%00'])
+      t.match((await send('a', url)).json(), { status: 400, type: /request-invalid/, detail: /NUL/ }, url)
+    t.match((await send('a', '/v1/events?after=p99:1')).json(), { status: 400, detail: /no partition p99; the log has p0 to p\d+/ })
+    t.match((await send('a', '/v1/events?after=elsewhere')).json(), { status: 400, detail: /after: is not a position like p7:120345/ })
+    t.equal((await send('a', '/v1/events?after=')).statusCode, 200)
+  })
+
   t.test('an execution and its history are as sent and folded', async (t) => {
     const { post, record, send } = await recordedApi(t, databaseUrl)
     const made = { workflow_name: 'permit', business_key: 'case-1', correlation_id: 'g1' }

@@ -153,6 +153,14 @@ t.test('rows are exact, though projectors are killed and fight over the same par
   }
   t.equal(seen.size, EXECUTIONS, 'every row on one page')
   t.match((await world.rest.get('/v1/projections/cases/rows?state=sent')).json(), { detail: /state is no key/ })
+  for (const wrong of [
+    'execution=banana',
+    'execution=%00',
+    'cursor=WyJhIl0',
+    `cursor=${Buffer.from('["\\u0000","1"]').toString('base64url')}`,
+  ])
+    t.match((await world.rest.get(`/v1/projections/cases/rows?${wrong}`)).json(), { status: 400, detail: String }, wrong)
+  t.match((await world.rest.get('/v1/projections/cases/rows?execution=banana')).json(), { detail: /banana.*execution is uuid/s })
   const watermark = await admin.query("SELECT count(*) AS n FROM refold.watermark('cases')")
   t.equal(Number(watermark.rows[0].n), 12)
 })

@@ -1,10 +1,13 @@
 // Code that no longer fits, waits and timers over restarts, and each cause of a diagnosis, planted and named.
 
 import t from 'tap'
-import { type Flows, useFlows } from '../support/flows.ts'
+import path from 'node:path'
+import { FLOW_APP, type Flows, useFlows } from '../support/flows.ts'
 import { until } from '../support/wait.ts'
 
 t.setTimeout(600_000)
+
+const SHIPPED_APP = path.join(import.meta.dirname, '..', 'support', 'shipped-app.ts')
 
 const eventsOf = async ({ rest }: Flows, id: string) =>
   ((await rest.get(`/v1/executions/${id}/events?limit=1000`)).json() as { events: { event_name: string; decision: number }[] }).events
@@ -20,6 +23,14 @@ t.test(
     const id = await start('changing')
     await diagnosed(id, 'waiting-for-event')
     t.equal(await first.stop(), 0)
+
+    const checked = await flows.checkDeploy(FLOW_APP, { FLOW_CODE: 'b' })
+    t.equal(checked.code, 1)
+    t.match(checked.stdout, /changing 1 .* 1 .*1 would not go on/s)
+    t.match(await flows.checkDeploy(FLOW_APP), { code: 0, stdout: /1 open executions checked against \d+ workflows; 0 would not/ })
+    const lacking = await flows.checkDeploy(SHIPPED_APP)
+    t.match(lacking, { code: 1, stdout: /does not register the workflow/ }, 'an application that dropped it')
+    t.match(await flows.checkDeploy(SHIPPED_APP, {}, '--ignore-others'), { code: 0, stdout: /0 open executions/ })
 
     const other = await flows.process('runtime,worker', { FLOW_CODE: 'b' })
     const before = (await eventsOf(flows, id)).length

@@ -75,6 +75,10 @@ t.test('a stack with all usual ports taken', async (t) => {
     const { postgres, redis } = first!.servers
     await query(postgres!.address, 'CREATE TABLE kept AS SELECT 1 AS one')
     await end(postgres!, 'SIGKILL', 5000)
+    t.match(await status(folder, {}), [
+      { name: 'postgres', state: 'silent' },
+      { name: 'redis', state: 'up' },
+    ])
     t.same(await up({ folder, say: quiet, env: {}, kinds: ['postgres', 'redis'] }), ['postgres'])
     t.same(readState(folder)!.servers.redis, redis)
     t.same(await query(postgres!.address, 'SELECT one FROM kept'), [{ one: 1 }])

@@ -1,5 +1,6 @@
 // What tests of workflows on real servers have in common: an installation with the ledger, and REST in words.
 
+import { execFile } from 'node:child_process'
 import path from 'node:path'
 import type { Test } from 'tap'
 import { LEDGER } from './random-app.ts'
@@ -26,6 +27,8 @@ export type Flows = {
   diagnosis: (id: string) => Promise<Diagnosis>
   /** Until the diagnosis names this cause. */
   diagnosed: (id: string, cause: string, within?: number) => Promise<Diagnosis>
+  /** `refold check-deploy`, as on a terminal. */
+  checkDeploy: (app: string, env?: NodeJS.ProcessEnv, ...args: string[]) => Promise<{ code: number; stdout: string; stderr: string }>
 }
 
 const JSON_BODY = { 'content-type': 'application/json' }
@@ -68,6 +71,14 @@ export async function useFlows(t: Test, env: NodeJS.ProcessEnv = {}): Promise<Fl
         },
         { within, every: 50, what: `${id} to end` },
       ),
+    checkDeploy: (app, more = {}, ...args) =>
+      new Promise((resolve) => {
+        const argv = [path.join(import.meta.dirname, '..', '..', 'cli', 'main.ts'), 'check-deploy', '--app', app, ...args]
+        const all = { ...installation.env, REFOLD_API_URL: url, REFOLD_API_TOKEN: 'token', ...more }
+        execFile(process.execPath, argv, { env: all }, (error, stdout, stderr) =>
+          resolve({ code: typeof error?.code === 'number' ? error.code : 0, stdout, stderr }),
+        )
+      }),
     diagnosis: (id) => json<Diagnosis>(`/v1/executions/${id}/diagnosis`),
     diagnosed: (id, cause, within = 30_000) => {
       let last: Diagnosis | undefined

@@ -213,3 +213,10 @@ t.test('memory: reading never runs ahead of sending by more than two batches a l
   await run(file, api, { onStart: (progress) => (now = progress) })
   t.ok(ahead <= 3 * 2 * 10, `${ahead} rows ahead`)
 })
+
+t.test('a line that cannot be read ends the import; the rows before it are in', async (t) => {
+  const api = await intake(t)
+  const folder = t.testdir({ 'a.csv': `${fileOf(25, 3)}c1,"never closed,1,1\n` })
+  await t.rejects(run(join(folder, 'a.csv'), api), { code: 'import-unreadable' })
+  t.equal(api.accepted.length, 25)
+})

@@ -1,0 +1,46 @@
+// Locks and results of actions in a real Redis.
+
+import { once } from 'node:events'
+import { setTimeout as pause } from 'node:timers/promises'
+import t from 'tap'
+import { createActionMemory } from '../../redis/action-memory.ts'
+import { createRedis } from '../../redis/client.ts'
+import type { ActionRequest } from '../../schemas/generated.ts'
+import { newId } from '../../workflow/ids.ts'
+import { useStack } from '../support/stack.ts'
+
+t.test('a worker that has just started keeps the lock it took', async (t) => {
+  const { redisUrl } = useStack(t, ['redis'])
+  if (!redisUrl) return
+  const redis = createRedis(redisUrl, () => undefined)
+  await once(redis, 'ready')
+  const prefix = `test-${newId()}`
+  const memoryOf = (worker: string) => {
+    const memory = createActionMemory({ redis, prefix, worker, resultsKept: 60_000 })
+    t.teardown(() => memory.close())
+    return memory
+  }
+  t.teardown(() => redis.disconnect())
+  const id = newId()
+  const request: ActionRequest = {
+    action_id: id,
+    tenant: 'test',
+    execution_id: newId(),
+    action: 1,
+    attempt: 1,
+    name: 'act',
+    key: id,
+    scheduled: '{}',
+    user_id: null,
+    requested_at: 0,
+  }
+  // Its connection was ready before: it has not said yet that it lives.
+  const [first, second] = [memoryOf('first'), memoryOf('second')]
+  t.match(await first.begin(request), { state: 'ours' })
+  const other = second.begin(request)
+  t.equal(await Promise.race([other, pause(500, 'waits')]), 'waits')
+  await first.end(request, false)
+  t.match(await other, { state: 'ours' }, 'as soon as it is free')
+  await second.end(request, true)
+  t.match(await first.begin(request), { state: 'done' })
+})
