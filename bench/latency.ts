@@ -24,7 +24,7 @@ type Ours = { recorded: Hops; projection: Hops; reader: Hops }
 
 /** The projector as roles/projector.ts puts it together. */
 async function openProjection(ground: Ground, listen: (told: (place?: string) => void) => void, hops: Hops) {
-  const pool = createPgPool(ground.databaseUrl, { max: 4, name: 'bench-projector', role: 'refold_engine' })
+  const pool = createPgPool(ground.databaseUrl, { max: 4, name: 'bench-projector', role: 'refold_engine', byKey: true })
   await createProjectionControl(ground.admin, [cases], PARTITIONS).sync(cases)
   const store = createProjectionStore(pool, cases, 1)
   const watch = createWatch()
@@ -54,7 +54,7 @@ async function openProjection(ground: Ground, listen: (told: (place?: string) =>
 /** The notifier as roles/notifier.ts puts it together, and a plain reader of its stream. */
 function openNotifications(ground: Ground, listen: (told: (place?: string) => void) => void, hops: Hops) {
   const stream = `${ground.prefix}:notifications`
-  const pool = createPgPool(ground.databaseUrl, { max: 2, name: 'bench-notifier', role: 'refold_engine' })
+  const pool = createPgPool(ground.databaseUrl, { max: 2, name: 'bench-notifier', role: 'refold_engine', byKey: true })
   const redis = createRedis(ground.addresses.redisUrl, () => undefined)
   const store = createNotifierStore(pool, 'bench')
   listen(store.woken)

@@ -71,7 +71,7 @@ function stopwatch(pool: Pool) {
 async function ours({ folds, generation, count, brokers, topic, databaseUrl, group }: Turn): Promise<Taken> {
   const projections = benchProjections.filter(({ name }) => folds.includes(name))
   const log = createKafkaLog({ brokers: [...brokers], clientId: group, logger: QUIET })
-  const pool = createPgPool(databaseUrl, { max: CONNECTIONS, name: 'bench-projector', role: 'refold_engine' })
+  const pool = createPgPool(databaseUrl, { max: CONNECTIONS, name: 'bench-projector', role: 'refold_engine', byKey: true })
   const codec = createEventCodec({ schemaId: SCHEMA_ID })
   const watch = createWatch()
   const clock = stopwatch(pool)

@@ -42,7 +42,7 @@ type EventRow = Omit<WorkflowEvent, 'created_at' | 'decision_chain'> & {
   appended_at: string
 }
 
-/** Statements of a fold's table, made once. */
+/** Statements of a fold's table, made once; prepared once by each connection. */
 function statements(schema: string, table: TableDefinition) {
   const { name, columns, key } = table
   const into = `${quoted(schema)}.${quoted(name)}`
@@ -52,13 +52,22 @@ function statements(schema: string, table: TableDefinition) {
   const others = all.filter(([one]) => !key.includes(one)).map(([one]) => quoted(one))
   const set = [...others, 'last_offset'].map((one) => `${one} = excluded.${one}`).join(', ')
   return {
-    read: `SELECT t.partition, t.tenant, ${all.map(([one, type]) => selected(one, type, 't.')).join(', ')}
+    read: {
+      name: `read ${schema}`,
+      text: `SELECT t.partition, t.tenant, ${all.map(([one, type]) => selected(one, type, 't.')).join(', ')}
            FROM ${wanted} JOIN ${into} t USING (tenant, ${key.map(quoted).join(', ')}, partition)`,
-    put: `INSERT INTO ${into} (partition, tenant, ${all.map(([one]) => quoted(one)).join(', ')}, last_offset)
+    },
+    put: {
+      name: `put ${schema}`,
+      text: `INSERT INTO ${into} (partition, tenant, ${all.map(([one]) => quoted(one)).join(', ')}, last_offset)
           SELECT * FROM unnest($1::int[], $2::text[], ${all.map(([, type], i) => `$${i + 3}::${type}[]`).join(', ')}, $${all.length + 3}::bigint[])
           ON CONFLICT (tenant, ${key.map(quoted).join(', ')}, partition) DO UPDATE SET ${set}`,
-    remove: `DELETE FROM ${into} t USING ${wanted}
+    },
+    remove: {
+      name: `remove ${schema}`,
+      text: `DELETE FROM ${into} t USING ${wanted}
              WHERE t.partition = w.partition AND t.tenant = w.tenant AND ${key.map((one) => `t.${quoted(one)} = w.${quoted(one)}`).join(' AND ')}`,
+    },
   }
 }
 
@@ -88,20 +97,18 @@ export function createProjectionStore(pool: Pool, projection: Projection, genera
     if (kept.length > 0) {
       const rows = kept.map(({ row }) => row)
       const values = Object.entries(table.columns).map(([name, type]) => column(rows, name, type))
-      await client.query(made.put, [
-        kept.map(({ partition }) => partition),
-        kept.map(({ tenant }) => tenant),
-        ...values,
-        kept.map(({ offset }) => offset),
-      ])
+      await client.query({
+        ...made.put,
+        values: [kept.map(({ partition }) => partition), kept.map(({ tenant }) => tenant), ...values, kept.map(({ offset }) => offset)],
+      })
     }
-    if (gone.length > 0) await client.query(made.remove, keyValues(gone))
+    if (gone.length > 0) await client.query({ ...made.remove, values: keyValues(gone) })
   }
 
   const workOf = (client: PoolClient): ProjectionWork => ({
     async read(keys) {
       if (!table || !made) return []
-      const { rows } = await client.query<PlainRow>(made.read, keyValues(keys))
+      const { rows } = await client.query<PlainRow>({ ...made.read, values: keyValues(keys) })
       return rows.map((row) => ({ partition: Number(row['partition']), tenant: String(row['tenant']), row: readRow(row, table) }))
     },
     write: (changes) => write(client, changes),

@@ -23,8 +23,9 @@ export async function startNotifier(
   lifetime: Lifetime,
 ): Promise<void> {
   const stream = streamOf(config.topicPrefix, config.notificationStream)
-  const pool = lifetime.owns(createPgPool(addresses.databaseUrl, { max: 2, name: 'refold-notifier', role: 'refold_engine' }), (opened) =>
-    opened.end(),
+  const pool = lifetime.owns(
+    createPgPool(addresses.databaseUrl, { max: 2, name: 'refold-notifier', role: 'refold_engine', byKey: true }),
+    (opened) => opened.end(),
   )
   const redis = lifetime.owns(
     createRedis(addresses.redisUrl, (error) => watch.emit('notifier:round:failed', { error: error.message })),

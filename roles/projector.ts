@@ -37,10 +37,13 @@ export async function startProjector(
 ): Promise<void> {
   const { config, addresses, logger } = options
   const { log, topic, partitions, codec, faults } = base
-  const pool = lifetime.owns(
-    createPgPool(addresses.databaseUrl, { max: config.projectorConnections, name: 'refold-projector', role: 'refold_engine' }),
-    (opened) => opened.end(),
-  )
+  const poolFor = (byKey: boolean) =>
+    lifetime.owns(
+      createPgPool(addresses.databaseUrl, { max: config.projectorConnections, name: 'refold-projector', role: 'refold_engine', byKey }),
+      (opened) => opened.end(),
+    )
+  // Folds look rows up by their keys; the statements of handlers are their authors' own, and planned as such. Opens none until asked.
+  const [pool, handlers] = [poolFor(true), poolFor(false)]
   const owner = lifetime.owns(createPgPool(addresses.databaseUrl, { max: 4, name: 'refold-operations' }), (opened) => opened.end())
   const news = createRecordedNews()
   lifetime.owns(keepListening(addresses.databaseUrl, 'refold-projector-listen', news.hear, logger), (opened) => opened.stop())
@@ -72,7 +75,7 @@ export async function startProjector(
   }
 
   function readerOf(one: Generation, projection: Projection): LogReader {
-    const store = createProjectionStore(pool, projection, one.generation)
+    const store = createProjectionStore(projection.how === 'fold' ? pool : handlers, projection, one.generation)
     const handler = createProjector({
       projection,
       generation: one.generation,
