@@ -96,7 +96,9 @@ export function errorHandler(error: FastifyError | Error, request: FastifyReques
   }
   if (hasZodFastifySchemaValidationErrors(error)) {
     const errors = error.validation.map(({ instancePath, message }) => ({ path: instancePath, message: message ?? 'not valid' }))
-    const detail = errors.map(({ path, message }) => `${path === '' ? error.validationContext : path.slice(1)}: ${message}`).join('; ')
+    // The root is '' or '/': what is wrong there is wrong with the whole body, or the whole query.
+    const nameOf = (path: string) => path.replace(/^\//, '') || error.validationContext
+    const detail = errors.map(({ path, message }) => `${nameOf(path)}: ${message}`).join('; ')
     return sendProblem(reply, 'request-invalid', detail, { errors })
   }
   const known = 'code' in error ? FASTIFY[error.code] : undefined

@@ -1,4 +1,4 @@
-// A downstream service that reacts to notifications. Run it beside a notifier: node examples/notifications/reader.ts
+// A downstream service that reacts to notifications. Run it beside a notifier: node examples/notifications/reader.ts (Node 24 or newer)
 
 import { type Notification, registerConsumer } from '../../reader/index.ts'
 

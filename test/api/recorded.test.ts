@@ -30,6 +30,7 @@ t.test('REST reads', async (t) => {
     t.match((await send('a', '/v1/events?after=p99:1')).json(), { status: 400, detail: /no partition p99; the log has p0 to p\d+/ })
     t.match((await send('a', '/v1/events?after=elsewhere')).json(), { status: 400, detail: /after: is not a position like p7:120345/ })
     t.equal((await send('a', '/v1/events?after=')).statusCode, 200)
+    t.match((await send('a', '/v1/events?nothing=1')).json(), { status: 400, detail: /^querystring: Unrecognized key/ })
   })
 
   t.test('an execution and its history are as sent and folded', async (t) => {
