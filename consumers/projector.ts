@@ -11,11 +11,13 @@
 // J5  Below the log's first offset the audit is read instead: nothing is ever skipped.
 // J6  Small batches of several partitions share a transaction: each moves its own checkpoint, and one that was overtaken or held
 //     is left out. Should the transaction fail, each has one of its own. A handler's are never shared.
+// J7  Of a fold they are one statement: rows are read and folded before. Whoever writes a partition's rows moves its checkpoint;
+//     so if it is still at `from` when it is moved, what was read is as it was.
 
 import { setTimeout as pause } from 'node:timers/promises'
 import { createCombiner } from '../combine.ts'
 import { RefoldError } from '../errors.ts'
-import type { Faults } from '../faults.ts'
+import { type Faults, NO_FAULTS } from '../faults.ts'
 import type { LogBatch, LogHandler } from '../kafka/log.ts'
 import type { HandledProjection, FoldProjection, PlainRow, Projection, ProjectionTransaction } from '../projections/define.ts'
 import { type FromAudit, ProjectionEvent } from '../projections/event.ts'
@@ -53,6 +55,13 @@ export type ProjectionWork = {
   sql: ProjectionTransaction
 }
 
+/** J7 */
+export type ProjectionAtOnce = {
+  read: ProjectionWork['read']
+  /** Moves the checkpoints at `from` and writes the rows of those partitions, together. One answer for each move, in order. */
+  write(moves: readonly Span[], changes: readonly Change[]): Promise<readonly Outcome[]>
+}
+
 /** The projector's port to Postgres, of one generation. */
 export type ProjectionStore = {
   checkpoint(partition: number): Promise<number>
@@ -77,6 +86,8 @@ export type ProjectionStore = {
     moves: readonly Span[],
     work: (work: ProjectionWork, moved: ReadonlySet<number>) => Promise<void>,
   ): Promise<readonly Outcome[]>
+  /** Absent for handlers: their statements are their own. */
+  atOnce?: ProjectionAtOnce
   /** Positions that a person let pass. */
   skipped(partition: number): Promise<ReadonlySet<number>>
   park(partition: number, offset: number, error: Error, event: ProjectionEvent): Promise<void>
@@ -169,7 +180,7 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
     return known?.next === from ? known : memoryFrom(from)
   }
 
-  async function fold(one: FoldProjection, jobs: readonly Job[], work: ProjectionWork): Promise<void> {
+  async function folded(one: FoldProjection, jobs: readonly Job[], work: Pick<ProjectionWork, 'read'>): Promise<Change[]> {
     // What the partitions of a transaction must read is one question.
     const read = createCombiner(
       async (asked: readonly (readonly RowKey[])[]) => {
@@ -178,15 +189,34 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
       },
       () => undefined,
     )
-    const folded = await Promise.allSettled(
+    const results = await Promise.allSettled(
       jobs.map((job) => applyFold(one, job.partition, (job.memory = take(job)), wanted(job), { read })),
     )
-    const changes = folded.flatMap((result) => {
+    return results.flatMap((result) => {
       if (result.status === 'rejected') throw result.reason
       return result.value
     })
+  }
+
+  async function fold(one: FoldProjection, jobs: readonly Job[], work: ProjectionWork): Promise<void> {
+    const changes = await folded(one, jobs, work)
     await faults.at('projector:rows:folded')
     if (changes.length > 0) await work.write(changes)
+  }
+
+  /** J7. undefined: it must be a transaction of its own. */
+  async function storeAtOnce(jobs: readonly Job[]): Promise<readonly Outcome[] | undefined> {
+    const { atOnce } = store
+    // Faults are between the statements of a transaction.
+    if (projection.how !== 'fold' || !atOnce || faults !== NO_FAULTS) return undefined
+    if (jobs.reduce((sum, { from, next }) => sum + next - from, 0) > SMALL) return undefined
+    try {
+      return await atOnce.write(jobs, await folded(projection, jobs, atOnce))
+    } catch (error) {
+      // Whether the batch is ours to park is for the transaction to say.
+      if (error instanceof Thrown) return undefined
+      throw error
+    }
   }
 
   async function handle(one: HandledProjection, events: readonly ProjectionEvent[], work: ProjectionWork): Promise<void> {
@@ -214,13 +244,7 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
   async function storeAll(given: readonly Job[]): Promise<Stored[]> {
     // A partition that was lost and given back may be here twice: whoever is second is overtaken.
     const jobs = given.filter(({ partition }, i) => given.findIndex((one) => one.partition === partition) === i)
-    const outcomes = await store.transaction(jobs, async (work, moved) => {
-      await faults.at('projector:checkpoint:moved')
-      const mine = jobs.filter(({ partition }) => moved.has(partition))
-      if (projection.how === 'fold') await fold(projection, mine, work)
-      else for (const job of mine) await handle(projection, [...wanted(job)], work)
-      await faults.at('projector:rows:written')
-    })
+    const outcomes = (await storeAtOnce(jobs)) ?? (await storeInTransaction(jobs))
     await faults.at('projector:batch:committed')
     return given.map((job) => {
       const { partition, next, memory, count } = job
@@ -233,6 +257,15 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
       return { outcome, next, events: count }
     })
   }
+
+  const storeInTransaction = (jobs: readonly Job[]): Promise<readonly Outcome[]> =>
+    store.transaction(jobs, async (work, moved) => {
+      await faults.at('projector:checkpoint:moved')
+      const mine = jobs.filter(({ partition }) => moved.has(partition))
+      if (projection.how === 'fold') await fold(projection, mine, work)
+      else for (const job of mine) await handle(projection, [...wanted(job)], work)
+      await faults.at('projector:rows:written')
+    })
 
   const shared = createCombiner(storeAll, () => undefined)
 

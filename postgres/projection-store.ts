@@ -1,7 +1,7 @@
 // accepted events → projector → [Postgres]: rows of one generation (the port ProjectionStore of consumers/projector.ts)
 
 import type { Pool, PoolClient } from 'pg'
-import type { Change, ProjectionStore, ProjectionWork, RowKey } from '../consumers/projector.ts'
+import type { Change, Outcome, ProjectionStore, ProjectionWork, RowKey, Span, StoredRow } from '../consumers/projector.ts'
 import type { PlainRow, Projection, TableDefinition } from '../projections/define.ts'
 import type { WorkflowEvent } from '../schemas/generated.ts'
 import { inTransaction } from './pool.ts'
@@ -9,15 +9,17 @@ import { column, quoted, readerOf, readRow, schemaOf, selected } from './project
 import { READER } from './recorder-store.ts'
 
 // Rows are locked in the order of partitions: two projectors that share some never wait for each other in a ring.
-const MOVE = `
+const MOVED = `
   WITH wanted AS (SELECT * FROM unnest($2::int[], $3::bigint[], $4::bigint[]) AS w (partition, was, next)),
   locked AS (
-    SELECT partition FROM refold.checkpoints WHERE reader = $1 AND partition = ANY ($2) ORDER BY partition FOR UPDATE)
+    SELECT partition FROM refold.checkpoints WHERE reader = $1 AND partition = ANY ($2) ORDER BY partition FOR UPDATE),
+  moved AS (
   UPDATE refold.checkpoints c SET next_offset = w.next, moved_at = now()
   FROM wanted w JOIN locked USING (partition)
   WHERE c.reader = $1 AND c.partition = w.partition AND c.next_offset = w.was
     AND (c.stop_at IS NULL OR c.stop_until < now() OR w.next <= c.stop_at)
-  RETURNING c.partition`
+  RETURNING c.partition)`
+const MOVE = `${MOVED} SELECT partition FROM moved`
 
 // One statement, so one snapshot: verdicts are stored with the checkpoint that passes them.
 const WINDOWS = `
@@ -50,6 +52,7 @@ function statements(schema: string, table: TableDefinition) {
   const keyTypes = key.map((one) => columns[one] ?? 'text')
   const wanted = `unnest($1::int[], $2::text[], ${key.map((_, i) => `$${i + 3}::${keyTypes[i]}[]`).join(', ')}) AS w (partition, tenant, ${key.map(quoted).join(', ')})`
   const others = all.filter(([one]) => !key.includes(one)).map(([one]) => quoted(one))
+  const written = ['partition', 'tenant', ...all.map(([one]) => quoted(one)), 'last_offset']
   const set = [...others, 'last_offset'].map((one) => `${one} = excluded.${one}`).join(', ')
   return {
     read: {
@@ -57,6 +60,18 @@ function statements(schema: string, table: TableDefinition) {
       text: `SELECT t.partition, t.tenant, ${all.map(([one, type]) => selected(one, type, 't.')).join(', ')}
            FROM ${wanted} JOIN ${into} t USING (tenant, ${key.map(quoted).join(', ')}, partition)`,
     },
+    /** Like put and remove, of the partitions that moved; parameters begin at these numbers. */
+    putMoved: (first: number) =>
+      `put AS (INSERT INTO ${into} (${written.join(', ')})
+         SELECT ${written.map((one) => `v.${one}`).join(', ')}
+         FROM unnest(${['int', 'text', ...all.map(([, type]) => type), 'bigint'].map((type, i) => `$${first + i}::${type}[]`).join(', ')})
+           AS v (${written.join(', ')}) JOIN moved USING (partition)
+         ON CONFLICT (tenant, ${key.map(quoted).join(', ')}, partition) DO UPDATE SET ${set})`,
+    removeMoved: (first: number) =>
+      `removed AS (DELETE FROM ${into} t
+         USING unnest(${['int', 'text', ...keyTypes].map((type, i) => `$${first + i}::${type}[]`).join(', ')})
+           AS w (partition, tenant, ${key.map(quoted).join(', ')}) JOIN moved m USING (partition)
+         WHERE t.partition = w.partition AND t.tenant = w.tenant AND ${key.map((one) => `t.${quoted(one)} = w.${quoted(one)}`).join(' AND ')})`,
     put: {
       name: `put ${schema}`,
       text: `INSERT INTO ${into} (partition, tenant, ${all.map(([one]) => quoted(one)).join(', ')}, last_offset)
@@ -90,27 +105,73 @@ export function createProjectionStore(pool: Pool, projection: Projection, genera
     ),
   ]
 
+  const keptOf = (changes: readonly Change[]) =>
+    changes.flatMap(({ partition, tenant, row, offset }) => (row === null ? [] : [{ partition, tenant, row, offset }]))
+
+  function putValues(kept: ReturnType<typeof keptOf>): unknown[] {
+    const rows = kept.map(({ row }) => row)
+    return [
+      kept.map(({ partition }) => partition),
+      kept.map(({ tenant }) => tenant),
+      ...Object.entries(table?.columns ?? {}).map(([name, type]) => column(rows, name, type)),
+      kept.map(({ offset }) => offset),
+    ]
+  }
+
   async function write(client: PoolClient, changes: readonly Change[]): Promise<void> {
     if (!table || !made) return
-    const kept = changes.flatMap(({ partition, tenant, row, offset }) => (row === null ? [] : [{ partition, tenant, row, offset }]))
+    const kept = keptOf(changes)
     const gone = changes.filter(({ row }) => row === null)
     if (kept.length > 0) {
-      const rows = kept.map(({ row }) => row)
-      const values = Object.entries(table.columns).map(([name, type]) => column(rows, name, type))
-      await client.query({
-        ...made.put,
-        values: [kept.map(({ partition }) => partition), kept.map(({ tenant }) => tenant), ...values, kept.map(({ offset }) => offset)],
-      })
+      await client.query({ ...made.put, values: putValues(kept) })
     }
     if (gone.length > 0) await client.query({ ...made.remove, values: keyValues(gone) })
   }
 
+  async function readRows(client: Pool | PoolClient, keys: readonly RowKey[]): Promise<StoredRow[]> {
+    if (!table || !made) return []
+    const { rows } = await client.query<PlainRow>({ ...made.read, values: keyValues(keys) })
+    return rows.map((row) => ({ partition: Number(row['partition']), tenant: String(row['tenant']), row: readRow(row, table) }))
+  }
+
+  const moveValues = (moves: readonly Span[]): unknown[] => [
+    reader,
+    moves.map(({ partition }) => partition),
+    moves.map(({ from }) => from),
+    moves.map(({ next }) => next),
+  ]
+
+  /** Of those that did not move: `held`, or somebody else moved them. */
+  const outcomesOf = (moves: readonly Span[], moved: ReadonlySet<number>): Promise<Outcome[]> =>
+    Promise.all(
+      moves.map(async ({ partition, from }) => {
+        if (moved.has(partition)) return 'stored'
+        return (await offsetOf(reader, partition)) === from ? 'held' : 'overtaken'
+      }),
+    )
+
+  /** One statement, which is a transaction. */
+  async function writeAtOnce(moves: readonly Span[], changes: readonly Change[]): Promise<Outcome[]> {
+    const values = moveValues(moves)
+    const kept = keptOf(changes)
+    const gone = changes.filter(({ row }) => row === null)
+    const parts: string[] = []
+    if (made && kept.length > 0) {
+      parts.push(made.putMoved(values.length + 1))
+      values.push(...putValues(kept))
+    }
+    if (made && gone.length > 0) {
+      parts.push(made.removeMoved(values.length + 1))
+      values.push(...keyValues(gone))
+    }
+    const name = `${kept.length > 0 ? 'p' : ''}${gone.length > 0 ? 'r' : ''} ${schema}`
+    const text = `${[MOVED, ...parts].join(', ')} SELECT partition FROM moved`
+    const { rows } = await pool.query<{ partition: number }>({ name, text, values })
+    return outcomesOf(moves, new Set(rows.map(({ partition }) => partition)))
+  }
+
   const workOf = (client: PoolClient): ProjectionWork => ({
-    async read(keys) {
-      if (!table || !made) return []
-      const { rows } = await client.query<PlainRow>({ ...made.read, values: keyValues(keys) })
-      return rows.map((row) => ({ partition: Number(row['partition']), tenant: String(row['tenant']), row: readRow(row, table) }))
-    },
+    read: (keys) => readRows(client, keys),
     write: (changes) => write(client, changes),
     sql: {
       async query(text, values = []) {
@@ -174,7 +235,7 @@ export function createProjectionStore(pool: Pool, projection: Projection, genera
         const { rows } = await client.query<{ partition: number }>({
           name: 'projection-move',
           text: MOVE,
-          values: [reader, moves.map(({ partition }) => partition), moves.map(({ from }) => from), moves.map(({ next }) => next)],
+          values: moveValues(moves),
         })
         const partitions = new Set(rows.map(({ partition }) => partition))
         if (partitions.size === 0) return partitions
@@ -182,13 +243,9 @@ export function createProjectionStore(pool: Pool, projection: Projection, genera
         await work(workOf(client), partitions)
         return partitions
       })
-      return Promise.all(
-        moves.map(async ({ partition, from }) => {
-          if (moved.has(partition)) return 'stored'
-          return (await offsetOf(reader, partition)) === from ? 'held' : 'overtaken'
-        }),
-      )
+      return outcomesOf(moves, moved)
     },
+    ...(projection.how === 'fold' ? { atOnce: { read: (keys) => readRows(pool, keys), write: writeAtOnce } } : {}),
     async skipped(partition) {
       const { rows } = await pool.query<{ log_offset: string }>(
         'SELECT log_offset FROM refold.projection_skips WHERE projection = $1 AND generation = $2 AND partition = $3',
