@@ -5,7 +5,7 @@ import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 import { RefoldError } from '../errors.ts'
 import { type OperationRow, placesOf, type ProjectionRow } from '../postgres/reads/projections.ts'
-import { formatPositions } from '../workflow/position.ts'
+import { formatPosition, formatPositions } from '../workflow/position.ts'
 import { openCursor, sealCursor } from './cursor.ts'
 import type { ApiDeps } from './ports.ts'
 import { preferredWait } from './prefer.ts'
@@ -26,6 +26,7 @@ function projectionJson(row: ProjectionRow) {
     generations: row.generations.map(({ generation, version, state, made_at: madeAt }) => ({ generation, version, state, madeAt })),
     lag: row.places.reduce((sum, { next, recorded }) => sum + Math.max(0, recorded - next), 0),
     watermark: formatPositions(placesOf(row)),
+    parked: row.places.flatMap(({ partition, parked }) => (parked === null ? [] : [formatPosition({ partition, offset: parked })])),
     tables: row.tables.map(({ name, key, columns, view }) => ({ name, key: [...key], columns: { ...columns }, view })),
     operation: row.operation,
   }

@@ -321,6 +321,7 @@ export const projection = z
     generations: z.array(z.object({ generation: z.int(), version: z.int(), state: z.string(), madeAt: z.string() })),
     lag: z.int().describe('Recorded events that the live generation has not folded yet.'),
     watermark: z.string().describe('Checkpoints of the live generation.'),
+    parked: z.array(z.string()).describe('Positions at which its code throws and it stands; see incidents.'),
     tables: z.array(z.object({ name: z.string(), key: z.array(z.string()), columns: z.record(z.string(), z.string()), view: z.string() })),
     operation: z.string().nullable().describe('Id of the open operation.'),
   })

@@ -18,6 +18,7 @@ const projection = z.object({
   generations: z.array(z.object({ generation: z.number(), version: z.number(), state: z.string(), madeAt: z.string() })),
   lag: z.number(),
   watermark: z.string(),
+  parked: z.array(z.string()),
   tables: z.array(z.object({ name: z.string(), key: z.array(z.string()), view: z.string() })),
   operation: z.string().nullable(),
 })
@@ -33,6 +34,12 @@ const groupOf = ({ name, liveGeneration }: Shown, prefix: string) =>
 const resetCommand = (one: Shown, prefix: string) =>
   `kafka-consumer-groups --bootstrap-server <host:port> --group ${groupOf(one, prefix)} --topic ${prefix}.events --reset-offsets --to-earliest --execute`
 
+function stateOf({ stoppedAt, parked }: Shown, isShort: boolean): string {
+  if (stoppedAt !== null) return isShort ? 'stopped' : `stopped since ${stoppedAt}`
+  if (parked.length === 0) return 'runs'
+  return isShort ? 'parked' : `parked at ${parked.join(', ')}: see \`refold incidents\`, then mend the code or \`refold projection skip\``
+}
+
 const prefixOf = () => process.env['REFOLD_TOPIC_PREFIX'] || 'refold'
 
 async function list(output: Output): Promise<void> {
@@ -46,7 +53,7 @@ async function list(output: Output): Promise<void> {
       one.name,
       String(one.version),
       String(one.liveGeneration ?? ''),
-      one.stoppedAt === null ? 'runs' : 'stopped',
+      stateOf(one, true),
       String(one.lag),
       one.operation ?? '',
     ])
@@ -65,7 +72,7 @@ async function show(name: string, output: Output): Promise<void> {
       sheet([
         ['projection', one.name],
         ['version', String(one.version)],
-        ['state', one.stoppedAt === null ? 'runs' : `stopped since ${one.stoppedAt}`],
+        ['state', stateOf(one, false)],
         ['lag', `${one.lag} events`],
         ['watermark', one.watermark],
         [

@@ -51,6 +51,7 @@ export type OperationStore = {
   /** Makes the next generation of a projection, in the version of its newest code; gives its number. */
   makeGeneration(projection: string): Promise<number>
   dropGeneration(projection: string, generation: number): Promise<void>
+  isLive(projection: string, generation: number): Promise<boolean>
   /** Why the live generation can't be compared with this one; undefined: it can. */
   notComparable(projection: string, generation: number): Promise<string | undefined>
   progress(projection: string, generation: number): Promise<readonly PartitionProgress[]>
@@ -139,9 +140,13 @@ export function createOperations(store: OperationStore, say: (facts: object, lin
     await store.update(id, { state: 'aborted', line: 'aborted' })
   }
 
+  /** A step that promoted and died before it said so: then there is nothing to give up. */
+  const isPromoted = async ({ projection, state, generation }: Operation): Promise<boolean> =>
+    state === 'promoting' && generation !== null && (await store.isLive(projection, generation))
+
   async function step(operation: Operation): Promise<void> {
     const { id, projection, state, kind, wanted } = operation
-    if (wanted === 'abort' && state !== 'promoting') return abort(operation, operation.generation)
+    if (wanted === 'abort' && !(await isPromoted(operation))) return abort(operation, operation.generation)
     if (state === 'requested' && kind === 'rollback') return store.update(id, { state: 'promoting', line: 'going back' })
     if (state === 'requested') {
       const made = await store.makeGeneration(projection)

@@ -223,6 +223,7 @@ export function createDerivedControl(owner: Pool, engine: Pool, partitions: numb
         await client.query('DELETE FROM refold.checkpoints WHERE reader = $1', [derivedReader(generation)])
         await client.query(`DROP SCHEMA IF EXISTS ${derivedSchema(generation)} CASCADE`)
       }),
+    isLive: async (_, generation) => (await stands(owner)).live === generation,
     async notComparable(_, generation) {
       const { live, version } = await stands(owner)
       const { rows } = await owner.query<{ version: number }>(

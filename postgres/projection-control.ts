@@ -172,6 +172,7 @@ export function createProjectionControl(pool: Pool, projections: readonly Projec
       })
     },
     dropGeneration: (name, generation) => dropGeneration(name, generation),
+    isLive: async (name, generation) => (await liveOf(pool, name)) === generation,
     async notComparable(name, generation) {
       const { rows } = await pool.query<{ live: number; built: number }>(
         `SELECT l.version AS live, b.version AS built FROM refold.projections p
@@ -241,7 +242,8 @@ export function createProjectionControl(pool: Pool, projections: readonly Projec
         `UPDATE refold.generations SET state = 'retired' WHERE projection = $1 AND generation = $2 AND state <> 'live' RETURNING schema_name`,
         [name, generation],
       )
-      if (rows[0]) await client.query(`DROP SCHEMA IF EXISTS ${quoted(rows[0].schema_name)} CASCADE`)
+      if (!rows[0]) return
+      await client.query(`DROP SCHEMA IF EXISTS ${quoted(rows[0].schema_name)} CASCADE`)
       await client.query('DELETE FROM refold.checkpoints WHERE reader = $1', [readerOf(name, generation)])
     })
   }

@@ -14,7 +14,7 @@ const MOVED = `
   locked AS (
     SELECT partition FROM refold.checkpoints WHERE reader = $1 AND partition = ANY ($2) ORDER BY partition FOR UPDATE),
   moved AS (
-  UPDATE refold.checkpoints c SET next_offset = w.next, moved_at = now()
+  UPDATE refold.checkpoints c SET next_offset = w.next, moved_at = now(), parked_at = NULL
   FROM wanted w JOIN locked USING (partition)
   WHERE c.reader = $1 AND c.partition = w.partition AND c.next_offset = w.was
     AND (c.stop_at IS NULL OR c.stop_until < now() OR w.next <= c.stop_at)
@@ -254,6 +254,7 @@ export function createProjectionStore(pool: Pool, projection: Projection, genera
       return new Set(rows.map(({ log_offset: offset }) => Number(offset)))
     },
     async park(partition, offset, error, event) {
+      await pool.query('UPDATE refold.checkpoints SET parked_at = $3 WHERE reader = $1 AND partition = $2', [reader, partition, offset])
       const evidence = {
         projection: projection.name,
         generation,

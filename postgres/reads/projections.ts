@@ -9,7 +9,7 @@ import type { ReadPool, Transaction } from './pool.ts'
 import { timeText } from './time.ts'
 
 const generationShape = z.object({ generation: z.number(), version: z.number(), state: z.string(), made_at: z.string() })
-const placeShape = z.object({ partition: z.number(), next: z.number(), recorded: z.number() })
+const placeShape = z.object({ partition: z.number(), next: z.number(), recorded: z.number(), parked: z.number().nullable() })
 
 const projectionRow = z.object({
   name: z.string(),
@@ -28,7 +28,8 @@ const PROJECTIONS = sql.fragment`
   SELECT p.name, p.version, p.live_generation, p.previous_generation, ${timeText('stopped_at')},
     (SELECT coalesce(json_agg(json_build_object('generation', g.generation, 'version', g.version, 'state', g.state, 'made_at', g.made_at)
        ORDER BY g.generation), '[]') FROM refold.generations g WHERE g.projection = p.name AND g.state <> 'retired')::text AS generations,
-    (SELECT coalesce(json_agg(json_build_object('partition', c.partition, 'next', c.next_offset, 'recorded', coalesce(r.next_offset, 0))
+    (SELECT coalesce(json_agg(json_build_object('partition', c.partition, 'next', c.next_offset, 'recorded', coalesce(r.next_offset, 0),
+       'parked', c.parked_at)
        ORDER BY c.partition), '[]') FROM refold.checkpoints c LEFT JOIN refold.checkpoints r ON r.reader = 'recorder' AND r.partition = c.partition
      WHERE c.reader = CASE p.name WHEN 'derived' THEN 'recorder' ELSE p.name || '@g' || p.live_generation END)::text AS places,
     coalesce((SELECT g.definition::json ->> 'tables' FROM refold.generations g

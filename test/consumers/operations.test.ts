@@ -15,16 +15,17 @@ const PROMOTING: Operation = {
 }
 
 /** One partition; the new generation is even with the live one after so many tries. */
-function world(behind: number, evenAfter: number) {
+function world(behind: number, evenAfter: number, { live = 2, wanted = null }: { live?: number; wanted?: Operation['wanted'] } = {}) {
   const told = { tries: 0, state: 'promoting', stopped: 0, isHeld: false }
   let since = 0
   const never = () => Promise.reject(new Error('not asked in a promotion'))
   const store: OperationStore = {
-    open: async () => [PROMOTING],
+    open: async () => [{ ...PROMOTING, wanted }],
     alone: (operation, step) => step(operation),
     update: async (_, { state }) => void (told.state = state ?? told.state),
     makeGeneration: never,
     dropGeneration: never,
+    isLive: async (_, generation) => generation === live,
     notComparable: never,
     compare: never,
     progress: async () => [{ partition: 0, next: 10_000 - behind, live: 10_000, recorded: 10_000 }],
@@ -60,4 +61,13 @@ t.test('one that does not come near lets writes go on before a second is over', 
   await advance()
   t.match(told, { state: 'promoting', isHeld: false })
   t.ok(told.stopped > 0 && told.stopped < 1000, `${told.stopped} ms`)
+})
+
+t.test('a promotion whose generation never comes near can be given up; one that has happened cannot', async (t) => {
+  const stuck = world(5000, 0, { wanted: 'abort' })
+  await stuck.advance()
+  t.match(stuck.told, { tries: 0, state: 'aborted' })
+  const promoted = world(0, 0, { wanted: 'abort', live: 1 })
+  await promoted.advance()
+  t.match(promoted.told, { state: 'done' })
 })

@@ -353,9 +353,11 @@ t.test('a projection that throws stands at its event; others go on; a person let
   await until(async () => /poison/.test((await world.rest.get('/v1/incidents')).text), { within: 30_000, what: 'the incident' })
   await world.caughtUp('states', 82)
   t.ok((await world.show('cases')).lag > 0, 'it stands')
+  t.match(await world.show('cases'), { parked: [/^p\d+:\d+$/] }, 'and says where')
   t.equal((await world.ask('cases', 'skip')).status, 400, 'not without a reason')
   t.equal((await world.ask('cases', 'skip', { reason: 'known to be wrong' })).status, 202)
   await world.caughtUp('cases', 82)
+  t.match(await world.show('cases'), { parked: [] })
   const { rows } = (await world.rest.get(`/v1/projections/cases/rows?execution=${executionOf(5)}`)).json() as { rows: { events: string }[] }
   t.equal(rows[0]?.events, '5', 'all but the one that was passed')
 })
