@@ -2,16 +2,13 @@
 
 import { Redis } from 'ioredis'
 import { createNotifier } from '../consumers/notifier.ts'
-import { createProjector } from '../consumers/projector.ts'
-import { createReaderSchemas } from '../consumers/reader-schemas.ts'
 import { NO_FAULTS } from '../faults.ts'
 import { createNotifierStore, listenForRecorded } from '../postgres/notifier-store.ts'
 import { createPgClient, createPgPool } from '../postgres/pool.ts'
 import { createProjectionControl } from '../postgres/projection-control.ts'
-import { createProjectionStore } from '../postgres/projection-store.ts'
-import { createSchemaTexts } from '../postgres/schema-texts.ts'
 import { createRedis } from '../redis/client.ts'
 import { createNotificationStream } from '../redis/notifications.ts'
+import { generationReader, passesOf } from '../roles/generation-reader.ts'
 import { createRecordedNews } from '../roles/recorded.ts'
 import { createWatch } from '../watch.ts'
 import { type Ground, PARTITIONS } from './ground.ts'
@@ -26,24 +23,27 @@ type Ours = { recorded: Hops; projection: Hops; reader: Hops }
 async function openProjection(ground: Ground, listen: (told: (place?: string) => void) => void, hops: Hops) {
   const pool = createPgPool(ground.databaseUrl, { max: 4, name: 'bench-projector', role: 'refold_engine', byKey: true })
   await createProjectionControl(ground.admin, [cases], PARTITIONS).sync(cases)
-  const store = createProjectionStore(pool, cases, 1)
   const watch = createWatch()
   watch.on('projector:batch:stored', ({ partition, next }) => hops.seen(partition, next))
   const news = createRecordedNews()
   listen(news.hear)
-  const handler = createProjector({
+  const reader = generationReader({
+    log: ground.log,
+    topic: ground.topic,
+    group: ground.fresh('projection'),
+    codec: ground.codec,
+    partitions: PARTITIONS,
+    pool,
+    passes: passesOf(ground.codec),
+    maxRecords: 5000,
     projection: cases,
     generation: 1,
-    store,
-    schemas: createReaderSchemas(ground.codec, createSchemaTexts(pool), PARTITIONS, store.recorded),
     low: async () => 0,
     watch,
     faults: NO_FAULTS,
     news,
     remembered: 25_000,
   })
-  const mirror = { reader: cases.name, generation: 1 }
-  const reader = ground.log.reader({ topic: ground.topic, group: ground.fresh('projection'), mirror, handler })
   await reader.start()
   return async () => {
     await reader.stop()

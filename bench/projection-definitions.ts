@@ -2,7 +2,16 @@
 
 import { defineProjection } from '../projections/define.ts'
 
-export const hourOf = (ms: number) => new Date(Math.floor(ms / 3_600_000) * 3_600_000).toISOString()
+const HOUR = 3_600_000
+const hours = new Map<number, string>()
+
+/** Both sides use it; its texts are made once, as an author would. */
+export function hourOf(ms: number): string {
+  const hour = Math.floor(ms / HOUR)
+  let text = hours.get(hour)
+  if (text === undefined) hours.set(hour, (text = new Date(hour * HOUR).toISOString()))
+  return text
+}
 
 export const cases = defineProjection({
   name: 'bench_cases',

@@ -4,13 +4,10 @@ import { readFileSync } from 'node:fs'
 import avro from 'avsc'
 import kafkajs from 'kafkajs'
 import type { Pool, PoolClient } from 'pg'
-import { createProjector } from '../consumers/projector.ts'
-import { createReaderSchemas } from '../consumers/reader-schemas.ts'
 import { NO_FAULTS } from '../faults.ts'
 import { createKafkaLog } from '../kafka/kafka-log.ts'
 import { createPgPool } from '../postgres/pool.ts'
-import { createProjectionStore } from '../postgres/projection-store.ts'
-import { createSchemaTexts } from '../postgres/schema-texts.ts'
+import { generationReader, passesOf } from '../roles/generation-reader.ts'
 import { createEventCodec } from '../schemas/codec.ts'
 import { WORKFLOW_EVENT_SCHEMA, type WorkflowEvent } from '../schemas/generated.ts'
 import { createWatch } from '../watch.ts'
@@ -67,7 +64,7 @@ function stopwatch(pool: Pool) {
   }
 }
 
-/** Until every partition is folded; as the projector does it. */
+/** Until every partition is folded, by the readers of the projector. */
 async function ours({ folds, generation, count, brokers, topic, databaseUrl, group }: Turn): Promise<Taken> {
   const projections = benchProjections.filter(({ name }) => folds.includes(name))
   const log = createKafkaLog({ brokers: [...brokers], clientId: group, logger: QUIET })
@@ -81,32 +78,26 @@ async function ours({ folds, generation, count, brokers, topic, databaseUrl, gro
     stored += events
     if (stored >= count * projections.length) done.resolve()
   })
-  const readers = projections.map((projection) => {
-    const store = createProjectionStore(pool, projection, generation)
-    const handler = createProjector({
+  const passes = passesOf(codec)
+  const readers = projections.map((projection) =>
+    generationReader({
+      log,
+      topic,
+      group: `${group}.${projection.name}`,
+      codec,
+      partitions: PARTITIONS,
+      pool,
+      passes,
+      maxRecords: BATCH,
       projection,
       generation,
-      store,
-      schemas: createReaderSchemas(codec, createSchemaTexts(pool), PARTITIONS, store.recorded),
       low: async () => 0,
       watch,
       faults: NO_FAULTS,
       remembered: 25_000,
-    })
-    return log.reader({
-      topic,
-      group: `${group}.${projection.name}`,
-      mirror: { reader: projection.name, generation },
-      maxRecords: BATCH,
-      handler: {
-        checkpoint: handler.checkpoint,
-        batch(batch) {
-          clock.begin()
-          return handler.batch(batch)
-        },
-      },
-    })
-  })
+      given: clock.begin,
+    }),
+  )
   await Promise.all(readers.map((reader) => reader.start()))
   await done.promise
   const taken = clock.end()

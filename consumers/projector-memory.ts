@@ -57,12 +57,15 @@ function keyText(value: unknown, type: ColumnType): string {
   return type === 'uuid' ? value.toLowerCase() : value
 }
 
+/** Gives events to `take`, in order; rejects with what it threw. */
+export type Feed = (take: (event: ProjectionEvent) => void) => Promise<void>
+
 /** Folds events into the rows of a partition; answers those that changed, each once. */
 export async function applyFold(
   one: FoldProjection,
   partition: number,
   memory: Memory,
-  events: Iterable<ProjectionEvent>,
+  feed: Feed,
   work: Pick<ProjectionWork, 'read'>,
 ): Promise<readonly Change[]> {
   const [table] = one.tables
@@ -102,11 +105,11 @@ export async function applyFold(
   }
   if (memory.whole) {
     // One event after the other, so that none outlives its turn: those that do are what garbage collection costs.
-    for (const event of events) touch(event, evolve)
+    await feed((event) => touch(event, evolve))
     return changes
   }
   const touched: { entry: Entry; event: ProjectionEvent }[] = []
-  for (const event of events) touch(event, (entry) => touched.push({ entry, event }))
+  await feed((event) => touch(event, (entry) => touched.push({ entry, event })))
   if (unknown.length > 0)
     for (const { tenant, row } of await work.read(unknown)) {
       const entry = memory.rows.get(nameOf(tenant, row))

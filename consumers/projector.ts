@@ -11,8 +11,9 @@
 // J5  Below the log's first offset the audit is read instead: nothing is ever skipped.
 // J6  Small batches of several partitions share a transaction: each moves its own checkpoint, and one that was overtaken or held
 //     is left out. Should the transaction fail, each has one of its own. A handler's are never shared.
-// J7  Of a fold they are one statement: rows are read and folded before. Whoever writes a partition's rows moves its checkpoint;
-//     so if it is still at `from` when it is moved, what was read is as it was.
+// J7  Rows of a fold are read and folded before anything is written: whoever writes a partition's rows moves its checkpoint, so
+//     if it is still at `from` when it is moved, what was read is as it was. Small batches are one statement then. Where `evolve`
+//     throws, it is done again behind the moved checkpoint: only there is the batch surely ours to park.
 
 import { setTimeout as pause } from 'node:timers/promises'
 import { createCombiner } from '../combine.ts'
@@ -23,8 +24,9 @@ import type { HandledProjection, FoldProjection, PlainRow, Projection, Projectio
 import { type FromAudit, ProjectionEvent } from '../projections/event.ts'
 import type { WorkflowEvent } from '../schemas/generated.ts'
 import type { Watch } from '../watch.ts'
-import { applyFold, type Memory, memoryFrom, Thrown, trim } from './projector-memory.ts'
+import { applyFold, type Feed, type Memory, memoryFrom, Thrown, trim } from './projector-memory.ts'
 import type { AcceptedRecords } from './reader-schemas.ts'
+import { createSharedPasses, type Seat, type SharedPasses } from './shared-pass.ts'
 
 /** What one look at the database says of a batch: how far it may go, and which of its offsets the recorder did not accept. */
 export type Window = {
@@ -56,7 +58,7 @@ export type ProjectionWork = {
 }
 
 /** J7 */
-export type ProjectionAtOnce = {
+export type FoldsFirst = {
   read: ProjectionWork['read']
   /** Moves the checkpoints at `from` and writes the rows of those partitions, together. One answer for each move, in order. */
   write(moves: readonly Span[], changes: readonly Change[]): Promise<readonly Outcome[]>
@@ -87,7 +89,7 @@ export type ProjectionStore = {
     work: (work: ProjectionWork, moved: ReadonlySet<number>) => Promise<void>,
   ): Promise<readonly Outcome[]>
   /** Absent for handlers: their statements are their own. */
-  atOnce?: ProjectionAtOnce
+  foldsFirst?: FoldsFirst
   /** Positions that a person let pass. */
   skipped(partition: number): Promise<ReadonlySet<number>>
   park(partition: number, offset: number, error: Error, event: ProjectionEvent): Promise<void>
@@ -111,6 +113,8 @@ export type ProjectorOptions = {
   low: (partition: number) => Promise<number>
   watch: Watch
   faults: Faults
+  /** What this process's generations share; absent: it goes over its records alone. */
+  passes?: SharedPasses
   /** Rows kept in memory of each partition, so that they need not be read back. */
   remembered: number
   /** Tells when the recorder moved; without it, it is asked now and then. */
@@ -130,15 +134,15 @@ const NONE: ReadonlySet<number> = new Set()
 /** Batches of at most so many records share a transaction. */
 const SMALL = 500
 
-/** Accepted events of a batch below an offset, in order; made anew at each call, so that none is kept. */
-type Events = (before: number) => Iterable<ProjectionEvent>
+/** Gives the accepted events of a batch below an offset, in order; made anew at each call, so that none is kept. */
+type Events = (before: number, take: (event: ProjectionEvent) => void) => Promise<void>
 
 type Job = Span & { events: Events; count: number; memory?: Memory }
 
 type Stored = { outcome: Outcome; next: number; events: number }
 
 export function createProjector(options: ProjectorOptions): LogHandler & { forget(): void } {
-  const { projection, generation, store, schemas, watch, faults } = options
+  const { projection, generation, store, schemas, watch, faults, passes = createSharedPasses(schemas.read) } = options
   const memories = new Map<number, Memory>()
   const parked = new Map<number, number>()
   /** Positions that a person let pass; looked up anew after each failure. */
@@ -147,34 +151,37 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
   const windowOf = createCombiner(store.windows, () => undefined)
 
   /** J1, J3. How far a batch may go now, to `to`; waits a while when not at all. */
-  async function allowed(partition: number, from: number, next: number): Promise<{ to: number; refused: Window['refused'] }> {
+  async function allowed({ partition, from, next }: Span, seat?: Seat): Promise<{ to: number; refused: Window['refused'] }> {
     const until = performance.now() + LONGEST_WAIT
     const { news } = options
+    const wait = async (ms: number, byNews: boolean) => {
+      seat?.leave()
+      await (byNews && news ? news.above(partition, from, POLL.most) : pause(ms))
+    }
     // A batch that was appended just now is seldom recorded already: the first question would be in vain.
-    if (news && (news.told(partition) ?? next) <= from) await news.above(partition, from, POLL.most)
-    for (let wait = POLL.first; ; wait = Math.min(2 * wait, POLL.most)) {
+    if (news && (news.told(partition) ?? next) <= from) await wait(0, true)
+    for (let ms = POLL.first; ; ms = Math.min(2 * ms, POLL.most)) {
       const { recorded, stopAt, refused } = await windowOf({ partition, from, next })
       const to = Math.min(next, recorded, stopAt ?? next)
       if (to > from || performance.now() > until) return { to: Math.max(from, to), refused }
-      if (news && stopAt === undefined) await news.above(partition, from, POLL.most)
-      else await pause(wait)
+      await wait(ms, stopAt === undefined)
     }
   }
 
-  async function eventsOf({ partition, from, records }: LogBatch, next: number, refused: Window['refused']): Promise<Events> {
+  async function eventsOf({ partition, from, records }: LogBatch, next: number, refused: Window['refused'], seat: Seat): Promise<Events> {
+    // Its events are kept until it has them all: nothing is won by going together.
+    if (projection.how === 'handle') seat.leave()
     const audit = projection.uses.includes('audit') ? await store.audit(partition, from, next) : undefined
     await schemas.ready(records)
-    return function* (before) {
-      for (const record of records) {
-        if (record.offset < from || record.offset >= before || refused.has(record.offset)) continue
-        const event = schemas.read(record)
-        if (event) yield new ProjectionEvent(event, record, audit?.get(record.offset))
-      }
-    }
+    return (before, take) =>
+      seat.go({
+        wants: ({ offset }) => offset >= from && offset < before && !refused.has(offset),
+        take: (record, event) => take(new ProjectionEvent(event, record, audit?.get(record.offset))),
+      })
   }
 
   /** Out of the map while it is in use: it comes back when what was folded into it is stored, and is lost otherwise. */
-  function take({ partition, from }: Span): Memory {
+  function memoryOf({ partition, from }: Span): Memory {
     const known = memories.get(partition)
     memories.delete(partition)
     return known?.next === from ? known : memoryFrom(from)
@@ -190,7 +197,7 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
       () => undefined,
     )
     const results = await Promise.allSettled(
-      jobs.map((job) => applyFold(one, job.partition, (job.memory = take(job)), wanted(job), { read })),
+      jobs.map((job) => applyFold(one, job.partition, (job.memory = memoryOf(job)), wanted(job), { read })),
     )
     return results.flatMap((result) => {
       if (result.status === 'rejected') throw result.reason
@@ -200,23 +207,30 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
 
   async function fold(one: FoldProjection, jobs: readonly Job[], work: ProjectionWork): Promise<void> {
     const changes = await folded(one, jobs, work)
-    await faults.at('projector:rows:folded')
     if (changes.length > 0) await work.write(changes)
   }
 
-  /** J7. undefined: it must be a transaction of its own. */
-  async function storeAtOnce(jobs: readonly Job[]): Promise<readonly Outcome[] | undefined> {
-    const { atOnce } = store
-    // Faults are between the statements of a transaction.
-    if (projection.how !== 'fold' || !atOnce || faults !== NO_FAULTS) return undefined
-    if (jobs.reduce((sum, { from, next }) => sum + next - from, 0) > SMALL) return undefined
+  /** J7. undefined: it must be folded in a transaction. */
+  async function storeFolded(jobs: readonly Job[]): Promise<readonly Outcome[] | undefined> {
+    const { foldsFirst } = store
+    if (projection.how !== 'fold' || !foldsFirst) return undefined
+    let changes: readonly Change[]
     try {
-      return await atOnce.write(jobs, await folded(projection, jobs, atOnce))
+      changes = await folded(projection, jobs, foldsFirst)
     } catch (error) {
-      // Whether the batch is ours to park is for the transaction to say.
       if (error instanceof Thrown) return undefined
       throw error
     }
+    await faults.at('projector:rows:folded')
+    const isSmall = jobs.reduce((sum, { from, next }) => sum + next - from, 0) <= SMALL
+    // Faults are between the statements of a transaction.
+    if (isSmall && faults === NO_FAULTS) return foldsFirst.write(jobs, changes)
+    return store.transaction(jobs, async (work, moved) => {
+      await faults.at('projector:checkpoint:moved')
+      const mine = changes.filter(({ partition }) => moved.has(partition))
+      if (mine.length > 0) await work.write(mine)
+      await faults.at('projector:rows:written')
+    })
   }
 
   async function handle(one: HandledProjection, events: readonly ProjectionEvent[], work: ProjectionWork): Promise<void> {
@@ -230,21 +244,29 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
   }
 
   /** Events of a job that no person let pass; counted, since they are made one by one. */
-  function* wanted(job: Job): Iterable<ProjectionEvent> {
-    const skipped = skips.get(job.partition) ?? NONE
-    job.count = 0
-    for (const event of job.events(job.next)) {
-      if (skipped.has(event.offset)) continue
-      job.count++
-      yield event
+  const wanted =
+    (job: Job): Feed =>
+    (take) => {
+      const skipped = skips.get(job.partition) ?? NONE
+      job.count = 0
+      return job.events(job.next, (event) => {
+        if (skipped.has(event.offset)) return
+        job.count++
+        take(event)
+      })
     }
+
+  async function collected(feed: Feed): Promise<ProjectionEvent[]> {
+    const events: ProjectionEvent[] = []
+    await feed((event) => events.push(event))
+    return events
   }
 
   /** J2, J6. */
   async function storeAll(given: readonly Job[]): Promise<Stored[]> {
     // A partition that was lost and given back may be here twice: whoever is second is overtaken.
     const jobs = given.filter(({ partition }, i) => given.findIndex((one) => one.partition === partition) === i)
-    const outcomes = (await storeAtOnce(jobs)) ?? (await storeInTransaction(jobs))
+    const outcomes = (await storeFolded(jobs)) ?? (await storeInTransaction(jobs))
     await faults.at('projector:batch:committed')
     return given.map((job) => {
       const { partition, next, memory, count } = job
@@ -263,7 +285,7 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
       await faults.at('projector:checkpoint:moved')
       const mine = jobs.filter(({ partition }) => moved.has(partition))
       if (projection.how === 'fold') await fold(projection, mine, work)
-      else for (const job of mine) await handle(projection, [...wanted(job)], work)
+      else for (const job of mine) await handle(projection, await collected(wanted(job)), work)
       await faults.at('projector:rows:written')
     })
 
@@ -308,12 +330,17 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
     const { partition, from } = given
     const began = performance.now()
     await options.yields?.()
-    const { to, refused } = await allowed(partition, from, given.next)
-    if (to <= from) return undefined
-    const { outcome, next, events } = await storeOrPark(partition, from, to, await eventsOf(given, to, refused))
-    const facts = { projection: projection.name, generation, partition, next, highWatermark: given.highWatermark, events }
-    if (outcome === 'stored') watch.emit('projector:batch:stored', { ...facts, ms: performance.now() - began })
-    return { outcome, next }
+    const seat = passes.seat(given.records)
+    try {
+      const { to, refused } = await allowed(given, seat)
+      if (to <= from) return undefined
+      const { outcome, next, events } = await storeOrPark(partition, from, to, await eventsOf(given, to, refused, seat))
+      const facts = { projection: projection.name, generation, partition, next, highWatermark: given.highWatermark, events }
+      if (outcome === 'stored') watch.emit('projector:batch:stored', { ...facts, ms: performance.now() - began })
+      return { outcome, next }
+    } finally {
+      seat.leave()
+    }
   }
 
   /** In parts where the recorder has only a part of it: what is left over would have to be fetched again. */
@@ -335,13 +362,13 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
   async function fromAudit(partition: number, start: number, low: number): Promise<number> {
     let from = start
     while (from < low) {
-      const { to: next } = await allowed(partition, from, low)
+      const { to: next } = await allowed({ partition, from, next: low })
       if (next <= from) throw new RefoldError('recorder-behind', `p${partition}: the recorder is at ${next}, the log begins at ${low}`)
       const rows = await store.events(partition, from, next, AUDIT_PAGE)
       const to = rows.length === AUDIT_PAGE ? (rows.at(-1)?.offset ?? from) + 1 : next
-      const events: Events = function* (before) {
+      const events: Events = async (before, take) => {
         for (const { event, offset, appendedAt, ...audit } of rows)
-          if (offset < before) yield new ProjectionEvent(event, { partition, offset, appendedAt }, audit)
+          if (offset < before) take(new ProjectionEvent(event, { partition, offset, appendedAt }, audit))
       }
       const { outcome, next: stored } = await storeOrPark(partition, from, to, events)
       from = outcome === 'stored' ? stored : await store.checkpoint(partition)

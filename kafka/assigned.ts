@@ -26,7 +26,11 @@ export type AssignedPorts = {
   /** The handler's checkpoint moved to `next`. */
   moved(partition: number, next: number): void
   failed(partition: number, error: RefoldError, tries: number): void
+  /** It rests, goes on elsewhere than behind what it took, or is closed. */
+  away(partition: number): void
 }
+
+type Outcome = 'taken' | 'left'
 
 export type Phase =
   | { name: 'positioning' }
@@ -54,6 +58,8 @@ export class Assigned {
   /** Not yet seen in the log since the partition was positioned. */
   #witness: Witness | undefined
   #turn: Promise<unknown> = Promise.resolve()
+  /** Batches that it was given and has not finished. */
+  readonly #inHand = new Set<Fetched>()
   #failures = 0
   #interrupted = false
   #finishing = false
@@ -68,6 +74,26 @@ export class Assigned {
 
   get closed(): boolean {
     return this.#closing.signal.aborted
+  }
+
+  /** Where it goes on once all that it was given is stored. */
+  get end(): number {
+    return Math.max(this.next, ...[...this.#inHand].map(({ next }) => next))
+  }
+
+  /** It awaits the records from `end` on, and nothing else. */
+  get inPlace(): boolean {
+    return this.phase.name === 'reading' && !this.#finishing && this.#witness === undefined
+  }
+
+  /** Its client fetches none for a while: its records come from elsewhere. */
+  hold(): void {
+    this.#ports.hold(this.partition)
+  }
+
+  /** Its client fetches from `end` on. */
+  fetchItself(): void {
+    if (this.phase.name === 'reading') this.#ports.release(this.partition, this.end)
   }
 
   /** Finds its place in the log, then lets the client fetch from there; tries until it succeeds or is closed. */
@@ -92,8 +118,9 @@ export class Assigned {
   }
 
   /** Hands on a fetched batch. 'taken': all of it is stored. 'left': not all; the partition knows where it goes on. */
-  take(batch: Fetched): Promise<'taken' | 'left'> {
-    const taken = this.#turn.then(() => this.#take(batch))
+  take(batch: Fetched): Promise<Outcome> {
+    this.#inHand.add(batch)
+    const taken = this.#turn.then(() => this.#take(batch)).finally(() => this.#inHand.delete(batch))
     this.#turn = taken.catch(() => undefined)
     return taken
   }
@@ -113,9 +140,10 @@ export class Assigned {
   close(): void {
     this.#closing.abort()
     this.phase = { name: 'closed' }
+    this.#ports.away(this.partition)
   }
 
-  async #take(batch: Fetched): Promise<'taken' | 'left'> {
+  async #take(batch: Fetched): Promise<Outcome> {
     if (this.phase.name !== 'reading' || this.#finishing) return 'left'
     this.#interrupted = false
     this.highWatermark = Math.max(this.highWatermark, batch.highWatermark)
@@ -137,6 +165,7 @@ export class Assigned {
       this.#failures = 0
       this.#ports.moved(this.partition, stored)
       if (stored !== part.next) {
+        this.#ports.away(this.partition)
         this.#ports.release(this.partition, stored)
         return 'left'
       }
@@ -161,6 +190,7 @@ export class Assigned {
   #restart(thrown: unknown): void {
     if (this.closed) return
     this.#ports.hold(this.partition)
+    this.#ports.away(this.partition)
     void this.#rest(thrown).then(() => this.position())
   }
 

@@ -2,6 +2,7 @@
 //
 // The log on Kafka: the port of log.ts, put together.
 
+import { randomBytes } from 'node:crypto'
 import { createAdmin } from './admin.ts'
 import { createClient } from './client.ts'
 import type { ClientOptions } from './client.ts'
@@ -10,6 +11,7 @@ import { createAppender } from './producer.ts'
 import type { SendFaults } from './producer.ts'
 import { createReader } from './reader.ts'
 import type { ReaderSettings } from './reader.ts'
+import { createSharedFetches } from './shared-fetches.ts'
 import { ensureTopic } from './topics.ts'
 
 export type KafkaLogOptions = ClientOptions &
@@ -35,6 +37,10 @@ export function createKafkaLog(options: KafkaLogOptions): Log {
     ...(faults ? { faults } : {}),
   })
   const readers = new Set<LogReader>()
+  const shared = createSharedFetches()
+  // The client's assigner goes by the order of names: groups with members of the same processes give each the same partitions, and
+  // only readers of one partition can share what is fetched.
+  const own = randomBytes(4).toString('hex')
   let closing: Promise<void> | undefined
 
   async function closeAll(): Promise<void> {
@@ -46,8 +52,8 @@ export function createKafkaLog(options: KafkaLogOptions): Log {
   return {
     append: (record) => appender.append(record),
     reader(reading) {
-      const kafka = () => createClient({ ...options, clientId: `${options.clientId}-${reading.mirror.reader}` })
-      const reader = createReader(reading, settings, { kafka, admin, logger })
+      const kafka = () => createClient({ ...options, clientId: `${options.clientId}-${own}-${reading.mirror.reader}` })
+      const reader = createReader(reading, settings, { kafka, admin, logger, shared: reading.sharesFetches ? shared : undefined })
       readers.add(reader)
       return reader
     },

@@ -72,6 +72,8 @@ export type ReaderOptions = {
   mirror: { reader: string; generation: number }
   /** Largest batch handed to the handler, in records. */
   maxRecords?: number
+  /** Readers of a process that do are fetched for once where they are at the same place; none waits long for another. */
+  sharesFetches?: boolean
 }
 
 /** A running member of a consumer group. */

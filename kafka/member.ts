@@ -16,6 +16,7 @@ import type { AssignedPorts } from './assigned.ts'
 import type { LineLogger } from './client.ts'
 import { fetched } from './fetched.ts'
 import type { PartitionBounds, ReaderOptions } from './log.ts'
+import type { SharedFetches } from './shared-fetches.ts'
 
 export type GroupSettings = {
   /** All in milliseconds; config.ts says what each trades. */
@@ -24,7 +25,14 @@ export type GroupSettings = {
   groupHeartbeat: number
 }
 
-export type MemberPorts = { kafka: Kafka; admin: Admin; logger: LineLogger; failed(error: Error): void }
+export type MemberPorts = {
+  kafka: Kafka
+  admin: Admin
+  logger: LineLogger
+  /** Absent: it fetches for itself alone. */
+  shared?: SharedFetches | undefined
+  failed(error: Error): void
+}
 
 export type Member = {
   /** Resolves once the group gave it its partitions. */
@@ -45,7 +53,7 @@ const GOODBYE = 5000
 
 export function createMember(options: ReaderOptions, settings: GroupSettings, ports: MemberPorts): Member {
   const { topic, group, handler, mirror, maxRecords = MAX_RECORDS } = options
-  const { admin, logger } = ports
+  const { admin, logger, shared } = ports
   const consumer: Consumer = ports.kafka.consumer({
     groupId: group,
     readUncommitted: true,
@@ -89,6 +97,10 @@ export function createMember(options: ReaderOptions, settings: GroupSettings, po
           consumer.resume([{ topic, partitions: [partition] }])
         }),
       moved: (partition, next) => own(partition) && mirrorLater(partition, next),
+      away(partition) {
+        const one = current.get(partition)
+        if (one) shared?.away(one)
+      },
       failed(partition, error, tries) {
         ports.failed(error)
         const facts = { topic, group, partition, code: error.code, tries }
@@ -98,7 +110,10 @@ export function createMember(options: ReaderOptions, settings: GroupSettings, po
     assigned = current
     for (const partition of partitions) current.set(partition, new Assigned(topic, partition, handler, toClient, maxRecords))
     logger.info({ topic, group, partitions }, 'partitions assigned')
-    for (const each of current.values()) void each.position()
+    for (const each of current.values()) {
+      shared?.join(each)
+      void each.position()
+    }
     hasJoined()
   }
 
@@ -115,14 +130,14 @@ export function createMember(options: ReaderOptions, settings: GroupSettings, po
     const { batch } = payload
     const current = assigned
     const partition = current.get(batch.partition)
-    if (!partition || left || !payload.isRunning()) return
+    if (!partition || left || !payload.isRunning() || payload.isStale()) return
     const found = fetched(batch)
     const beats = beating(
       () => payload.heartbeat(),
       settings.groupHeartbeat,
       () => partition.interrupt(),
     )
-    const outcome = await partition.take(found)
+    const outcome = await (shared ? shared.take(partition, found) : partition.take(found))
     clearInterval(beats.timer)
     if (outcome === 'taken' && current === assigned && !left) payload.resolveOffset(String(found.next - 1))
     if (beats.error) throw beats.error

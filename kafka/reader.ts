@@ -17,10 +17,11 @@ import type { LineLogger } from './client.ts'
 import type { LogReader, ReaderHealth, ReaderOptions } from './log.ts'
 import { createMember } from './member.ts'
 import type { GroupSettings, Member } from './member.ts'
+import type { SharedFetches } from './shared-fetches.ts'
 
 export type ReaderSettings = GroupSettings & { stuckAfter: number }
 
-export type ReaderPorts = { kafka(): Kafka; admin: Admin; logger: LineLogger }
+export type ReaderPorts = { kafka(): Kafka; admin: Admin; logger: LineLogger; shared?: SharedFetches | undefined }
 
 const BACK_OFF = { first: 250, most: 2000 }
 
@@ -71,7 +72,7 @@ export function createReader(options: ReaderOptions, settings: ReaderSettings, p
 
   // One membership, to its end; answers why it ended.
   async function membership(hasJoined: () => void): Promise<unknown> {
-    const current = createMember(options, settings, { kafka: ports.kafka(), admin, logger, failed: noteError })
+    const current = createMember(options, settings, { kafka: ports.kafka(), admin, logger, shared: ports.shared, failed: noteError })
     member = current
     progress.clear()
     let failure: unknown

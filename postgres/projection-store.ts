@@ -245,7 +245,7 @@ export function createProjectionStore(pool: Pool, projection: Projection, genera
       })
       return outcomesOf(moves, moved)
     },
-    ...(projection.how === 'fold' ? { atOnce: { read: (keys) => readRows(pool, keys), write: writeAtOnce } } : {}),
+    ...(projection.how === 'fold' ? { foldsFirst: { read: (keys) => readRows(pool, keys), write: writeAtOnce } } : {}),
     async skipped(partition) {
       const { rows } = await pool.query<{ log_offset: string }>(
         'SELECT log_offset FROM refold.projection_skips WHERE projection = $1 AND generation = $2 AND partition = $3',

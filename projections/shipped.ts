@@ -2,7 +2,15 @@
 
 import { defineProjection } from './define.ts'
 
-const hourOf = (ms: number) => new Date(Math.floor(ms / 3_600_000) * 3_600_000).toISOString()
+const HOUR = 3_600_000
+let newest = { hour: 0, text: new Date(0).toISOString() }
+
+/** Most events are of the hour that the one before was of. */
+function hourOf(ms: number): string {
+  const hour = Math.floor(ms / HOUR)
+  if (hour !== newest.hour) newest = { hour, text: new Date(hour * HOUR).toISOString() }
+  return newest.text
+}
 const objectOf = (payload: unknown): Record<string, unknown> =>
   typeof payload === 'object' && payload !== null ? (payload as Record<string, unknown>) : {}
 

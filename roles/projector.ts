@@ -3,18 +3,15 @@
 
 import { setTimeout as pause } from 'node:timers/promises'
 import { createOperations } from '../consumers/operations.ts'
-import { createProjector } from '../consumers/projector.ts'
-import { createReaderSchemas } from '../consumers/reader-schemas.ts'
 import { asError } from '../errors.ts'
 import type { LogReader } from '../kafka/log.ts'
 import type { Lifetime } from '../lifetime.ts'
 import { createPgPool } from '../postgres/pool.ts'
 import { createProjectionControl, type Generation } from '../postgres/projection-control.ts'
-import { createProjectionStore } from '../postgres/projection-store.ts'
-import { createSchemaTexts } from '../postgres/schema-texts.ts'
 import type { Projection } from '../projections/define.ts'
 import type { Watch } from '../watch.ts'
 import { type Base, type Checks, part, type StartOptions, untilUp } from './base.ts'
+import { generationReader, passesOf } from './generation-reader.ts'
 import { heedPersonsOffsets } from './persons-offsets.ts'
 import { createRecordedNews, keepListening } from './recorded.ts'
 
@@ -24,8 +21,6 @@ const LOOK_EVERY = 500
 /** Records that live generations may be behind before a build waits, and how long it does before each of its batches, ms. */
 const LIVE_LAG = 5000
 const YIELD = 200
-
-const mirrorOf = ({ projection, generation }: Generation) => ({ reader: projection, generation })
 
 export async function startProjector(
   options: StartOptions,
@@ -47,6 +42,7 @@ export async function startProjector(
   const owner = lifetime.owns(createPgPool(addresses.databaseUrl, { max: 4, name: 'refold-operations' }), (opened) => opened.end())
   const news = createRecordedNews()
   lifetime.owns(keepListening(addresses.databaseUrl, 'refold-projector-listen', news.hear, logger), (opened) => opened.stop())
+  const passes = passesOf(codec)
   const control = createProjectionControl(owner, projections, partitions)
   for (const projection of projections) await untilUp(logger, `projection ${projection.name}`, () => control.sync(projection))
   const byName = new Map(projections.map((one) => [one.name, one]))
@@ -75,12 +71,17 @@ export async function startProjector(
   }
 
   function readerOf(one: Generation, projection: Projection): LogReader {
-    const store = createProjectionStore(projection.how === 'fold' ? pool : handlers, projection, one.generation)
-    const handler = createProjector({
+    return generationReader({
+      log,
+      topic,
+      group: groupOf(one),
+      codec,
+      partitions,
+      pool: projection.how === 'fold' ? pool : handlers,
+      passes,
+      maxRecords: config.projectorBatch,
       projection,
       generation: one.generation,
-      store,
-      schemas: createReaderSchemas(codec, createSchemaTexts(pool), partitions, store.recorded),
       low,
       watch,
       faults,
@@ -91,7 +92,6 @@ export async function startProjector(
         if (readers.get(groupOf(one))?.generation.state === 'building') await yields()
       },
     })
-    return log.reader({ topic, group: groupOf(one), handler, mirror: mirrorOf(one), maxRecords: config.projectorBatch })
   }
 
   const heedOffsets = async (one: Generation) =>

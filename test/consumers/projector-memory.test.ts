@@ -1,7 +1,7 @@
 // The fold in memory: what is read back, what is not, and which keys are one row.
 
 import t from 'tap'
-import { applyFold, memoryFrom, Thrown, trim } from '../../consumers/projector-memory.ts'
+import { applyFold as apply, type Memory, memoryFrom, Thrown, trim } from '../../consumers/projector-memory.ts'
 import type { StoredRow } from '../../consumers/projector.ts'
 import { defineProjection, type PlainRow } from '../../projections/define.ts'
 import { ProjectionEvent } from '../../projections/event.ts'
@@ -35,6 +35,14 @@ function table(rows: StoredRow[] = []) {
     },
   }
 }
+
+const applyFold = (
+  one: typeof hours,
+  partition: number,
+  memory: Memory,
+  events: readonly ProjectionEvent[],
+  rows: ReturnType<typeof table>,
+) => apply(one, partition, memory, async (take) => events.forEach((each) => take(each)), rows)
 
 t.test('from the first offset on nothing is read back; later each key once', async (t) => {
   const first = memoryFrom(0)

@@ -42,6 +42,7 @@ function play({ checkpoint = 0, high = 1000, maxRecords = 100 } = {}) {
     release: (_, offset) => void calls.push(`release ${offset}`),
     moved: (_, next) => void calls.push(`moved ${next}`),
     failed: (_, { code }) => void calls.push(`failed ${code}`),
+    away: () => undefined,
   }
   const assigned = new Assigned('topic', 0, follower.handler, ports, maxRecords)
   t.teardown(() => assigned.close())

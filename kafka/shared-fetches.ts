@@ -1,0 +1,104 @@
+// One fetch for several readers of a process: the client of one of them fetches a partition, the others are handed the same
+// records, and their own clients fetch none of it. What it saves is most of what a further reader costs.
+//
+// Owns: who fetches for whom. Doesn't own: where a reader is, which is as if it had fetched for itself (assigned.ts).
+//
+// S1  Readers of one place only: one is handed a batch that begins at or below its end, and follows until that is not so.
+// S2  None waits long: who is late, fetching or following, is left alone for a while. With few records that is a matter of how soon
+//     the next ones are read, with many of how much is saved.
+// S3  Where the one that fetches rests, is elsewhere or gone, those that follow it fetch for themselves again.
+
+import { setTimeout as pause } from 'node:timers/promises'
+import type { Assigned } from './assigned.ts'
+import type { Fetched } from './fetched.ts'
+
+export type SharedFetches = {
+  join(one: Assigned): void
+  /** Like `one.take`, for all that are where it is. */
+  take(one: Assigned, batch: Fetched): Promise<'taken' | 'left'>
+  /** It rests, goes on elsewhere, or is closed. */
+  away(one: Assigned): void
+}
+
+/** Milliseconds that one waits for another with a batch of few records, or of many. */
+const LATE = { few: 50, many: 500 }
+const FEW = 500
+/** Milliseconds for which whoever was late is left alone. */
+const ALONE = 10_000
+
+export function createSharedFetches(late = LATE, alone = ALONE): SharedFetches {
+  const members = new Map<string, Set<Assigned>>()
+  /** Who fetches for it. */
+  const sources = new Map<Assigned, Assigned>()
+  const aloneUntil = new WeakMap<Assigned, number>()
+
+  const placeOf = ({ topic, partition }: Assigned) => `${topic}/${partition}`
+  const isAlone = (one: Assigned) => (aloneUntil.get(one) ?? 0) > performance.now()
+  const wasLate = (one: Assigned) => aloneUntil.set(one, performance.now() + alone)
+
+  function letGo(one: Assigned): void {
+    if (sources.delete(one)) one.fetchItself()
+  }
+
+  function letFollowersGo(source: Assigned): void {
+    for (const [one, its] of sources) if (its === source) letGo(one)
+  }
+
+  /** S1. Those that get this batch too. */
+  function followersOf(source: Assigned, { from, next }: Fetched): Assigned[] {
+    if (isAlone(source)) return []
+    const found: Assigned[] = []
+    for (const one of members.get(placeOf(source)) ?? []) {
+      if (one === source) continue
+      const follows = sources.get(one) === source
+      if (!one.inPlace || isAlone(one) || one.end < from || one.end > next) {
+        if (follows) letGo(one)
+        continue
+      }
+      if (!follows) {
+        letFollowersGo(one)
+        sources.set(one, source)
+        one.hold()
+      }
+      found.push(one)
+    }
+    return found
+  }
+
+  /** S2. Resolves once all are done with a batch, or the first of them was so long ago that the others are late. */
+  async function inStep(source: Assigned, takes: ReadonlyMap<Assigned, Promise<unknown>>, within: number): Promise<void> {
+    const open = new Set(takes.keys())
+    const done = new AbortController()
+    const all = [...takes].map(([one, its]) => its.finally(() => open.delete(one)))
+    const timeUp = Promise.race(all).then(() => pause(within, undefined, { signal: done.signal }).catch(() => undefined))
+    await Promise.race([Promise.all(all), timeUp])
+    done.abort()
+    for (const each of open) {
+      wasLate(each)
+      letGo(each)
+    }
+    if (open.has(source)) letFollowersGo(source)
+  }
+
+  return {
+    join(one) {
+      const place = placeOf(one)
+      members.set(place, (members.get(place) ?? new Set()).add(one))
+    },
+    async take(one, batch) {
+      // Fetched before it began to follow.
+      if (sources.has(one)) return 'left'
+      const followers = followersOf(one, batch)
+      const taken = one.take(batch)
+      const takes = new Map([[one, taken], ...followers.map((each) => [each, each.take(batch)] as const)])
+      if (followers.length > 0) await inStep(one, takes, batch.records.length < FEW ? late.few : late.many)
+      return taken
+    },
+    away(one) {
+      if (one.closed) members.get(placeOf(one))?.delete(one)
+      // It says itself where its client goes on.
+      sources.delete(one)
+      letFollowersGo(one)
+    },
+  }
+}
