@@ -45,7 +45,7 @@ export type Member = {
   assigned(): ReadonlyMap<number, Assigned>
 }
 
-const FETCH = { maxBytesPerPartition: 2 * 1024 * 1024, maxBytes: 16 * 1024 * 1024 }
+const FETCH = { maxBytesPerPartition: 1024 * 1024, maxBytes: 8 * 1024 * 1024 }
 const PARTITIONS_AT_ONCE = 12
 const MAX_RECORDS = 5000
 const MIRROR_EVERY = 500
