@@ -127,7 +127,7 @@ export const CATALOGUE = {
   },
   'request-invalid': {
     title: 'The request is not valid',
-    help: 'Correct what `errors` names; /openapi.json has the shapes.',
+    help: 'Correct what the detail says, and what `errors` names, if there are any; /openapi.json has the shapes.',
     retryable: false,
   },
   'request-too-large': {
