@@ -4,9 +4,10 @@
 // Owns: who fetches for whom. Doesn't own: where a reader is, which is as if it had fetched for itself (assigned.ts).
 //
 // S1  Readers of one place only: one is handed a batch that begins at or below its end, and follows until that is not so.
-// S2  None waits long: who is late, fetching or following, is left alone for a while. With few records that is a matter of how soon
-//     the next ones are read, with many of how much is saved.
+// S2  None waits long: who is late, fetching or following, is left alone for a while.
 // S3  Where the one that fetches rests, is elsewhere or gone, those that follow it fetch for themselves again.
+// S4  Batches of few records are not shared: there one costs little, and who reads them must not wait for anybody, as when an operation
+//     holds one generation so that another comes up to it.
 
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Assigned } from './assigned.ts'
@@ -20,13 +21,13 @@ export type SharedFetches = {
   away(one: Assigned): void
 }
 
-/** Milliseconds that one waits for another with a batch of few records, or of many. */
-const LATE = { few: 50, many: 500 }
-const FEW = 500
-/** Milliseconds for which whoever was late is left alone. */
+/** Milliseconds that one waits for another with a batch, and for which whoever was late is left alone. */
+const LATE = 500
 const ALONE = 10_000
+/** S4. Records. */
+const FEW = 100
 
-export function createSharedFetches(late = LATE, alone = ALONE): SharedFetches {
+export function createSharedFetches(late = LATE, alone = ALONE, few = FEW): SharedFetches {
   const members = new Map<string, Set<Assigned>>()
   /** Who fetches for it. */
   const sources = new Map<Assigned, Assigned>()
@@ -66,11 +67,11 @@ export function createSharedFetches(late = LATE, alone = ALONE): SharedFetches {
   }
 
   /** S2. Resolves once all are done with a batch, or the first of them was so long ago that the others are late. */
-  async function inStep(source: Assigned, takes: ReadonlyMap<Assigned, Promise<unknown>>, within: number): Promise<void> {
+  async function inStep(source: Assigned, takes: ReadonlyMap<Assigned, Promise<unknown>>): Promise<void> {
     const open = new Set(takes.keys())
     const done = new AbortController()
     const all = [...takes].map(([one, its]) => its.finally(() => open.delete(one)))
-    const timeUp = Promise.race(all).then(() => pause(within, undefined, { signal: done.signal }).catch(() => undefined))
+    const timeUp = Promise.race(all).then(() => pause(late, undefined, { signal: done.signal }).catch(() => undefined))
     await Promise.race([Promise.all(all), timeUp])
     done.abort()
     for (const each of open) {
@@ -88,10 +89,14 @@ export function createSharedFetches(late = LATE, alone = ALONE): SharedFetches {
     async take(one, batch) {
       // Fetched before it began to follow.
       if (sources.has(one)) return 'left'
+      if (batch.records.length < few) {
+        letFollowersGo(one)
+        return one.take(batch)
+      }
       const followers = followersOf(one, batch)
       const taken = one.take(batch)
       const takes = new Map([[one, taken], ...followers.map((each) => [each, each.take(batch)] as const)])
-      if (followers.length > 0) await inStep(one, takes, batch.records.length < FEW ? late.few : late.many)
+      if (followers.length > 0) await inStep(one, takes)
       return taken
     },
     away(one) {

@@ -305,16 +305,18 @@ export function logContract(name: string, subject: () => Subject): void {
 
     t.test('gives each of those that share fetches everything, in order, whatever the others do', async (t) => {
       const topic = await subject().topic(4)
+      // So many of each partition that they are shared.
+      await appendAll(range(0, 2800).map((i) => entry(topic, i % 4, `k${i}`)))
       const followers = range(0, 4).map(() => new Follower())
       const readers = followers.map((follower, i) => {
         // One fails now and then, one is slow, one joins late.
         let failures = 0
         if (i === 1)
           follower.before = ({ from }) => {
-            if (failures < 5 && from > 20 * failures) throw new Error(`failure ${++failures}`)
+            if (failures < 5 && from > 150 * failures) throw new Error(`failure ${++failures}`)
           }
         if (i === 2) follower.before = () => new Promise((resolve) => setTimeout(resolve, 80))
-        return follow(t, topic, follower, { group: `${topic}.g${i}`, maxRecords: 7, sharesFetches: true })
+        return follow(t, topic, follower, { group: `${topic}.g${i}`, maxRecords: 200, sharesFetches: true })
       })
       await Promise.all(readers.slice(0, 3).map((reader) => reader.start()))
       for (const i of range(0, 60)) {
@@ -323,9 +325,9 @@ export function logContract(name: string, subject: () => Subject): void {
         if (i === 40) await readers[0]?.stop()
       }
       const mine = followers.slice(1)
-      await until(() => mine.every((follower) => range(0, 4).every((partition) => follower.checkpoint(partition) === 120)))
+      await until(() => mine.every((follower) => range(0, 4).every((partition) => follower.checkpoint(partition) === 820)))
       for (const follower of mine) {
-        for (const partition of range(0, 4)) t.strictSame(follower.offsets(partition), range(0, 120))
+        for (const partition of range(0, 4)) t.strictSame(follower.offsets(partition), range(0, 820))
         t.equal(follower.refused, 0)
       }
       const [gone] = followers

@@ -26,7 +26,7 @@ const batch = (from: number, to: number): Fetched => ({
   holes: 0,
 })
 
-const LATE = { few: 20, many: 400 }
+const LATE = 40
 
 /** A reader of one partition; `fetches`: from where its client does, undefined: not at all. */
 class Played {
@@ -60,8 +60,8 @@ class Played {
 }
 
 /** Three readers that share, each at its checkpoint; where it is not given, the third is elsewhere. */
-async function play({ checkpoints = [0, 0, 900_000] as readonly [number, number, number], alone = 60_000 } = {}) {
-  const shared = createSharedFetches(LATE, alone)
+async function play({ checkpoints = [0, 0, 900_000] as readonly [number, number, number], alone = 60_000, few = 1 } = {}) {
+  const shared = createSharedFetches(LATE, alone, few)
   const made = (checkpoint: number) => {
     const reader = new Played(shared)
     reader.follower.checkpoints.set(0, checkpoint)
@@ -99,7 +99,7 @@ t.test('S1: one in the middle of a batch gets the rest of it; one elsewhere gets
   t.equal(three.fetches, undefined)
 })
 
-t.test('S2: who is late with few records is left alone, and goes on by itself', async (t) => {
+t.test('S2: who is late is left alone, and goes on by itself', async (t) => {
   const { shared, one, two } = await play()
   const held = Promise.withResolvers<void>()
   two.follower.before = () => held.promise
@@ -132,16 +132,24 @@ t.test('S2: a slow one that fetches does not hold up who follows', async (t) => 
   t.strictSame(one.handed.at(-1), [6, 8], 'after a while they go together again')
 })
 
-t.test('S2: with many records it is waited for longer', async (t) => {
+t.test('S2: who takes a little longer is waited for', async (t) => {
   const { shared, one, two } = await play()
-  let released = false
-  two.follower.before = async () => {
-    await new Promise((resolve) => setTimeout(resolve, 4 * LATE.few))
-    released = true
-  }
+  two.follower.before = () => new Promise((resolve) => setTimeout(resolve, LATE / 8))
   t.equal(await shared.take(one.assigned, batch(0, 1000)), 'taken')
-  t.ok(released)
+  t.equal(two.assigned.next, 1000)
   t.equal(two.fetches, undefined, 'and follows on')
+})
+
+t.test('S4: few records are not shared, and who followed fetches itself again', async (t) => {
+  const { shared, one, two } = await play({ few: 3 })
+  t.equal(await shared.take(one.assigned, batch(0, 3)), 'taken')
+  t.equal(two.fetches, undefined)
+  t.equal(await shared.take(one.assigned, batch(3, 5)), 'taken')
+  t.equal(two.fetches, 3)
+  t.strictSame(two.handed, [[0, 3]])
+  t.equal(await shared.take(two.assigned, batch(3, 6)), 'taken')
+  t.strictSame(two.handed.at(-1), [3, 6])
+  t.strictSame(one.handed.at(-1), [5, 6], 'and the other way round')
 })
 
 t.test('S3: where the one that fetches fails, is sent elsewhere or closed, the other fetches itself', async (t) => {
