@@ -7,15 +7,17 @@
 // W2  A batch is taken as far as there is room, and the rest asked for again: the reader is never held up.
 // W3  Told to stop, it takes nothing more, lets attempts end for a while, then aborts them; what has no outcome is read again
 //     by whoever gets the partition.
+// W4  An action that this process is about to schedule has an eager slot kept for it, and Redis is asked for its attempt meanwhile:
+//     for a moment only, since the decision may be refused, or be somebody else's.
 
 import { setTimeout as pause } from 'node:timers/promises'
 import { asError } from '../errors.ts'
 import type { Faults } from '../faults.ts'
 import type { LogBatch, LogHandler } from '../kafka/log.ts'
 import type { DecodedRequest } from '../schemas/decoded.ts'
-import type { ActionRequest } from '../schemas/generated.ts'
-import type { LineLog } from '../workflow/action.ts'
-import type { Ended } from './run-attempt.ts'
+import type { ActionRequest, WorkflowEvent } from '../schemas/generated.ts'
+import type { LineLog, ScheduledPayload } from '../workflow/action.ts'
+import type { ActionMemory, AttemptName, Ended } from './run-attempt.ts'
 
 export type WorkerStore = {
   /** Where to go on in a queue's partition; never below what the topic still holds. */
@@ -27,6 +29,8 @@ export type WorkerOptions = {
   store: WorkerStore
   decode: (bytes: Uint8Array | null) => DecodedRequest
   attempt: (request: ActionRequest, stop: AbortSignal) => Promise<Ended>
+  /** W4 */
+  memory: Pick<ActionMemory, 'expect' | 'unexpect'>
   /** Attempts that run at once, of all queues. */
   concurrency: number
   /** Of those, how many may be handed over in this process. */
@@ -40,6 +44,8 @@ export type WorkerOptions = {
 export type ActionWorker = {
   /** The handler of a queue's reader. */
   handler(topic: string): LogHandler
+  /** Told of every event that the runtime in this process is about to append: W4. */
+  expects(event: WorkflowEvent): void
   /** Runs an attempt at once if an eager slot is free: resolves when its outcome is in the log. */
   take(request: ActionRequest): Promise<void> | undefined
   /** Attempts that run now. */
@@ -54,6 +60,8 @@ const SAVE_EVERY = 250
 const AGAIN = { busy: 500, claimed: 2000, 'not-implemented': 5000, stopping: 0, failed: 500 } as const
 /** A batch waits so long for a free slot, ms. */
 const ROOM_WAIT = 300
+/** W4. How long a slot is kept, ms. */
+const KEPT = 1000
 
 type Lane = {
   topic: string
@@ -74,9 +82,12 @@ export function createActionWorker(options: WorkerOptions): ActionWorker {
   const stopping = new AbortController()
   const aborting = new AbortController()
   let eager = 0
+  /** W4, by attempt. */
+  const kept = new Map<string, NodeJS.Timeout>()
   let freed = Promise.withResolvers<void>()
 
-  const nameOf = ({ action_id, attempt }: ActionRequest) => `${action_id}/${attempt}`
+  const isFull = () => running.size + kept.size >= concurrency || stopping.signal.aborted
+  const nameOf = ({ action_id, attempt }: AttemptName) => `${action_id}/${attempt}`
 
   /** Until the attempt has an outcome, or the worker stops. */
   async function untilEnded(request: ActionRequest): Promise<boolean> {
@@ -116,7 +127,7 @@ export function createActionWorker(options: WorkerOptions): ActionWorker {
 
   async function hasRoom(): Promise<boolean> {
     const until = performance.now() + ROOM_WAIT
-    while (running.size >= concurrency) {
+    while (running.size + kept.size >= concurrency) {
       const rest = until - performance.now()
       if (rest <= 0 || stopping.signal.aborted) return false
       const late = new AbortController()
@@ -175,6 +186,27 @@ export function createActionWorker(options: WorkerOptions): ActionWorker {
     return next
   }
 
+  function keepSlot(attempt: AttemptName): void {
+    const name = nameOf(attempt)
+    if (eager >= options.eager || isFull() || kept.has(name) || running.has(name)) return
+    eager++
+    options.memory.expect(attempt)
+    kept.set(
+      name,
+      setTimeout(() => {
+        if (!slotOf(name)) return
+        eager--
+        options.memory.unexpect(attempt)
+      }, KEPT),
+    )
+  }
+
+  /** Whether one is kept for it; it is the caller's from now on. */
+  function slotOf(name: string): boolean {
+    clearTimeout(kept.get(name))
+    return kept.delete(name)
+  }
+
   async function eagerly(request: ActionRequest): Promise<void> {
     const finished = await run(request)
     eager--
@@ -184,6 +216,7 @@ export function createActionWorker(options: WorkerOptions): ActionWorker {
   async function stop(): Promise<void> {
     if (stopping.signal.aborted) return
     stopping.abort()
+    for (const timer of kept.values()) clearTimeout(timer)
     const ended = Promise.allSettled(running.values())
     const late = new AbortController()
     await Promise.race([ended, pause(options.drain, undefined, { signal: late.signal }).catch(() => undefined)])
@@ -206,9 +239,19 @@ export function createActionWorker(options: WorkerOptions): ActionWorker {
       },
       batch,
     }),
+    expects(event) {
+      if (event.event_name !== 'action.scheduled' || event.payload === null) return
+      // Made in this process just now.
+      const { name, key } = JSON.parse(event.payload) as ScheduledPayload
+      const { event_id: action_id, tenant, execution_id, decision: action } = event
+      keepSlot({ action_id, tenant, execution_id, action, attempt: 1, name, key: key ?? action_id })
+    },
     take(request) {
-      if (eager >= options.eager || running.size >= concurrency || stopping.signal.aborted) return undefined
-      eager++
+      if (stopping.signal.aborted) return undefined
+      if (!slotOf(nameOf(request))) {
+        if (eager >= options.eager || isFull()) return undefined
+        eager++
+      }
       return eagerly(request)
     },
     get running() {

@@ -37,8 +37,15 @@ export type KeptResult = { result: string; parameters: string }
  */
 export type Begun = { state: 'done' } | { state: 'kept'; kept: KeptResult } | { state: 'busy' } | { state: 'ours' }
 
+/** What tells an attempt from all others, and its key. */
+export type AttemptName = Pick<ActionRequest, 'action_id' | 'tenant' | 'execution_id' | 'action' | 'attempt' | 'name' | 'key'>
+
 /** The worker's port to Redis. Each call rejects while Redis is away. */
 export type ActionMemory = {
+  /** It begins soon: asked ahead, so that `begin` need not wait. To be followed by `begin` or `unexpect`. */
+  expect(attempt: AttemptName): void
+  /** It does not begin here after all: what was taken for it is given back. */
+  unexpect(attempt: AttemptName): void
   /** Looks, and takes the lock of the key; waits up to 5 s for it. */
   begin(request: ActionRequest): Promise<Begun>
   /** Keeps a result unless the key has one; gives what is held then. */

@@ -3,8 +3,7 @@
 
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Redis } from 'ioredis'
-import type { ActionMemory, Begun, KeptResult } from '../consumers/run-attempt.ts'
-import type { ActionRequest } from '../schemas/generated.ts'
+import type { ActionMemory, AttemptName, Begun, KeptResult } from '../consumers/run-attempt.ts'
 
 export type ActionMemoryOptions = {
   redis: Redis
@@ -58,14 +57,17 @@ const kept = (text: string): KeptResult => {
 }
 
 export function createActionMemory({ redis, prefix, worker, resultsKept }: ActionMemoryOptions): ActionMemory & { close(): void } {
-  const resultKey = ({ tenant, name, key }: ActionRequest) => `${prefix}:result:${JSON.stringify([tenant, name, key])}`
-  const markKey = ({ tenant, execution_id, action, attempt }: ActionRequest) =>
+  const resultKey = ({ tenant, name, key }: AttemptName) => `${prefix}:result:${JSON.stringify([tenant, name, key])}`
+  const markKey = ({ tenant, execution_id, action, attempt }: AttemptName) =>
     `${prefix}:done:${tenant}:${execution_id}:${action}:${attempt}`
-  const lockKey = ({ tenant, key }: ActionRequest) => `lock:action:${tenant}:${key}`
+  const lockKey = ({ tenant, key }: AttemptName) => `lock:action:${tenant}:${key}`
   const owner = `worker:${worker}`
   const alivePrefix = `${prefix}:alive:`
   /** Keys that are locked in this process: one owner runs one attempt of a key at a time. */
   const own = new Set<string>()
+  /** Asked ahead, by their attempts. */
+  const expected = new Map<string, Promise<Begun>>()
+  const nameOf = ({ action_id, attempt }: AttemptName) => `${action_id}/${attempt}`
   const sayAlive = () => {
     // Not said while Redis is away: locks are not kept then either.
     redis.set(`${alivePrefix}${owner}`, '1', 'PX', ALIVE_TTL).catch(() => undefined)
@@ -79,7 +81,7 @@ export function createActionMemory({ redis, prefix, worker, resultsKept }: Actio
     for (const name of own) redis.eval(RENEW, 1, name, owner, LOCK_TTL).catch(() => undefined)
   }, LOCK_TTL / 3)
 
-  async function ask(request: ActionRequest): Promise<Begun> {
+  async function ask(request: AttemptName): Promise<Begun> {
     const lock = lockKey(request)
     if (own.has(lock)) return { state: 'busy' }
     own.add(lock)
@@ -104,11 +106,30 @@ export function createActionMemory({ redis, prefix, worker, resultsKept }: Actio
     }
   }
 
+  async function end(request: AttemptName, reported: boolean): Promise<void> {
+    own.delete(lockKey(request))
+    await redis.eval(END, 2, lockKey(request), markKey(request), owner, reported ? MARK_TTL : 0)
+  }
+
   return {
+    expect(attempt) {
+      if (own.has(lockKey(attempt)) || expected.has(nameOf(attempt))) return
+      const asked = ask(attempt)
+      // Its failure is that of whoever begins.
+      asked.catch(() => undefined)
+      expected.set(nameOf(attempt), asked)
+    },
+    unexpect(attempt) {
+      const asked = expected.get(nameOf(attempt))
+      expected.delete(nameOf(attempt))
+      // Redis away: it holds no lock then, or one that ends with this worker's life.
+      asked?.then(({ state }) => (state === 'ours' ? end(attempt, false) : undefined)).catch(() => undefined)
+    },
     async begin(request) {
       const until = performance.now() + LOCK_WAIT
-      for (;;) {
-        const begun = await ask(request)
+      for (let ahead = expected.get(nameOf(request)); ; ahead = undefined) {
+        expected.delete(nameOf(request))
+        const begun = await (ahead ?? ask(request))
         if (begun.state !== 'busy' || performance.now() > until) return begun
         await pause(LOCK_POLL)
       }
@@ -116,10 +137,7 @@ export function createActionMemory({ redis, prefix, worker, resultsKept }: Actio
     async keep(request, { parameters, result }) {
       return kept(String(await redis.eval(KEEP, 1, resultKey(request), `${parameters}\n${result}`, resultsKept)))
     },
-    async end(request, reported) {
-      own.delete(lockKey(request))
-      await redis.eval(END, 2, lockKey(request), markKey(request), owner, reported ? MARK_TTL : 0)
-    },
+    end,
     close() {
       clearInterval(saying)
       clearInterval(renewing)

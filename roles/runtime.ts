@@ -82,7 +82,10 @@ export async function startRuntime(
     find: (name, version) => workflows.get(`${name}\n${version}`),
     timers,
     clock,
-    append: (event) => producer.append(event),
+    append(event) {
+      worker?.expects(event)
+      return producer.append(event)
+    },
     dispatch: (request, queue) => worker?.take(request) ?? requester.dispatch(request, queue),
     logger: lineLog(logger),
     watch,

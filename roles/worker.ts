@@ -74,6 +74,7 @@ export async function startWorker(
     store: createWorkerStore(pool, low),
     decode: (bytes) => requests.decode(bytes),
     attempt,
+    memory,
     concurrency: config.workerConcurrency,
     eager: config.eagerSlots,
     drain: config.workerDrain,

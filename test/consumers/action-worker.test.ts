@@ -6,6 +6,7 @@ import type { Ended } from '../../consumers/run-attempt.ts'
 import { NO_FAULTS } from '../../faults.ts'
 import type { LogBatch } from '../../kafka/log.ts'
 import type { ActionRequest } from '../../schemas/generated.ts'
+import { event } from '../support/events.ts'
 import { until } from '../support/wait.ts'
 
 const request = (n: number): ActionRequest => ({
@@ -36,6 +37,7 @@ t.test('a partition that comes back: what was finished here is not run again, wh
       runs.push(action)
       return action === 1 ? slow.promise : { state: 'reported' }
     },
+    memory: { expect: () => undefined, unexpect: () => undefined },
     concurrency: 10,
     eager: 0,
     drain: 100,
@@ -64,4 +66,44 @@ t.test('a partition that comes back: what was finished here is not run again, wh
   await until(() => saved.get(0) === 14, { what: 'the queue to be worked off' })
   t.strictSame(runs, [0, 1, 2, 3])
   await worker.stop()
+})
+
+t.test('an action about to be scheduled has a slot kept for it, for a moment', async (t) => {
+  const told: string[] = []
+  const slow = Promise.withResolvers<Ended>()
+  const worker = createActionWorker({
+    store: { checkpoint: async () => 0, save: async () => undefined },
+    decode: () => ({ state: 'request', request: request(0) }),
+    attempt: () => slow.promise,
+    memory: {
+      expect: ({ action_id, action, attempt, key }) => void told.push(`expects ${action_id} ${action} ${attempt} ${key}`),
+      unexpect: ({ action_id }) => void told.push(`not ${action_id}`),
+    },
+    concurrency: 10,
+    eager: 1,
+    drain: 100,
+    logger: { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined },
+    faults: NO_FAULTS,
+  })
+  const scheduled = (n: number, key: string | null = null) =>
+    event({ event_id: `a${n}`, event_name: 'action.scheduled', decision: n, payload: JSON.stringify({ name: 'noop', key }) })
+  worker.expects(event())
+  worker.expects(scheduled(1))
+  worker.expects(scheduled(1))
+  worker.expects(scheduled(2, 'mine'))
+  t.strictSame(told, ['expects a1 1 1 a1'], 'once, and no more than there are slots')
+  t.equal(worker.take(request(2)), undefined, 'the slot is another one’s')
+  t.ok(worker.take(request(1)))
+  t.equal(worker.running, 1)
+  slow.resolve({ state: 'reported' })
+  await until(() => worker.running === 0, { what: 'the attempt to end' })
+
+  worker.expects(scheduled(3, 'mine'))
+  t.equal(told.at(-1), 'expects a3 3 1 mine')
+  t.equal(worker.take(request(4)), undefined)
+  await until(() => told.at(-1) === 'not a3', { what: 'the slot to be given up' })
+  t.ok(worker.take(request(4)), 'it is free again')
+  worker.expects(scheduled(5))
+  await worker.stop()
+  t.equal(worker.take(request(5)), undefined, 'nothing once it stops')
 })

@@ -44,3 +44,50 @@ t.test('a worker that has just started keeps the lock it took', async (t) => {
   await second.end(request, true)
   t.match(await first.begin(request), { state: 'done' })
 })
+
+t.test('what is asked ahead is there when the attempt begins, and given back when it does not', async (t) => {
+  const { redisUrl } = useStack(t, ['redis'])
+  if (!redisUrl) return
+  const redis = createRedis(redisUrl, () => undefined)
+  await once(redis, 'ready')
+  const prefix = `test-${newId()}`
+  const memoryOf = (worker: string) => {
+    const memory = createActionMemory({ redis, prefix, worker, resultsKept: 60_000 })
+    t.teardown(() => memory.close())
+    return memory
+  }
+  t.teardown(() => redis.disconnect())
+  const requestOf = (): ActionRequest => {
+    const id = newId()
+    return {
+      action_id: id,
+      tenant: 'test',
+      execution_id: newId(),
+      action: 1,
+      attempt: 1,
+      name: 'act',
+      key: id,
+      scheduled: '{}',
+      user_id: null,
+      requested_at: 0,
+    }
+  }
+  const [first, second] = [memoryOf('first'), memoryOf('second')]
+  const one = requestOf()
+  first.expect(one)
+  first.expect(one)
+  const other = second.begin(one)
+  t.equal(await Promise.race([other, pause(300, 'waits')]), 'waits', 'its lock is taken')
+  t.match(await first.begin(one), { state: 'ours' })
+  first.unexpect(one)
+  t.equal(await Promise.race([other, pause(300, 'waits')]), 'waits', 'given up too late: it has begun')
+  await first.end(one, true)
+  t.match(await other, { state: 'done' })
+
+  const two = requestOf()
+  first.expect(two)
+  first.unexpect(two)
+  t.match(await second.begin(two), { state: 'ours' }, 'given back')
+  await second.end(two, false)
+  t.match(await first.begin(two), { state: 'ours' }, 'to be begun like any other')
+})
