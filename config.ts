@@ -102,7 +102,7 @@ export const SETTINGS = {
   ),
   recorderPace: setting(
     'REFOLD_RECORDER_PACE',
-    whole(5, 0, 1000),
+    whole(4, 0, 1000),
     'ms',
     'A batch of few records takes at least so long, so that the next is not one of a record or two; the delay of a read is at most that. 0: no delay.',
   ),

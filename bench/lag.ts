@@ -22,7 +22,8 @@ export class Hops {
   /** `since`: from when on the time of this record counts. */
   acknowledged(partition: number, offset: number, since = performance.now()): void {
     // A reader may be quicker than the acknowledgement.
-    const early = this.#seen[partition]?.find(({ next }) => next > offset)
+    const seen = this.#seen[partition]
+    const early = (seen?.at(-1)?.next ?? 0) > offset ? seen?.find(({ next }) => next > offset) : undefined
     if (early) this.lags.push(Math.max(0, early.at - since))
     else this.#waiting[partition]?.set(offset, since)
   }

@@ -97,7 +97,12 @@ async function ours(ground: Ground, seconds: number, seed: number): Promise<Ours
   const client = createPgClient(ground.databaseUrl, 'bench-listen')
   ground.owns(() => client.end().catch(() => undefined))
   await listenForRecorded(client, (place) => hearers.forEach((hear) => hear(place)))
-  const recorder = openRecorder(ground, { stored: ({ partition, next }) => all.recorded.seen(partition, next) })
+  const recorder = openRecorder(ground, {
+    stored({ partition, next }) {
+      all.recorded.seen(partition, next)
+      for (const hear of hearers) hear(`${partition}:${next}`)
+    },
+  })
   await recorder.start()
   await recorder.caughtUp()
   const closeProjection = await openProjection(ground, (hear) => hearers.push(hear), all.projection)

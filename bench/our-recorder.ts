@@ -23,7 +23,7 @@ export type OurRecorder = {
 
 /** A member of a fresh group; `given` is told of a batch before the recorder gets it, `stored` after its commit. */
 export function openRecorder(ground: Ground, { given, stored }: Observer): OurRecorder {
-  const { recorderBatch, stateCacheSize, recorderPace } = readConfig({})
+  const { recorderBatch, stateCacheSize, recorderPace } = readConfig(process.env)
   const pool = createPgPool(ground.databaseUrl, { max: CONNECTIONS, name: 'bench-ours', role: 'refold_engine', byKey: true })
   const lookup = async () => ({ state: 'unknown' as const })
   const codec = createEventCodec({ schemaId: SCHEMA_ID })

@@ -4,7 +4,8 @@
 // own: SQL (postgres/notifier-store.ts), Redis (redis/notifications.ts), the form of a notification (workflow/notification.ts).
 //
 // N1  Nothing is sent before it can be read: only what is below the recorder's checkpoint.
-// N2  The checkpoint moves after Redis has taken the entries: each is sent at least once, in order within its partition.
+// N2  The checkpoint moves after Redis has taken the entries, in the statement that reads the next ones: each is sent at least once,
+//     in order within its partition.
 // N3  One notifier at a time has the lease; one that lost it and does not know sends repeats, which readers drop.
 // N4  Redis notes, with the entries, how far each partition was sent. Where that is behind what this notifier knows (flushed,
 //     or started from an older copy of its data), the entries between are sent again first: Redis refuses newer ones until then.
@@ -18,6 +19,9 @@ import type { EventToTell } from '../workflow/notification.ts'
 /** Where the notifier is in a partition; `last` is the newest accepted offset below `next`, null before the first. */
 export type NotifierPlace = { partition: number; next: number; last: number | null; recorded: number }
 
+/** What is to be sent next: events of [next, read), in order. */
+export type NotifierNext = NotifierPlace & { read: number; events: readonly EventToTell[] }
+
 /** Offsets [from, before) of a partition. */
 export type AuditRange = { partition: number; from: number; before: number }
 
@@ -29,16 +33,15 @@ export type NotifierStore = {
   /** True while this process has the lease; renews it where due. */
   lead(): Promise<boolean>
   resign(): Promise<void>
-  places(): Promise<readonly NotifierPlace[]>
-  /** Accepted events of these ranges, at most so many of each, in order within a partition. */
-  events(ranges: readonly AuditRange[], limit: number): Promise<readonly EventToTell[]>
-  /** Compare-and-set; where somebody else moved it, nothing is done. */
-  move(moves: readonly NotifierMove[]): Promise<void>
+  /** Moves checkpoints (where somebody else moved one, nothing is done), and answers all places, about `limit` events in all. */
+  next(moves: readonly NotifierMove[], limit: number): Promise<readonly NotifierNext[]>
+  /** Accepted events of a range, at most so many, in order. */
+  events(range: AuditRange, limit: number): Promise<readonly EventToTell[]>
   /** Where the newest `count` events below the checkpoints begin, by partition. */
   newest(count: number): Promise<ReadonlyMap<number, number>>
   /** The newest accepted offset below this one; null: none. */
   lastBelow(partition: number, offset: number): Promise<number | null>
-  /** Resolves when something was recorded since `places` was asked, or after ms. */
+  /** Resolves when something was recorded since `next` was asked, or after ms; 0: at once. */
   wait(ms: number): Promise<void>
 }
 
@@ -72,6 +75,8 @@ export type NotifierOptions = {
 /** Events a round, of all partitions together. */
 const PAGE = 2000
 const IDLE = 250
+/** What was sent is noted after so long, if no news comes before, ms. */
+const NOTED = 20
 const STANDBY = 1000
 const AGAIN = { first: 200, most: 5000 }
 
@@ -79,6 +84,10 @@ export function createNotifier({ store, stream, length, watch, faults }: Notifie
   const stopping = new AbortController()
   let running: Promise<void> = Promise.resolve()
   let lastError: string | undefined
+  /** Sent, and not yet noted in Postgres. */
+  let moves: NotifierMove[] = []
+  /** When Redis was last asked how far it was sent. */
+  let asked = -Infinity
 
   const sleep = (ms: number) => pause(ms, undefined, { signal: stopping.signal }).catch(() => undefined)
 
@@ -89,7 +98,7 @@ export function createNotifier({ store, stream, length, watch, faults }: Notifie
     let sent = 0
     for (let at = from; at < next;) {
       if (!(await store.lead())) return 'refused'
-      const events = await store.events([{ partition, from: at, before: next }], PAGE)
+      const events = await store.events({ partition, from: at, before: next }, PAGE)
       const newest = events.at(-1)?.offset
       if (newest === undefined) break
       const page = { partition, known, last: newest, entries: withPrevious(events, previous) }
@@ -116,50 +125,61 @@ export function createNotifier({ store, stream, length, watch, faults }: Notifie
     watch.emit('notifier:stream:refilled', { sent })
   }
 
-  /** Sends the next page of each partition that has news; answers how many events. */
-  async function sendNew(places: readonly NotifierPlace[]): Promise<number> {
-    const ranges = places.map(({ partition, next, recorded }) => ({ partition, from: next, before: recorded }))
-    const limit = Math.ceil(PAGE / places.length)
-    const events = Map.groupBy(await store.events(ranges, limit), ({ partition }) => partition)
-    const pages = places.flatMap(({ partition, last: known }): NotificationPage[] => {
-      const own = events.get(partition) ?? []
-      const last = own.at(-1)
-      return last ? [{ partition, known, last: last.offset, entries: withPrevious(own, known) }] : []
+  /** Sends what was read of each partition; answers what Redis refused. */
+  async function sendNew(due: readonly NotifierNext[]): Promise<ReadonlySet<number>> {
+    const pages = due.flatMap(({ partition, last: known, events }): NotificationPage[] => {
+      const last = events.at(-1)
+      return last ? [{ partition, known, last: last.offset, entries: withPrevious(events, known) }] : []
     })
     const refused = await stream.add(pages)
     await faults.at('notifier:page:added')
-    const moves = places.flatMap(({ partition, next: from, last, recorded }): NotifierMove[] => {
-      const own = events.get(partition) ?? []
-      const newest = own.at(-1)?.offset ?? null
-      const next = own.length === limit && newest !== null ? newest + 1 : recorded
-      return refused.has(partition) ? [] : [{ partition, from, next, last: newest ?? last }]
-    })
-    await store.move(moves)
-    await faults.at('notifier:checkpoint:moved')
-    const sent = moves.reduce((sum, { partition }) => sum + (events.get(partition)?.length ?? 0), 0)
-    const left = new Map(moves.map(({ partition, next }) => [partition, next]))
-    const behind = places.reduce((sum, { partition, next, recorded }) => sum + recorded - (left.get(partition) ?? next), 0)
+    const taken = due.filter(({ partition }) => !refused.has(partition))
+    moves = taken.map(({ partition, next, read, last, events }) => ({
+      partition,
+      from: next,
+      next: read,
+      last: events.at(-1)?.offset ?? last,
+    }))
+    const sent = taken.reduce((sum, { events }) => sum + events.length, 0)
+    const behind = due.reduce((sum, { partition, next, read, recorded }) => sum + recorded - (refused.has(partition) ? next : read), 0)
     if (sent > 0) watch.emit('notifier:events:sent', { sent, behind })
-    return sent + refused.size
+    return refused
   }
 
-  /** Answers whether there may be more to do at once. */
-  async function round(): Promise<boolean> {
-    const [places, held] = await Promise.all([store.places(), stream.sent()])
+  /** Notes what was sent, reads on. */
+  async function readOn(limit: number): Promise<readonly NotifierNext[]> {
+    const moving = moves
+    const found = await store.next(moving, limit)
+    moves = []
+    if (moving.length > 0) await faults.at('notifier:checkpoint:moved')
+    return found
+  }
+
+  /** N4. Answers whether something was lost. */
+  async function sendLost(places: readonly NotifierPlace[]): Promise<boolean> {
+    const held = await stream.sent()
+    asked = performance.now()
     const lost = places.filter(({ partition, last }) => last !== null && (held.get(partition) ?? -1) < last)
-    if (lost.length > 0) {
-      await sendAgain(lost, held)
-      return true
-    }
-    const due = places.filter(({ next, recorded }) => next < recorded)
-    return due.length > 0 && (await sendNew(due)) > 0
+    if (lost.length > 0) await sendAgain(lost, held)
+    return lost.length > 0
+  }
+
+  /** Answers after how long to go on if no news comes before, ms. */
+  async function round(): Promise<number> {
+    const places = await readOn(PAGE)
+    const due = places.filter((place) => place.next < place.recorded)
+    const refused = due.length > 0 ? await sendNew(due) : undefined
+    const isLookedAt = refused?.size === 0 && performance.now() - asked < IDLE
+    if (!isLookedAt && (await sendLost(places))) return 0
+    if (refused?.size || due.some(({ read, recorded }) => read < recorded)) return 0
+    return due.length > 0 ? NOTED : IDLE
   }
 
   async function run(): Promise<void> {
     for (let failures = 0; !stopping.signal.aborted;) {
       try {
         if (!(await store.lead())) await sleep(STANDBY)
-        else if (!(await round())) await store.wait(IDLE)
+        else await store.wait(await round())
         failures = 0
         lastError = undefined
       } catch (error) {
@@ -181,6 +201,7 @@ export function createNotifier({ store, stream, length, watch, faults }: Notifie
     async stop() {
       stopping.abort()
       await running
+      if (moves.length > 0) await readOn(1).catch(() => undefined)
       await store.resign().catch(() => undefined)
     },
   }

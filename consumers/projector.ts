@@ -14,6 +14,8 @@
 // J7  Rows of a fold are read and folded before anything is written: whoever writes a partition's rows moves its checkpoint, so
 //     if it is still at `from` when it is moved, what was read is as it was. Small batches are one statement then. Where `evolve`
 //     throws, it is done again behind the moved checkpoint: only there is the batch surely ours to park.
+// J8  A small batch that the recorder is said to have passed is assumed to be accepted as a whole: the statement that moves the
+//     checkpoint sees whether it was. Where it was not, the database is asked first, as for any other batch.
 
 import { setTimeout as pause } from 'node:timers/promises'
 import { createCombiner } from '../combine.ts'
@@ -48,6 +50,9 @@ export type StoredRow = { partition: number; tenant: string; row: PlainRow }
 /** Offsets [from, next) of a partition; as a move: its checkpoint, from where to where. */
 export type Span = { partition: number; from: number; next: number }
 
+/** J8. `assumed`: it moves only if the recorder passed `next` and refused none of it. */
+export type Move = Span & { assumed?: boolean }
+
 export type Outcome = 'stored' | 'overtaken' | 'held'
 
 export type ProjectionWork = {
@@ -60,8 +65,11 @@ export type ProjectionWork = {
 /** J7 */
 export type FoldsFirst = {
   read: ProjectionWork['read']
-  /** Moves the checkpoints at `from` and writes the rows of those partitions, together. One answer for each move, in order. */
-  write(moves: readonly Span[], changes: readonly Change[]): Promise<readonly Outcome[]>
+  /**
+   * Moves the checkpoints at `from` and writes the rows of those partitions, together. One answer for each move, in order; `held`
+   * for one whose assumption does not hold, too.
+   */
+  write(moves: readonly Move[], changes: readonly Change[]): Promise<readonly Outcome[]>
 }
 
 /** The projector's port to Postgres, of one generation. */
@@ -85,7 +93,7 @@ export type ProjectionStore = {
    * came in between. One answer for each move, in order.
    */
   transaction(
-    moves: readonly Span[],
+    moves: readonly Move[],
     work: (work: ProjectionWork, moved: ReadonlySet<number>) => Promise<void>,
   ): Promise<readonly Outcome[]>
   /** Absent for handlers: their statements are their own. */
@@ -137,7 +145,7 @@ const SMALL = 500
 /** Gives the accepted events of a batch below an offset, in order; made anew at each call, so that none is kept. */
 type Events = (before: number, take: (event: ProjectionEvent) => void) => Promise<void>
 
-type Job = Span & { events: Events; count: number; memory?: Memory }
+type Job = Move & { events: Events; count: number; memory?: Memory }
 
 type Stored = { outcome: Outcome; next: number; events: number }
 
@@ -150,8 +158,19 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
 
   const windowOf = createCombiner(store.windows, () => undefined)
 
+  /** J8. How far a batch may go if all of it was accepted; undefined: that is not assumed. */
+  function assumedOf({ partition, from, next }: Span): { to: number; refused: Window['refused']; assumed: true } | undefined {
+    if (!store.foldsFirst || faults !== NO_FAULTS || next - from > SMALL) return undefined
+    const to = Math.min(next, options.news?.told(partition) ?? from)
+    return to > from ? { to, refused: NONE, assumed: true } : undefined
+  }
+
   /** J1, J3. How far a batch may go now, to `to`; waits a while when not at all. */
-  async function allowed({ partition, from, next }: Span, seat?: Seat): Promise<{ to: number; refused: Window['refused'] }> {
+  async function allowed(
+    { partition, from, next }: Span,
+    mayAssume: boolean,
+    seat?: Seat,
+  ): Promise<{ to: number; refused: Window['refused']; assumed?: boolean }> {
     const until = performance.now() + LONGEST_WAIT
     const { news } = options
     const wait = async (ms: number, byNews: boolean) => {
@@ -160,6 +179,8 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
     }
     // A batch that was appended just now is seldom recorded already: the first question would be in vain.
     if (news && (news.told(partition) ?? next) <= from) await wait(0, true)
+    const assumed = mayAssume ? assumedOf({ partition, from, next }) : undefined
+    if (assumed) return assumed
     for (let ms = POLL.first; ; ms = Math.min(2 * ms, POLL.most)) {
       const { recorded, stopAt, refused } = await windowOf({ partition, from, next })
       const to = Math.min(next, recorded, stopAt ?? next)
@@ -291,25 +312,26 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
 
   const shared = createCombiner(storeAll, () => undefined)
 
-  async function storeEvents(partition: number, from: number, next: number, events: Events): Promise<Stored> {
-    const job: Job = { partition, from, next, events, count: 0 }
+  async function storeEvents({ partition, from, next, assumed = false }: Move, events: Events): Promise<Stored> {
+    const job: Job = { partition, from, next, assumed, events, count: 0 }
     if (projection.how === 'fold' && next - from <= SMALL) return shared(job)
     const [stored] = await storeAll([job])
     return stored ?? { outcome: 'overtaken', next, events: 0 }
   }
 
   /** J4. Up to the event that throws; then that one by itself, again and again. */
-  async function storeOrPark(partition: number, from: number, next: number, events: Events): Promise<Stored> {
+  async function storeOrPark(move: Move, events: Events): Promise<Stored> {
+    const { partition, from } = move
     for (let attempt = 0; ; attempt++) {
       try {
-        const stored = await storeEvents(partition, from, next, events)
-        if (parked.delete(partition)) await store.mended(partition)
+        const stored = await storeEvents(move, events)
+        if (stored.outcome === 'stored' && parked.delete(partition)) await store.mended(partition)
         return stored
       } catch (error) {
         if (!(error instanceof Thrown)) throw error
         const { event } = error
         const good = projection.how === 'fold' ? event.offset : from
-        if (good > from) return storeEvents(partition, from, good, events)
+        if (good > from) return storeEvents({ ...move, next: good }, events)
         if (attempt < TRIES.length) {
           await pause(TRIES[attempt])
           continue
@@ -326,18 +348,19 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
   }
 
   /** Stores what may be stored now; answers where it goes on, undefined: nowhere for a while. */
-  async function part(given: LogBatch): Promise<Pick<Stored, 'outcome' | 'next'> | undefined> {
+  async function part(given: LogBatch, mayAssume: boolean): Promise<(Pick<Stored, 'outcome' | 'next'> & { assumed: boolean }) | undefined> {
     const { partition, from } = given
     const began = performance.now()
     await options.yields?.()
     const seat = passes.seat(given.records)
     try {
-      const { to, refused } = await allowed(given, seat)
+      const { to, refused, assumed = false } = await allowed(given, mayAssume, seat)
       if (to <= from) return undefined
-      const { outcome, next, events } = await storeOrPark(partition, from, to, await eventsOf(given, to, refused, seat))
+      const move = { partition, from, next: to, assumed }
+      const { outcome, next, events } = await storeOrPark(move, await eventsOf(given, to, refused, seat))
       const facts = { projection: projection.name, generation, partition, next, highWatermark: given.highWatermark, events }
       if (outcome === 'stored') watch.emit('projector:batch:stored', { ...facts, ms: performance.now() - began })
-      return { outcome, next }
+      return { outcome, next, assumed }
     } finally {
       seat.leave()
     }
@@ -346,9 +369,12 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
   /** In parts where the recorder has only a part of it: what is left over would have to be fetched again. */
   async function batch(given: LogBatch): Promise<number> {
     let { from } = given
+    let mayAssume = true
     while (from < given.next) {
-      const stored = await part({ ...given, from })
+      const stored = await part({ ...given, from }, mayAssume)
       if (!stored) return from
+      mayAssume = !(stored.outcome === 'held' && stored.assumed)
+      if (!mayAssume) continue
       if (stored.outcome !== 'stored') {
         if (stored.outcome === 'held') await pause(POLL.most)
         return store.checkpoint(given.partition)
@@ -362,7 +388,7 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
   async function fromAudit(partition: number, start: number, low: number): Promise<number> {
     let from = start
     while (from < low) {
-      const { to: next } = await allowed({ partition, from, next: low })
+      const { to: next } = await allowed({ partition, from, next: low }, false)
       if (next <= from) throw new RefoldError('recorder-behind', `p${partition}: the recorder is at ${next}, the log begins at ${low}`)
       const rows = await store.events(partition, from, next, AUDIT_PAGE)
       const to = rows.length === AUDIT_PAGE ? (rows.at(-1)?.offset ?? from) + 1 : next
@@ -370,7 +396,7 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
         for (const { event, offset, appendedAt, ...audit } of rows)
           if (offset < before) take(new ProjectionEvent(event, { partition, offset, appendedAt }, audit))
       }
-      const { outcome, next: stored } = await storeOrPark(partition, from, to, events)
+      const { outcome, next: stored } = await storeOrPark({ partition, from, next: to }, events)
       from = outcome === 'stored' ? stored : await store.checkpoint(partition)
     }
     return from

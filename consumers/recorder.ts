@@ -11,6 +11,7 @@
 //     left out. Should the transaction fail, each has one of its own.
 // R6  They are one statement where that can be: what it needs is read before. Whoever writes an execution moves its partition's
 //     checkpoint; so if the checkpoint is still at `from` when it is moved, what was read is as it was.
+// R7  For the same reason small batches are read for and folded while the transaction before theirs is under way.
 
 import { setTimeout as pause } from 'node:timers/promises'
 import { createCombiner } from '../combine.ts'
@@ -275,7 +276,12 @@ const joined = (results: readonly BatchResult[]): BatchResult => ({
 /** What a batch left, and in which generation of the derived tables. */
 type Stored = BatchResult & { generation: number }
 
-type Job = { batch: LogBatch; inspected: readonly Inspected[] }
+type Job = {
+  batch: LogBatch
+  inspected: readonly Inspected[]
+  /** R7. With the generation of the derived tables that it was folded for. */
+  folded?: Stored
+}
 
 function moveOf({ batch: { partition, from, next, records } }: Job): CheckpointMove {
   const last = records.at(-1)
@@ -287,15 +293,20 @@ export function createRecorder(options: RecorderOptions): LogHandler {
   const { store, watch, faults = NO_FAULTS, rememberedExecutions = 0, partitions, pace = 0 } = options
   const memory = createRecorderMemory(Math.ceil(rememberedExecutions / partitions))
 
-  /** Folds batches of different partitions in one transaction. */
-  async function foldAll(jobs: readonly Job[], transaction: RecorderReads): Promise<Map<number, BatchResult>> {
+  /** Folds batches of different partitions in one transaction; those that are folded already, R7, as they are. */
+  async function foldAll(given: readonly Job[], transaction: RecorderReads): Promise<Map<number, BatchResult>> {
+    const results = new Map<number, BatchResult>()
+    const jobs: Job[] = []
+    for (const job of given)
+      if (job.folded?.generation === transaction.generation) results.set(job.batch.partition, job.folded)
+      else jobs.push(job)
+    if (jobs.length === 0) return results
     const recalled = jobs.map(({ batch, inspected }) =>
       memory.recall(batch.partition, batch.from, transaction.generation, needsOf(inspected)),
     )
     const unknown = recalled.flatMap((one) => one.unknown)
     const read = unknown.length > 0 ? await transaction.read(unknown) : new Map<string, Known>()
     await faults.at('recorder:known:read')
-    const results = new Map<number, BatchResult>()
     for (const [i, { batch, inspected }] of jobs.entries()) {
       // An execution is of one partition only: what was read for others is not looked at.
       const known = new Map([...read, ...(recalled[i]?.known ?? [])])
@@ -350,6 +361,32 @@ export function createRecorder(options: RecorderOptions): LogHandler {
     )
   }
 
+  const foldAhead = createCombiner(
+    async (jobs: readonly (Job & { reads: RecorderReads })[]) => {
+      // A partition that was lost and given back may be here twice: the other one is folded when it is stored, if it is.
+      const once = [...new Map(jobs.map((job) => [job.batch.partition, job])).values()]
+      const folded = new Map<Job, Stored>()
+      for (const own of Map.groupBy(once, ({ reads }) => reads.generation).values()) {
+        const [{ reads } = { reads: undefined }] = own
+        const results = reads ? await foldAll(own, reads) : new Map<number, BatchResult>()
+        for (const job of own) {
+          const result = results.get(job.batch.partition)
+          if (result) folded.set(job, { ...result, generation: job.reads.generation })
+        }
+      }
+      return jobs.map((job) => folded.get(job))
+    },
+    () => undefined,
+  )
+
+  /** R7 */
+  async function withFolded(job: Job): Promise<Job> {
+    const generation = live
+    if (!store.atOnce || generation === undefined || job.inspected.length > AT_ONCE) return job
+    const folded = await foldAhead({ ...job, reads: store.atOnce.reads(generation) })
+    return folded ? { ...job, folded } : job
+  }
+
   // Whether a failed transaction was committed is not known.
   const drop = (jobs: readonly Job[]) => jobs.forEach(({ batch }) => memory.drop(batch.partition))
   const shared = createCombiner(storeAll, drop)
@@ -369,7 +406,8 @@ export function createRecorder(options: RecorderOptions): LogHandler {
     const { partition, next, from } = batch
     await faults.at('recorder:batch:read')
     const inspected = await inspectAll(options, batch.records)
-    const result = await (inspected.length > SMALL ? alone : shared)({ batch, inspected })
+    const job = await withFolded({ batch, inspected })
+    const result = await (inspected.length > SMALL ? alone : shared)(job)
     if (result === 'overtaken') {
       memory.drop(partition)
       watch.emit('recorder:batch:overtaken', { partition, expected: from })

@@ -1,7 +1,7 @@
 // recorder → audit → [Postgres] → notifier (the port NotifierStore of consumers/notifier.ts)
 
 import type { Client, Pool } from 'pg'
-import type { NotifierStore } from '../consumers/notifier.ts'
+import type { NotifierNext, NotifierStore } from '../consumers/notifier.ts'
 import type { EventToTell } from '../workflow/notification.ts'
 import { READER as RECORDER, RECORDED_CHANNEL } from './recorder-store.ts'
 
@@ -15,25 +15,37 @@ const LEAD = `
   INSERT INTO refold.leases AS l (name, owner, expires_at) VALUES ('${NOTIFIER}', $1, now() + interval '${LEASE} seconds')
   ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, expires_at = excluded.expires_at WHERE l.owner = excluded.owner OR l.expires_at < now()`
 
-const PLACES = `
-  SELECT r.partition, r.next_offset AS recorded, coalesce(n.next_offset, 0) AS next, n.last_offset AS last
-  FROM refold.checkpoints r LEFT JOIN refold.checkpoints n ON n.reader = '${NOTIFIER}' AND n.partition = r.partition
-  WHERE r.reader = '${RECORDER}' ORDER BY r.partition`
-
-const EVENTS = `
-  SELECT e.* FROM unnest($1::int[], $2::bigint[], $3::bigint[]) AS r(partition, first, before) CROSS JOIN LATERAL (
+const EVENT = `
     SELECT event_id, execution_id, event_name, event_type, tenant, (extract(epoch FROM created_at) * 1000)::bigint AS created_at, user_id,
-           from_state, to_state, payload, seq, partition, log_offset
-    FROM refold.workflow_events WHERE partition = r.partition AND log_offset >= r.first AND log_offset < r.before
-    ORDER BY log_offset LIMIT $4) e
-  ORDER BY e.partition, e.log_offset`
+           from_state, to_state, payload, seq, log_offset
+    FROM refold.workflow_events`
 
-const MOVE = `
-  WITH m AS (SELECT * FROM unnest($1::int[], $2::bigint[], $3::bigint[], $4::bigint[]) AS m(partition, old, next, last))
-  INSERT INTO refold.checkpoints AS c (reader, partition, next_offset, last_offset)
-  SELECT '${NOTIFIER}', partition, next, last FROM m ORDER BY partition
-  ON CONFLICT (reader, partition) DO UPDATE SET next_offset = excluded.next_offset, last_offset = excluded.last_offset, moved_at = now()
-  WHERE c.next_offset = (SELECT old FROM m WHERE m.partition = c.partition)`
+const EVENTS = `${EVENT} WHERE partition = $1 AND log_offset >= $2 AND log_offset < $3 ORDER BY log_offset LIMIT $4`
+
+const MOVED = `
+  m AS (SELECT * FROM unnest($1::int[], $2::bigint[], $3::bigint[], $4::bigint[]) AS m(partition, old, next, last)),
+  moved AS (
+    INSERT INTO refold.checkpoints AS c (reader, partition, next_offset, last_offset)
+    SELECT '${NOTIFIER}', partition, next, last FROM m ORDER BY partition
+    ON CONFLICT (reader, partition) DO UPDATE SET next_offset = excluded.next_offset, last_offset = excluded.last_offset, moved_at = now()
+    WHERE c.next_offset = (SELECT old FROM m WHERE m.partition = c.partition)
+    RETURNING partition, next_offset, last_offset)`
+
+// One statement a round: what was sent is noted, and the next of each partition read, $5 events of all that have any.
+const NEXT = `
+  WITH ${MOVED},
+  places AS (
+    SELECT r.partition, r.next_offset AS recorded, coalesce(m.next_offset, n.next_offset, 0) AS next,
+           CASE WHEN m.partition IS NULL THEN n.last_offset ELSE m.last_offset END AS last
+    FROM refold.checkpoints r LEFT JOIN refold.checkpoints n ON n.reader = '${NOTIFIER}' AND n.partition = r.partition
+         LEFT JOIN moved m ON m.partition = r.partition
+    WHERE r.reader = '${RECORDER}'),
+  page AS (SELECT ceil($5::float8 / greatest(1, count(*)))::int AS size FROM places WHERE next < recorded)
+  SELECT p.*, page.size, e.* FROM places p CROSS JOIN page
+  LEFT JOIN LATERAL (
+    ${EVENT} WHERE p.next < p.recorded AND partition = p.partition AND log_offset >= p.next AND log_offset < p.recorded
+    ORDER BY log_offset LIMIT page.size) e ON true
+  ORDER BY p.partition, e.log_offset`
 
 const NEWEST = `
   SELECT e.partition, e.log_offset, extract(epoch FROM e.appended_at) AS at
@@ -42,15 +54,50 @@ const NEWEST = `
     WHERE partition = c.partition AND log_offset < c.next_offset ORDER BY log_offset DESC LIMIT $1) e
   WHERE c.reader = '${NOTIFIER}' ORDER BY e.appended_at DESC, e.log_offset DESC LIMIT $1`
 
-type EventRow = Omit<EventToTell, 'created_at' | 'seq' | 'offset'> & { created_at: string; seq: string; log_offset: string }
+type EventRow = Omit<EventToTell, 'created_at' | 'seq' | 'offset' | 'partition'> & { created_at: string; seq: string; log_offset: string }
+type PlaceRow = { partition: number; recorded: string; next: string; last: string | null; size: number }
 
-/** `pool` connects as refold_engine. `woken` is called when something was recorded; where nobody calls it, only time wakes. */
-export function createNotifierStore(pool: Pool, owner: string): NotifierStore & { woken(): void } {
+const eventOf = (partition: number, row: EventRow): EventToTell => ({
+  event_id: row.event_id,
+  execution_id: row.execution_id,
+  event_name: row.event_name,
+  event_type: row.event_type,
+  tenant: row.tenant,
+  created_at: Number(row.created_at),
+  user_id: row.user_id,
+  from_state: row.from_state,
+  to_state: row.to_state,
+  payload: row.payload,
+  seq: Number(row.seq),
+  partition,
+  offset: Number(row.log_offset),
+})
+
+function nextOf(rows: readonly (PlaceRow & (EventRow | { log_offset: null }))[]): NotifierNext[] {
+  return [...Map.groupBy(rows, ({ partition }) => partition)].flatMap(([partition, own]) => {
+    const [first] = own
+    if (!first) return []
+    const events = own.flatMap((row) => (row.log_offset === null ? [] : [eventOf(partition, row)]))
+    const [recorded, newest] = [Number(first.recorded), events.at(-1)]
+    const read = newest && events.length === first.size ? newest.offset + 1 : recorded
+    return [{ partition, recorded, next: Number(first.next), last: first.last === null ? null : Number(first.last), read, events }]
+  })
+}
+
+/**
+ * `pool` connects as refold_engine. `woken` is called with what the recorder told (nothing: it may be anything); where nobody calls
+ * it, only time wakes.
+ */
+export function createNotifierStore(pool: Pool, owner: string): NotifierStore & { woken(told?: string): void } {
   let news = Promise.withResolvers<void>()
   let leadsUntil = -Infinity
+  /** The recorder's checkpoints as they were last read: what is told after it was read is no news. */
+  const recorded = new Map<number, number>()
 
   return {
-    woken: () => news.resolve(),
+    woken(told) {
+      if (told === undefined || placesTold(told).some(({ partition, next }) => next > (recorded.get(partition) ?? -1))) news.resolve()
+    },
     async lead() {
       const asked = performance.now()
       if (asked < leadsUntil) return true
@@ -62,44 +109,28 @@ export function createNotifierStore(pool: Pool, owner: string): NotifierStore & 
       leadsUntil = -Infinity
       await pool.query('DELETE FROM refold.leases WHERE name = $1 AND owner = $2', [NOTIFIER, owner])
     },
-    async places() {
+    async next(moves, limit) {
       news = Promise.withResolvers()
-      const { rows } = await pool.query<{ partition: number; recorded: string; next: string; last: string | null }>({
-        name: 'notifier-places',
-        text: PLACES,
-      })
-      return rows.map(({ partition, recorded, next, last }) => ({
-        partition,
-        recorded: Number(recorded),
-        next: Number(next),
-        last: last === null ? null : Number(last),
-      }))
-    },
-    async events(ranges, limit) {
-      const { rows } = await pool.query<EventRow>({
-        name: 'notifier-events',
-        text: EVENTS,
-        values: [ranges.map(({ partition }) => partition), ranges.map(({ from }) => from), ranges.map(({ before }) => before), limit],
-      })
-      return rows.map(({ created_at: createdAt, seq, log_offset: offset, ...event }) => ({
-        ...event,
-        created_at: Number(createdAt),
-        seq: Number(seq),
-        offset: Number(offset),
-      }))
-    },
-    async move(moves) {
-      if (moves.length === 0) return
-      await pool.query({
-        name: 'notifier-move',
-        text: MOVE,
+
+      const { rows } = await pool.query<PlaceRow & EventRow>({
+        name: 'notifier-next',
+        text: NEXT,
         values: [
           moves.map(({ partition }) => partition),
           moves.map(({ from }) => from),
           moves.map(({ next }) => next),
           moves.map(({ last }) => last),
+          limit,
         ],
       })
+
+      const found = nextOf(rows)
+      for (const place of found) recorded.set(place.partition, place.recorded)
+      return found
+    },
+    async events({ partition, from, before }, limit) {
+      const { rows } = await pool.query<EventRow>({ name: 'notifier-events', text: EVENTS, values: [partition, from, before, limit] })
+      return rows.map((row) => eventOf(partition, row))
     },
     async lastBelow(partition, offset) {
       const { rows } = await pool.query<{ last: string | null }>(
@@ -117,6 +148,7 @@ export function createNotifierStore(pool: Pool, owner: string): NotifierStore & 
       return begins
     },
     async wait(ms) {
+      if (ms === 0) return
       const late = Promise.withResolvers<void>()
       const timer = setTimeout(late.resolve, ms)
       await Promise.race([news.promise, late.promise])
@@ -125,7 +157,14 @@ export function createNotifierStore(pool: Pool, owner: string): NotifierStore & 
   }
 }
 
-/** Listens for what the recorder tells, `<partition>:<next>`, until the connection ends; the connection is the caller's to end. */
+/** What the recorder told: where it is in some partitions. */
+export const placesTold = (told: string): { partition: number; next: number }[] =>
+  told.split(' ').flatMap((place) => {
+    const [partition, next] = place.split(':').map(Number)
+    return partition === undefined || next === undefined ? [] : [{ partition, next }]
+  })
+
+/** Listens for what the recorder tells, `<partition>:<next>` with spaces between, until the connection ends; the connection is the caller's to end. */
 export async function listenForRecorded(client: Client, told: (place?: string) => void): Promise<void> {
   client.on('notification', ({ payload }) => told(payload))
   await client.connect()

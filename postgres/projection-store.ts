@@ -1,7 +1,7 @@
 // accepted events → projector → [Postgres]: rows of one generation (the port ProjectionStore of consumers/projector.ts)
 
 import type { Pool, PoolClient } from 'pg'
-import type { Change, Outcome, ProjectionStore, ProjectionWork, RowKey, Span, StoredRow } from '../consumers/projector.ts'
+import type { Change, Move, Outcome, ProjectionStore, ProjectionWork, RowKey, StoredRow } from '../consumers/projector.ts'
 import type { PlainRow, Projection, TableDefinition } from '../projections/define.ts'
 import type { WorkflowEvent } from '../schemas/generated.ts'
 import { inTransaction } from './pool.ts'
@@ -9,8 +9,10 @@ import { column, quoted, readerOf, readRow, schemaOf, selected } from './project
 import { READER } from './recorder-store.ts'
 
 // Rows are locked in the order of partitions: two projectors that share some never wait for each other in a ring.
+// Of a move that assumes, one snapshot has the recorder's checkpoint and the verdicts below it; looked up by the row to be moved, so
+// once for each.
 const MOVED = `
-  WITH wanted AS (SELECT * FROM unnest($2::int[], $3::bigint[], $4::bigint[]) AS w (partition, was, next)),
+  WITH wanted AS (SELECT * FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::bool[]) AS w (partition, was, next, assumed)),
   locked AS (
     SELECT partition FROM refold.checkpoints WHERE reader = $1 AND partition = ANY ($2) ORDER BY partition FOR UPDATE),
   moved AS (
@@ -18,6 +20,9 @@ const MOVED = `
   FROM wanted w JOIN locked USING (partition)
   WHERE c.reader = $1 AND c.partition = w.partition AND c.next_offset = w.was
     AND (c.stop_at IS NULL OR c.stop_until < now() OR w.next <= c.stop_at)
+    AND (NOT w.assumed OR (
+      w.next <= (SELECT next_offset FROM refold.checkpoints WHERE reader = '${READER}' AND partition = c.partition)
+      AND NOT EXISTS (SELECT FROM refold.event_verdicts WHERE partition = c.partition AND log_offset >= w.was AND log_offset < w.next)))
   RETURNING c.partition)`
 const MOVE = `${MOVED} SELECT partition FROM moved`
 
@@ -134,15 +139,16 @@ export function createProjectionStore(pool: Pool, projection: Projection, genera
     return rows.map((row) => ({ partition: Number(row['partition']), tenant: String(row['tenant']), row: readRow(row, table) }))
   }
 
-  const moveValues = (moves: readonly Span[]): unknown[] => [
+  const moveValues = (moves: readonly Move[]): unknown[] => [
     reader,
     moves.map(({ partition }) => partition),
     moves.map(({ from }) => from),
     moves.map(({ next }) => next),
+    moves.map(({ assumed = false }) => assumed),
   ]
 
   /** Of those that did not move: `held`, or somebody else moved them. */
-  const outcomesOf = (moves: readonly Span[], moved: ReadonlySet<number>): Promise<Outcome[]> =>
+  const outcomesOf = (moves: readonly Move[], moved: ReadonlySet<number>): Promise<Outcome[]> =>
     Promise.all(
       moves.map(async ({ partition, from }) => {
         if (moved.has(partition)) return 'stored'
@@ -151,7 +157,7 @@ export function createProjectionStore(pool: Pool, projection: Projection, genera
     )
 
   /** One statement, which is a transaction. */
-  async function writeAtOnce(moves: readonly Span[], changes: readonly Change[]): Promise<Outcome[]> {
+  async function writeAtOnce(moves: readonly Move[], changes: readonly Change[]): Promise<Outcome[]> {
     const values = moveValues(moves)
     const kept = keptOf(changes)
     const gone = changes.filter(({ row }) => row === null)

@@ -34,7 +34,7 @@ import { columnsOf, upsertText } from './upsert.ts'
 
 export const READER = 'recorder'
 
-/** Channel on which each moved checkpoint is told, as `<partition>:<next>`, when its transaction commits. */
+/** Channel on which moved checkpoints are told, as `<partition>:<next>` with spaces between, when their transaction commits. */
 export const RECORDED_CHANNEL = 'refold_recorded'
 
 /** Rows are locked in the order of partitions: two recorders that share some never wait for each other in a ring. */
@@ -50,8 +50,11 @@ const MOVED = `
     WHERE c.reader = '${READER}' AND c.partition = w.partition AND c.next_offset = w.was
       AND ($6::int IS NULL OR c.derived_generation = $6)
     RETURNING c.partition, c.next_offset, c.derived_generation)`
-const TELL = `
-  SELECT partition, derived_generation AS generation, pg_notify('${RECORDED_CHANNEL}', partition || ':' || next_offset) FROM moved`
+// A payload has at most 8,000 bytes.
+const TELL = `,
+  told AS (
+    SELECT pg_notify('${RECORDED_CHANNEL}', string_agg(partition || ':' || next_offset, ' ')) AS done FROM moved GROUP BY partition / 200)
+  SELECT partition, derived_generation AS generation FROM moved WHERE (SELECT count(done) FROM told) > 0`
 const JOIN_MOVED = 'JOIN moved USING (partition)'
 
 const KNOWN = `
@@ -160,7 +163,7 @@ const moveValues = (moves: readonly CheckpointMove[], generation: number | null)
 async function move(client: PoolClient, moves: readonly CheckpointMove[]): Promise<{ moved: ReadonlySet<number>; generation: number }> {
   const { rows } = await client.query<Moved>({
     name: 'recorder-move',
-    text: `WITH ${MOVED} ${TELL}`,
+    text: `WITH ${MOVED}${TELL}`,
     values: moveValues(moves, null),
   })
   return { moved: new Set(rows.map(({ partition }) => partition)), generation: rows[0]?.generation ?? 1 }
@@ -188,7 +191,7 @@ async function writeAtOnce(
     return `${name} AS (${text})`
   })
   const named = `recorder-at-once-${parts.map(({ name }) => name).join('-')}`
-  const { rows } = await pool.query<Moved>({ ...statement(generation, named, `WITH ${[MOVED, ...ctes].join(',\n')} ${TELL}`), values })
+  const { rows } = await pool.query<Moved>({ ...statement(generation, named, `WITH ${[MOVED, ...ctes].join(',\n')}${TELL}`), values })
   const moved = new Set(rows.map(({ partition }) => partition))
   const old = snapshots.filter(({ partition }) => moved.has(partition))
   // Older snapshots than are kept do no harm: should this not happen, the next ones drop them.

@@ -39,6 +39,8 @@ export async function startNotifier(
     watch,
     faults,
   })
+  // A recorder in this process is heard at once.
+  watch.on('recorder:batch:stored', ({ partition, next }) => store.woken(`${partition}:${next}`))
   lifetime.owns(keepListening(addresses.databaseUrl, 'refold-notifier-listen', store.woken, logger), (opened) => opened.stop())
   lifetime.owns(notifier, (opened) => opened.stop()).start()
   checks.set('notifier', async () => {

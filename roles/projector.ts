@@ -42,6 +42,8 @@ export async function startProjector(
   const owner = lifetime.owns(createPgPool(addresses.databaseUrl, { max: 4, name: 'refold-operations' }), (opened) => opened.end())
   const news = createRecordedNews()
   lifetime.owns(keepListening(addresses.databaseUrl, 'refold-projector-listen', news.hear, logger), (opened) => opened.stop())
+  // A recorder in this process is heard at once.
+  watch.on('recorder:batch:stored', ({ partition, next }) => news.hear(`${partition}:${next}`))
   const passes = passesOf(codec)
   const control = createProjectionControl(owner, projections, partitions)
   for (const projection of projections) await untilUp(logger, `projection ${projection.name}`, () => control.sync(projection))

@@ -8,7 +8,7 @@ import type { Logger } from 'pino'
 import type { RecordedNews } from '../consumers/projector.ts'
 import { asError } from '../errors.ts'
 import { createPgClient } from '../postgres/pool.ts'
-import { listenForRecorded } from '../postgres/notifier-store.ts'
+import { listenForRecorded, placesTold } from '../postgres/notifier-store.ts'
 
 const LISTEN_AGAIN = 1000
 
@@ -46,7 +46,7 @@ export function keepListening(
   }
 }
 
-/** Where the recorder is in each partition, as far as it was told. `hear` takes `<partition>:<next>`. */
+/** Where the recorder is in each partition, as far as it was told. `hear` takes `<partition>:<next>`, any number with spaces between. */
 export function createRecordedNews(): RecordedNews & { hear(place?: string): void } {
   const places = new Map<number, number>()
   const waiting = new Map<number, Set<{ offset: number; wake: () => void }>>()
@@ -69,11 +69,11 @@ export function createRecordedNews(): RecordedNews & { hear(place?: string): voi
         all.add(one)
       })
     },
-    hear(place = '') {
-      const [partition, next] = place.split(':').map(Number)
-      if (partition === undefined || next === undefined) return
-      places.set(partition, next)
-      for (const one of waiting.get(partition) ?? []) if (next > one.offset) one.wake()
+    hear(told = '') {
+      for (const { partition, next } of placesTold(told)) {
+        places.set(partition, next)
+        for (const one of waiting.get(partition) ?? []) if (next > one.offset) one.wake()
+      }
     },
   }
 }

@@ -1,0 +1,134 @@
+// The projector on a real Postgres, its batches made by hand: what it assumes of the recorder, and what it asks for.
+
+import t from 'tap'
+import { createProjector, type RecordedNews } from '../../consumers/projector.ts'
+import { createReaderSchemas } from '../../consumers/reader-schemas.ts'
+import { NO_FAULTS } from '../../faults.ts'
+import type { LogHandler, LogRecord } from '../../kafka/log.ts'
+import { createProjectionControl } from '../../postgres/projection-control.ts'
+import { createProjectionStore } from '../../postgres/projection-store.ts'
+import { createSchemaTexts } from '../../postgres/schema-texts.ts'
+import { defineProjection } from '../../projections/define.ts'
+import { createWatch } from '../../watch.ts'
+import { type TestDatabase, useDatabase } from '../support/database.ts'
+import { event } from '../support/events.ts'
+import { batchOf, codec, PARTITION, PARTITIONS, recorderOn, recordOf } from '../support/recording.ts'
+import { useStack } from '../support/stack.ts'
+
+const idOf = (n: number) => `22222222-2222-4222-8222-${String(n).padStart(12, '0')}`
+
+const seen = defineProjection({
+  name: 'seen',
+  version: 1,
+  columns: { id: 'text', names: 'text' },
+  key: ['id'],
+  keys: (one) => [{ id: one.executionId }],
+  initial: ({ id }) => ({ id, names: '' }),
+  evolve(row, one) {
+    if (one.name === 'thrown') throw new Error('an event that was refused is no business of evolve')
+    return { ...row, names: `${row.names}${one.name} ` }
+  },
+})
+
+type Projecting = { projector: LogHandler; recorder: LogHandler; asked: () => number; names: () => Promise<string | undefined> }
+
+/** `told`: what the recorder is said to have passed. */
+async function projecting(database: TestDatabase, told: () => number | undefined): Promise<Projecting> {
+  const { admin, engine } = database
+  await createProjectionControl(admin, [seen], PARTITIONS).sync(seen)
+  const store = createProjectionStore(engine, seen, 1)
+  let asked = 0
+  const news: RecordedNews = { told, above: async () => undefined }
+  const projector = createProjector({
+    projection: seen,
+    generation: 1,
+    store: { ...store, windows: (spans) => (asked++, store.windows(spans)) },
+    schemas: createReaderSchemas(codec, createSchemaTexts(engine), PARTITIONS, store.recorded),
+    low: async () => 0,
+    watch: createWatch(),
+    faults: NO_FAULTS,
+    remembered: 1000,
+    news,
+  })
+  const recorder = recorderOn(database)
+  await recorder.checkpoint(PARTITION)
+  await projector.checkpoint(PARTITION)
+  return {
+    projector,
+    recorder,
+    asked: () => asked,
+    names: async () => (await admin.query<{ names: string }>('SELECT names FROM projections.seen')).rows[0]?.names,
+  }
+}
+
+const record = (offset: number, name: string, changes: Partial<LogRecord> = {}) =>
+  recordOf(event({ event_id: idOf(offset), event_name: name }), offset, changes)
+
+t.test('what the projector assumes of the recorder', async (t) => {
+  const { databaseUrl } = useStack(t, ['postgres'])
+  if (databaseUrl === undefined) return
+
+  t.test('what it is said to have passed is stored without a question', async (t) => {
+    const database = await useDatabase(t, databaseUrl)
+    const { projector, recorder, asked, names } = await projecting(database, () => 3)
+    const batch = batchOf([record(0, 'a'), record(1, 'b'), record(2, 'c')], 0)
+    await recorder.batch(batch)
+    t.equal(await projector.batch(batch), 3)
+    t.equal(await names(), 'a b c ')
+    t.equal(asked(), 0)
+  })
+
+  t.test('what it refused is left out, and is nobody’s fault', async (t) => {
+    const database = await useDatabase(t, databaseUrl)
+    const { projector, recorder, asked, names } = await projecting(database, () => 4)
+    const wrong = new TextEncoder().encode('11111111-1111-4111-8111-111111111111')
+    const batch = batchOf([record(0, 'a'), record(1, 'thrown', { key: wrong }), record(2, 'b'), record(3, 'plain', { key: wrong })], 0)
+    await recorder.batch(batch)
+    const { rows } = await database.admin.query('SELECT log_offset FROM refold.event_verdicts ORDER BY 1')
+    t.strictSame(rows, [{ log_offset: '1' }, { log_offset: '3' }])
+    t.equal(await projector.batch(batch), 4)
+    t.equal(await names(), 'a b ')
+    t.ok(asked() > 0, 'the verdicts were asked for')
+    const incidents = await database.admin.query(`SELECT kind FROM refold.incidents WHERE kind = 'projection-parked'`)
+    t.strictSame(incidents.rows, [])
+    // Without one that throws, too: only the statement that moves the checkpoint sees it.
+    const more = batchOf([record(4, 'c'), record(5, 'plain', { key: wrong })], 4)
+    await recorder.batch(more)
+    const behind = await projecting(database, () => 6)
+    t.equal(await behind.projector.batch(more), 6)
+    t.equal(await names(), 'a b c ')
+  })
+
+  t.test('it is not believed: nothing is stored before it was recorded', async (t) => {
+    const database = await useDatabase(t, databaseUrl)
+    const { projector, recorder, names } = await projecting(database, () => 100)
+    const first = batchOf([record(0, 'a')], 0)
+    await recorder.batch(first)
+    const storing = projector.batch(batchOf([record(0, 'a'), record(1, 'b')], 0))
+    // It stores what there is, then waits.
+    while ((await names()) === undefined) await new Promise((resolve) => setImmediate(resolve))
+    t.equal(await names(), 'a ')
+    await recorder.batch(batchOf([record(1, 'b')], 1))
+    t.equal(await storing, 2)
+    t.equal(await names(), 'a b ')
+  })
+
+  t.test('a hold in the middle of what it passed is kept', async (t) => {
+    const database = await useDatabase(t, databaseUrl)
+    const { projector, recorder, names } = await projecting(database, () => 3)
+    const batch = batchOf([record(0, 'a'), record(1, 'b'), record(2, 'c')], 0)
+    await recorder.batch(batch)
+    const hold = (at: number | null) =>
+      database.admin.query(
+        `UPDATE refold.checkpoints SET stop_at = $1, stop_until = now() + interval '1 hour' WHERE reader = 'seen@g1' AND partition = $2`,
+        [at, PARTITION],
+      )
+    await hold(2)
+    const storing = projector.batch(batch)
+    while ((await names()) === undefined) await new Promise((resolve) => setImmediate(resolve))
+    t.equal(await names(), 'a b ')
+    await hold(null)
+    t.equal(await storing, 3)
+    t.equal(await names(), 'a b c ')
+  })
+})
