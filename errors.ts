@@ -135,6 +135,11 @@ export const CATALOGUE = {
     help: 'Send it in several requests of at most 64 MiB.',
     retryable: false,
   },
+  'method-not-allowed': {
+    title: 'There is such a path, but not with this method',
+    help: 'Use a method of the header `Allow`. `/openapi.json` lists all routes, `/docs` shows them.',
+    retryable: false,
+  },
   'media-type-unsupported': {
     title: 'The request body has a type that is not read here',
     help: 'Send `Content-Type: application/json`, or `application/x-ndjson` for one event a line.',

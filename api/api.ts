@@ -32,7 +32,7 @@ import { startRoutes } from './start.ts'
 import { streamRoutes } from './stream.ts'
 import { OPENAPI } from './openapi.ts'
 import type { ApiDeps } from './ports.ts'
-import { errorHandler, notFoundHandler } from './problem.ts'
+import { createNotFound, errorHandler } from './problem.ts'
 import { createWatermarks, type Watermarks } from './watermarks.ts'
 
 export type ApiLimits = {
@@ -91,7 +91,7 @@ export function createApi(deps: ApiDeps, logger?: FastifyBaseLogger, limits: Api
   app.decorateRequest('tenant', '')
   app.decorateRequest('operator', false)
   app.setErrorHandler(errorHandler)
-  app.setNotFoundHandler(notFoundHandler)
+  app.setNotFoundHandler(createNotFound(app))
   app.addHook('onRequest', async ({ url }) => {
     if (url.includes('%00')) throw new RefoldError('request-invalid', 'the address holds a NUL character (%00), which no name or value has')
   })

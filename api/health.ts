@@ -6,7 +6,7 @@ import { serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fas
 import { z } from 'zod'
 import { asError } from '../errors.ts'
 import type { ApiDeps, Part } from './ports.ts'
-import { errorHandler, notFoundHandler } from './problem.ts'
+import { createNotFound, errorHandler } from './problem.ts'
 import { readyAnswer } from './shapes.ts'
 
 async function look(readiness: ApiDeps['readiness']): Promise<readonly Part[]> {
@@ -64,7 +64,7 @@ export async function metricsRoute(scope: FastifyInstance, { metrics }: Pick<Api
 export function createHealth(deps: Pick<ApiDeps, 'readiness' | 'metrics'>, logger: FastifyBaseLogger): FastifyInstance {
   const app: FastifyInstance = fastify({ logController: new LogController({ disableRequestLogging: true }), loggerInstance: logger })
   app.setErrorHandler(errorHandler)
-  app.setNotFoundHandler(notFoundHandler)
+  app.setNotFoundHandler(createNotFound(app))
   app.setValidatorCompiler(validatorCompiler)
   app.setSerializerCompiler(serializerCompiler)
   void app.register(healthRoutes, deps)

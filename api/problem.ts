@@ -1,6 +1,6 @@
 // Errors as RFC 9457 problems. The only place with HTTP numbers of errors; titles and help come from the catalogue.
 
-import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { hasZodFastifySchemaValidationErrors } from 'fastify-type-provider-zod'
 import { CATALOGUE, type ErrorCode, RefoldError } from '../errors.ts'
 
@@ -17,6 +17,7 @@ const STATUS: Partial<Record<ErrorCode, number>> = {
   'operation-impossible': 409,
   'execution-ended': 409,
   'execution-not-driven': 409,
+  'method-not-allowed': 405,
   'position-not-reached': 412,
   'log-append-too-large': 413,
   'request-too-large': 413,
@@ -109,5 +110,21 @@ export function errorHandler(error: FastifyError | Error, request: FastifyReques
   return sendProblem(reply, 'internal', `request ${request.id}`)
 }
 
-export const notFoundHandler = (request: FastifyRequest, reply: FastifyReply) =>
-  sendProblem(reply, 'not-found', `no route ${request.method} ${request.url.split('?')[0]}`)
+/** Answers what no route answers; to be made before there are routes, so that it knows them all. */
+export function createNotFound(app: FastifyInstance) {
+  const methods = new Map<string, { path: RegExp; allowed: Set<string> }>()
+  app.addHook('onRoute', ({ url, method }) => {
+    const path = new RegExp(`^${url.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&').replaceAll(/:[A-Za-z]+/g, '[^/]+')}/?$`)
+    const route = methods.get(url) ?? { path, allowed: new Set() }
+    for (const one of [method].flat()) route.allowed.add(one)
+    methods.set(url, route)
+  })
+  return (request: FastifyRequest, reply: FastifyReply) => {
+    const path = request.url.split('?')[0] ?? ''
+    const allowed = new Set([...methods.values()].filter((route) => route.path.test(path)).flatMap((route) => [...route.allowed]))
+    if (allowed.size === 0) return sendProblem(reply, 'not-found', `no route ${request.method} ${path}`)
+    const allow = [...allowed].toSorted().join(', ')
+    void reply.header('allow', allow)
+    return sendProblem(reply, 'method-not-allowed', `${path} has no ${request.method}; it has ${allow}`)
+  }
+}

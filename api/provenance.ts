@@ -5,7 +5,7 @@ import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 import { RefoldError } from '../errors.ts'
 import { placesOf } from '../postgres/reads/projections.ts'
-import type { FoldProjection, PlainRow } from '../projections/define.ts'
+import type { FoldProjection, PlainRow, TableDefinition } from '../projections/define.ts'
 import type { ProjectionEvent } from '../projections/event.ts'
 import { openCursor, sealCursor } from './cursor.ts'
 import { askedKey, foldEvent, foldOf, keyText, tableOf } from './folds.ts'
@@ -43,15 +43,22 @@ function stepOf(fold: FoldProjection, key: PlainRow, text: string, event: Projec
   }
 }
 
-const stepJson = ({ event, before, after, error }: Step) => ({
+/** As rows are shown: int64 as text. */
+function shown({ columns }: TableDefinition, row: PlainRow | null): PlainRow | null {
+  if (row === null) return null
+  const text = (name: string, value: PlainRow[string]) => (columns[name] === 'bigint' && typeof value === 'number' ? String(value) : value)
+  return Object.fromEntries(Object.entries(row).map(([name, value]) => [name, text(name, value)]))
+}
+
+const stepJson = (table: TableDefinition, { event, before, after, error }: Step) => ({
   position: `p${event.partition}:${event.offset}`,
   event_id: event.id,
   event_name: event.name,
   execution_id: event.executionId,
   seq: event.audit.seq,
   created_at: new Date(event.createdAt).toISOString(),
-  changed: changed(before, after),
-  row: after,
+  changed: changed(shown(table, before), shown(table, after)),
+  row: shown(table, after),
   ...(error === undefined ? {} : { error }),
 })
 
@@ -87,7 +94,8 @@ export async function provenanceRoutes(scope: FastifyInstance, { reads, folds }:
       const row = await reads.projection(tenant, params.name)
       if (row?.live_generation === null || !row) throw new RefoldError('not-found', `no projection ${params.name}`)
       const fold = foldOf(folds, row)
-      const { text, key } = askedKey(tableOf(fold), params.key)
+      const table = tableOf(fold)
+      const { text, key } = askedKey(table, params.key)
       const from = query.cursor === undefined ? undefined : openCursor(query.cursor, place)
       if (from && from.generation !== row.live_generation)
         throw new RefoldError('request-invalid', `cursor: generation ${row.live_generation} is live now, begin again without it`)
@@ -117,7 +125,10 @@ export async function provenanceRoutes(scope: FastifyInstance, { reads, folds }:
       const next = more ? sealCursor({ generation: row.live_generation, after: [...after], rows: [...rows] }) : null
       // No event of this tenant touched it: the same for what never was and what is another tenant's.
       if (steps.length === 0 && !from && !more) throw new RefoldError('not-found', `no row ${params.key} in ${params.name}`)
-      return sendJson(reply, JSON.stringify({ generation: row.live_generation, steps: steps.map(stepJson), nextCursor: next }))
+      return sendJson(
+        reply,
+        JSON.stringify({ generation: row.live_generation, steps: steps.map((step) => stepJson(table, step)), nextCursor: next }),
+      )
     },
   })
 }

@@ -27,11 +27,15 @@ export const positions = z.string().transform((text, context) => {
   return z.NEVER
 })
 
-/** As `positions`; '' names none, since that is `next` while nothing is recorded. */
+/** To go on after: as `positions`, each partition once; '' names none, since that is `next` while nothing is recorded. */
 export const positionsOrNone = z.string().transform((text, context) => {
   const parsed = text === '' ? new Map<number, number>() : parsePositions(text)
-  if (parsed) return parsed
-  context.addIssue({ code: 'custom', message: 'is not a position like p7:120345, or several with commas' })
+  const isOnce = parsed?.size === (text === '' ? 0 : text.split(',').length)
+  if (parsed && isOnce) return parsed
+  const message = parsed
+    ? 'names a partition twice: name one position of each, the last one seen'
+    : 'is not a position like p7:120345, or several with commas'
+  context.addIssue({ code: 'custom', message })
   return z.NEVER
 })
 

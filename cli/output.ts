@@ -21,11 +21,12 @@ export async function openClient(): Promise<Client> {
   return createClient(resolveApi())
 }
 
-/** Prints an answer as it is, or lets `tell` read it. */
-export async function answer(path: string, call: Call, output: Output, tell: (answer: Answer) => void | Promise<void>): Promise<void> {
+/** Prints an answer as it is, or lets `tell` read it; gives it. */
+export async function answer(path: string, call: Call, output: Output, tell: (answer: Answer) => void | Promise<void>): Promise<Answer> {
   const got = await (await openClient()).call(path, call)
   if (asJson(output)) print(got.text)
   else await tell(got)
+  return got
 }
 
 export const whole = (text: string): number => {

@@ -34,6 +34,17 @@ async function printEnding(text: string): Promise<void> {
   if (error !== null) print(`error  ${JSON.stringify(error, null, 2)}`)
 }
 
+const FAILED: ReadonlySet<string> = new Set(['failed', 'cancelled', 'terminated'])
+const standing = z.looseObject({ executionId: z.string(), status: z.string().optional() })
+
+/** Exit code 1 where it did not end well, or not in the time it was waited for; then a line says how to go on waiting. */
+function exitBy({ status: answered, text }: { status: number; text: string }, wait: number): void {
+  const { executionId, status = '' } = standing.parse(JSON.parse(text))
+  const isLate = wait > 0 && answered === 202
+  if (isLate) process.stderr.write(`not ended after ${wait} s; refold executions result ${executionId} --wait ${wait} waits on\n`)
+  if (isLate || FAILED.has(status)) process.exitCode = 1
+}
+
 const waitHeader = (wait: number): Record<string, string> => (wait > 0 ? { prefer: `wait=${wait}` } : {})
 
 async function start(workflow: string, options: StartOptions): Promise<void> {
@@ -42,7 +53,7 @@ async function start(workflow: string, options: StartOptions): Promise<void> {
   const known = JSON.stringify({ workflow, version, key, user_id: user, correlation_id: correlation })
   const headers = { ...JSON_BODY, ...waitHeader(wait), ...(idempotencyKey === undefined ? {} : { 'idempotency-key': idempotencyKey }) }
   const call = { method: 'POST', body: `${known.slice(0, -1)},"input":${input}}`, headers } as const
-  await answer('/v1/executions', call, json === undefined ? {} : { json }, async ({ text, status }) => {
+  const got = await answer('/v1/executions', call, json === undefined ? {} : { json }, async ({ text, status }) => {
     if (status === 200) return printEnding(text)
     const one = started.parse(JSON.parse(text))
     print(
@@ -53,10 +64,12 @@ async function start(workflow: string, options: StartOptions): Promise<void> {
       ]),
     )
   })
+  exitBy(got, wait)
 }
 
 async function resultOf(id: string, { wait, ...output }: Output & { wait: number }): Promise<void> {
-  await answer(`/v1/executions/${segment(id)}/result`, { headers: waitHeader(wait) }, output, ({ text }) => printEnding(text))
+  const got = await answer(`/v1/executions/${segment(id)}/result`, { headers: waitHeader(wait) }, output, ({ text }) => printEnding(text))
+  exitBy(got, wait)
 }
 
 type SignalOptions = Output & { payload?: string; user?: string; idempotencyKey?: string }
@@ -188,7 +201,7 @@ export function registerWorkflows(group: Command): void {
     .option('--user <id>', 'who asks')
     .option('--correlation <id>', 'groups executions that belong together')
     .option('--idempotency-key <key>', 'the same key again names the same execution')
-    .option('--wait <seconds>', 'wait so long for its end', whole, 0)
+    .option('--wait <seconds>', 'wait so long for its end; exit code 1 where it does not come, or is none of success', whole, 0)
     .option(...JSON_OPTION)
     .addHelpText(
       'after',
@@ -197,7 +210,7 @@ export function registerWorkflows(group: Command): void {
     .action(start)
 
   ofOne('result', 'how it ended')
-    .option('--wait <seconds>', 'wait so long for its end', whole, 0)
+    .option('--wait <seconds>', 'wait so long for its end; exit code 1 where it does not come, or is none of success', whole, 0)
     .addHelpText('after', example(`refold executions result ${ID} --wait 30`))
     .action(resultOf)
 

@@ -295,6 +295,19 @@ t.test('a route that is not there is a problem too', async (t) => {
   t.equal((await api.send('/v1/%E0%A4%A')).statusCode, 400)
 })
 
+t.test('a path with another method says which it has', async (t) => {
+  const api = await fakeApi(t)
+  const answer = await api.app.inject({ method: 'DELETE', url: '/v1/executions/0b8f1c7e-5d1e-5c3a-9a44-2f1f6f0c9a01?x=1' })
+  t.equal(answer.statusCode, 405)
+  t.equal(answer.headers.allow, 'GET, HEAD')
+  t.match(answer.json(), {
+    type: 'urn:refold:problem:method-not-allowed',
+    detail: '/v1/executions/0b8f1c7e-5d1e-5c3a-9a44-2f1f6f0c9a01 has no DELETE; it has GET, HEAD',
+  })
+  const several = await api.app.inject({ method: 'PATCH', url: '/v1/events' })
+  t.equal(several.headers.allow, 'GET, HEAD, POST')
+})
+
 t.test('/metrics is what the owner of the process gives, and requests are told to it by route', async (t) => {
   const told: object[] = []
   const metrics = { contentType: 'text/plain; version=0.0.4', metrics: async () => 'refold_x 1\n' }

@@ -29,6 +29,8 @@ t.test('REST reads', async (t) => {
       t.match((await send('a', url)).json(), { status: 400, type: /request-invalid/, detail: /NUL/ }, url)
     t.match((await send('a', '/v1/events?after=p99:1')).json(), { status: 400, detail: /no partition p99; the log has p0 to p\d+/ })
     t.match((await send('a', '/v1/events?after=elsewhere')).json(), { status: 400, detail: /after: is not a position like p7:120345/ })
+    t.match((await send('a', '/v1/events?after=p1:5,p1:7')).json(), { status: 400, detail: /after: names a partition twice/ })
+    t.match((await send('a', '/v1/stream?after=p1:5,p1:7')).json(), { status: 400, detail: /after: names a partition twice/ })
     t.equal((await send('a', '/v1/events?after=')).statusCode, 200)
     t.match((await send('a', '/v1/events?nothing=1')).json(), { status: 400, detail: /^querystring: Unrecognized key/ })
   })

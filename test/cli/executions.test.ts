@@ -67,3 +67,27 @@ t.test('an API that does not answer, or is none, is told', async (t) => {
 t.test('an option that is not understood is refused before anything is asked', async (t) => {
   t.match(await refold('http://127.0.0.1:9', 'list', '--limit', 'many'), { code: 2, stderr: /whole number/ })
 })
+
+t.test('an execution that does not end well, or not in time, is exit code 1', async (t) => {
+  const executionId = '0b8f1c7e-5d1e-5c3a-9a44-2f1f6f0c9a01'
+  let status = 200
+  let body: object = { executionId, status: 'completed', result: 1, error: null }
+  const url = await fakeApi(t, () => ({ status, body: JSON.stringify(body) }))
+  const start = () => refold(url, 'start', 'order', '--wait', '3')
+  const result = () => refold(url, 'result', executionId)
+  t.match([await start(), await result()], [{ code: 0 }, { code: 0 }])
+  body = { executionId, status: 'failed', result: null, error: { message: 'no' } }
+  t.match(
+    [await start(), await result()],
+    [
+      { code: 1, stderr: '' },
+      { code: 1, stderr: '' },
+    ],
+  )
+  status = 202
+  body = { executionId, status: 'running', result: null, error: null, position: 'p0:1', version: '1' }
+  const late = await start()
+  t.match(late, { code: 1, stderr: `not ended after 3 s; refold executions result ${executionId} --wait 3 waits on\n` })
+  t.same(JSON.parse(late.stdout), body)
+  t.match(await result(), { code: 0, stderr: '' }, 'nobody waited')
+})

@@ -183,10 +183,14 @@ t.test('rows are followed without a gap, and told where they come from', async (
     t.match(
       closed.body.steps.map(({ event_name: name, row, changed }) => ({ name, row, changed })),
       [
-        { name: 'case.opened', row: { events: 1, state: 'opened' }, changed: { events: { from: null, to: 1 }, state: { to: 'opened' } } },
-        { name: 'case.seen', row: { events: 2 }, changed: { events: { from: 1, to: 2 }, state: { from: 'opened', to: 'seen' } } },
+        {
+          name: 'case.opened',
+          row: { events: '1', state: 'opened' },
+          changed: { events: { from: null, to: '1' }, state: { to: 'opened' } },
+        },
+        { name: 'case.seen', row: { events: '2' }, changed: { events: { from: '1', to: '2' }, state: { from: 'opened', to: 'seen' } } },
         { name: 'case.closed', row: null, changed: { state: { from: 'seen', to: null } } },
-        { name: 'case.reopened', row: { events: 1, state: 'reopened' } },
+        { name: 'case.reopened', row: { events: '1', state: 'reopened' } },
       ],
     )
     t.match(closed.body.steps[0], { position: /^p\d+:\d+$/, execution_id: executionOf(0), seq: 1 })
@@ -205,10 +209,10 @@ t.test('rows are followed without a gap, and told where they come from', async (
       )
       t.equal(status, 200, body.detail ?? '')
       t.ok(body.steps.length <= 7)
-      for (const { position, changed } of body.steps as { position: string; changed: { amount: { from: number | null; to: number } } }[]) {
+      for (const { position, changed } of body.steps as { position: string; changed: { amount: { from: string | null; to: string } } }[]) {
         t.notOk(seen.has(position))
         seen.add(position)
-        amount += changed.amount ? changed.amount.to - (changed.amount.from ?? 0) : 0
+        amount += changed.amount ? Number(changed.amount.to) - Number(changed.amount.from ?? 0) : 0
       }
       cursor = body.nextCursor
     }
