@@ -270,11 +270,16 @@ async function diff(name: string, output: Output): Promise<void> {
   const client = await openClient()
   const { operations } = await client.get('v1/operations', z.object({ operations: z.array(operation) }), { limit: 200 })
   const newest = operations.find((one) => one.projection === name && one.comparison !== null)
-  if (asJson(output)) return void print(JSON.stringify(newest?.comparison ?? null))
-  if (!newest?.comparison) return void print(`Nothing of ${name} was compared yet: refold projection rebuild ${name}`)
-  const { comparison } = newest
+  if (!newest?.comparison) {
+    const nothing = `Nothing of ${name} was compared yet: refold projection rebuild ${name}\n`
+    if (asJson(output)) print('null')
+    return void process[asJson(output) ? 'stderr' : 'stdout'].write(nothing)
+  }
+  const { comparison, generation, state, id } = newest
+  if (asJson(output)) return void print(JSON.stringify({ operation: id, state, generation, ...comparison }))
   if (comparison.notCompared !== undefined) return void print(`Not compared: ${comparison.notCompared}`)
-  print(`${comparison.differing} differing rows; generation ${newest.generation} beside the live one, at equal positions:`)
+  const gone = state === 'aborted' || state === 'failed' ? `, of an operation that is ${state}` : ''
+  print(`${comparison.differing} differing rows; generation ${generation}${gone} beside the live one, at equal positions:`)
   const counts = comparison.partitions.map((one) => [
     `p${one.partition}:${one.at}`,
     String(one.live),

@@ -31,6 +31,8 @@ export type WorkerOptions = {
   attempt: (request: ActionRequest, stop: AbortSignal) => Promise<Ended>
   /** W4 */
   memory: Pick<ActionMemory, 'expect' | 'unexpect'>
+  /** Whether an action of this name, on this queue, is run here at all: else it is for whoever serves the queue. */
+  serves: (name: string, queue: string | null) => boolean
   /** Attempts that run at once, of all queues. */
   concurrency: number
   /** Of those, how many may be handed over in this process. */
@@ -46,8 +48,8 @@ export type ActionWorker = {
   handler(topic: string): LogHandler
   /** Told of every event that the runtime in this process is about to append: W4. */
   expects(event: WorkflowEvent): void
-  /** Runs an attempt at once if an eager slot is free: resolves when its outcome is in the log. */
-  take(request: ActionRequest): Promise<void> | undefined
+  /** Runs an attempt at once if it is served here and an eager slot is free: resolves when its outcome is in the log. */
+  take(request: ActionRequest, queue: string | null): Promise<void> | undefined
   /** Attempts that run now. */
   readonly running: number
   /** W3 */
@@ -242,12 +244,13 @@ export function createActionWorker(options: WorkerOptions): ActionWorker {
     expects(event) {
       if (event.event_name !== 'action.scheduled' || event.payload === null) return
       // Made in this process just now.
-      const { name, key } = JSON.parse(event.payload) as ScheduledPayload
+      const { name, key, queue } = JSON.parse(event.payload) as ScheduledPayload
+      if (!options.serves(name, queue)) return
       const { event_id: action_id, tenant, execution_id, decision: action } = event
       keepSlot({ action_id, tenant, execution_id, action, attempt: 1, name, key: key ?? action_id })
     },
-    take(request) {
-      if (stopping.signal.aborted) return undefined
+    take(request, queue) {
+      if (stopping.signal.aborted || !options.serves(request.name, queue)) return undefined
       if (!slotOf(nameOf(request))) {
         if (eager >= options.eager || isFull()) return undefined
         eager++

@@ -86,7 +86,7 @@ export async function startRuntime(
       worker?.expects(event)
       return producer.append(event)
     },
-    dispatch: (request, queue) => worker?.take(request) ?? requester.dispatch(request, queue),
+    dispatch: (request, queue) => worker?.take(request, queue) ?? requester.dispatch(request, queue),
     logger: lineLog(logger),
     watch,
     faults,

@@ -54,9 +54,12 @@ export async function startWorker(
     createActionMemory({ redis, prefix: config.topicPrefix, worker: id, resultsKept: config.resultsKept }),
     (opened) => opened.close(),
   )
+  const implementations = new Map(app.implementations.map((one) => [one.action.name, one]))
+  const queues = queuesOf(config.workerQueues, app)
+  if (queues.length === 0) throw new RefoldError('app-invalid', 'role worker: the application implements no action')
   const attempt = createAttempts({
     worker: id,
-    implementations: new Map(app.implementations.map((one) => [one.action.name, one])),
+    implementations,
     memory,
     store: createActionStore(pool, actions, id),
     async append(request, outcome, duration) {
@@ -75,14 +78,13 @@ export async function startWorker(
     decode: (bytes) => requests.decode(bytes),
     attempt,
     memory,
+    serves: (name, queue) => implementations.has(name) && queues.includes(queue),
     concurrency: config.workerConcurrency,
     eager: config.eagerSlots,
     drain: config.workerDrain,
     logger: lineLog(logger),
     faults,
   })
-  const queues = queuesOf(config.workerQueues, app)
-  if (queues.length === 0) throw new RefoldError('app-invalid', 'role worker: the application implements no action')
   const topics = queues.map((queue) => actionsTopic(config.topicPrefix, queue))
   for (const name of topics) await untilUp(logger, 'actions topic', () => log.ensureTopic(actionsSpec(options)(name)))
   const facts: ProcessFacts = {

@@ -38,6 +38,7 @@ t.test('a partition that comes back: what was finished here is not run again, wh
       return action === 1 ? slow.promise : { state: 'reported' }
     },
     memory: { expect: () => undefined, unexpect: () => undefined },
+    serves: () => true,
     concurrency: 10,
     eager: 0,
     drain: 100,
@@ -79,31 +80,41 @@ t.test('an action about to be scheduled has a slot kept for it, for a moment', a
       expect: ({ action_id, action, attempt, key }) => void told.push(`expects ${action_id} ${action} ${attempt} ${key}`),
       unexpect: ({ action_id }) => void told.push(`not ${action_id}`),
     },
+    serves: (name, queue) => name === 'noop' && queue === null,
     concurrency: 10,
     eager: 1,
     drain: 100,
     logger: { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined },
     faults: NO_FAULTS,
   })
-  const scheduled = (n: number, key: string | null = null) =>
-    event({ event_id: `a${n}`, event_name: 'action.scheduled', decision: n, payload: JSON.stringify({ name: 'noop', key }) })
+  const scheduled = (n: number, key: string | null = null, more: object = {}) =>
+    event({
+      event_id: `a${n}`,
+      event_name: 'action.scheduled',
+      decision: n,
+      payload: JSON.stringify({ name: 'noop', queue: null, key, ...more }),
+    })
   worker.expects(event())
+  worker.expects(scheduled(8, null, { queue: 'gpu' }))
+  worker.expects(scheduled(9, null, { name: 'elsewhere' }))
   worker.expects(scheduled(1))
   worker.expects(scheduled(1))
   worker.expects(scheduled(2, 'mine'))
   t.strictSame(told, ['expects a1 1 1 a1'], 'once, and no more than there are slots')
-  t.equal(worker.take(request(2)), undefined, 'the slot is another one’s')
-  t.ok(worker.take(request(1)))
+  t.equal(worker.take(request(2), null), undefined, 'the slot is another one’s')
+  t.ok(worker.take(request(1), null))
   t.equal(worker.running, 1)
   slow.resolve({ state: 'reported' })
   await until(() => worker.running === 0, { what: 'the attempt to end' })
 
   worker.expects(scheduled(3, 'mine'))
   t.equal(told.at(-1), 'expects a3 3 1 mine')
-  t.equal(worker.take(request(4)), undefined)
+  t.equal(worker.take(request(4), null), undefined)
   await until(() => told.at(-1) === 'not a3', { what: 'the slot to be given up' })
-  t.ok(worker.take(request(4)), 'it is free again')
+  t.equal(worker.take(request(4), 'gpu'), undefined, 'a queue that others serve')
+  t.equal(worker.take({ ...request(4), name: 'elsewhere' }, null), undefined, 'an action that others implement')
+  t.ok(worker.take(request(4), null), 'it is free again')
   worker.expects(scheduled(5))
   await worker.stop()
-  t.equal(worker.take(request(5)), undefined, 'nothing once it stops')
+  t.equal(worker.take(request(5), null), undefined, 'nothing once it stops')
 })
