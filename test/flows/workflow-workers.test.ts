@@ -117,3 +117,16 @@ t.test('a request that is gone from its topic is made again', { timeout: 120_000
   await flows.process('worker')
   t.match(await ended(id, 30_000), { status: 'completed', result: 3 })
 })
+
+t.test('what a process schedules for a queue that it does not serve is left to those that do', { timeout: 120_000 }, async (t) => {
+  const flows = await useFlows(t)
+  if (!flows) return
+  const { installation, start, ended } = flows
+  const other = await flows.process('runtime,worker', { REFOLD_WORKER_QUEUES: 'other' })
+  const id = await start('fan', { width: 3, ms: 0 })
+  const worker = await flows.process('worker')
+  t.match(await ended(id), { status: 'completed', result: 3 })
+  const { rows } = await installation.database.admin.query('SELECT DISTINCT pid FROM ledger WHERE execution = $1', [id])
+  t.strictSame(rows, [{ pid: worker.child.pid }])
+  t.not(worker.child.pid, other.child.pid)
+})
