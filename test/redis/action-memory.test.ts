@@ -2,27 +2,31 @@
 
 import { once } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { createActionMemory } from '../../redis/action-memory.ts'
 import { createRedis } from '../../redis/client.ts'
 import type { ActionRequest } from '../../schemas/generated.ts'
 import { newId } from '../../workflow/ids.ts'
 import { useStack } from '../support/stack.ts'
 
-t.test('a worker that has just started keeps the lock it took', async (t) => {
+/** Makes memories of workers, by their names, on one Redis; undefined without one. */
+async function useMemories(t: Test): Promise<((worker: string) => ReturnType<typeof createActionMemory>) | undefined> {
   const { redisUrl } = useStack(t, ['redis'])
-  if (!redisUrl) return
+  if (!redisUrl) return undefined
   const redis = createRedis(redisUrl, () => undefined)
   await once(redis, 'ready')
+  t.teardown(() => redis.disconnect())
   const prefix = `test-${newId()}`
-  const memoryOf = (worker: string) => {
+  return (worker) => {
     const memory = createActionMemory({ redis, prefix, worker, resultsKept: 60_000 })
     t.teardown(() => memory.close())
     return memory
   }
-  t.teardown(() => redis.disconnect())
+}
+
+function requestOf(): ActionRequest {
   const id = newId()
-  const request: ActionRequest = {
+  return {
     action_id: id,
     tenant: 'test',
     execution_id: newId(),
@@ -34,6 +38,12 @@ t.test('a worker that has just started keeps the lock it took', async (t) => {
     user_id: null,
     requested_at: 0,
   }
+}
+
+t.test('a worker that has just started keeps the lock it took', async (t) => {
+  const memoryOf = await useMemories(t)
+  if (!memoryOf) return
+  const request = requestOf()
   // Its connection was ready before: it has not said yet that it lives.
   const [first, second] = [memoryOf('first'), memoryOf('second')]
   t.match(await first.begin(request), { state: 'ours' })
@@ -46,32 +56,8 @@ t.test('a worker that has just started keeps the lock it took', async (t) => {
 })
 
 t.test('what is asked ahead is there when the attempt begins, and given back when it does not', async (t) => {
-  const { redisUrl } = useStack(t, ['redis'])
-  if (!redisUrl) return
-  const redis = createRedis(redisUrl, () => undefined)
-  await once(redis, 'ready')
-  const prefix = `test-${newId()}`
-  const memoryOf = (worker: string) => {
-    const memory = createActionMemory({ redis, prefix, worker, resultsKept: 60_000 })
-    t.teardown(() => memory.close())
-    return memory
-  }
-  t.teardown(() => redis.disconnect())
-  const requestOf = (): ActionRequest => {
-    const id = newId()
-    return {
-      action_id: id,
-      tenant: 'test',
-      execution_id: newId(),
-      action: 1,
-      attempt: 1,
-      name: 'act',
-      key: id,
-      scheduled: '{}',
-      user_id: null,
-      requested_at: 0,
-    }
-  }
+  const memoryOf = await useMemories(t)
+  if (!memoryOf) return
   const [first, second] = [memoryOf('first'), memoryOf('second')]
   const one = requestOf()
   first.expect(one)
