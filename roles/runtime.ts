@@ -115,7 +115,15 @@ export async function startRuntime(
     partitions: [...reader.health().partitions.keys()],
   })
   await untilUp(logger, 'database', () => tellProcess(pool, facts()))
-  const looking = setInterval(() => runtime.keep(new Set(reader.health().partitions.keys())), LOOK_EVERY)
+  const tell = () => void tellProcess(pool, facts()).catch(() => undefined)
+  let had = ''
+  const looking = setInterval(() => {
+    const has = new Set(reader.health().partitions.keys())
+    runtime.keep(has)
+    // At once: a diagnosis would say that nobody has them.
+    if ([...has].join() !== had) tell()
+    had = [...has].join()
+  }, LOOK_EVERY)
   const sweeping = setInterval(
     () => {
       runtime
@@ -124,7 +132,7 @@ export async function startRuntime(
     },
     Math.min(SWEEP_EVERY, Math.max(500, config.sweepAfter / 10)),
   )
-  const telling = setInterval(() => void tellProcess(pool, facts()).catch(() => undefined), TELL_EVERY)
+  const telling = setInterval(tell, TELL_EVERY)
   lifetime.owns(id, () => forgetProcess(pool, id).catch(() => undefined))
   lifetime.owns(looking, (timer) => clearInterval(timer))
   lifetime.owns(telling, (timer) => clearInterval(timer))
