@@ -20,12 +20,18 @@ export const derivedReader = (generation: number) => `${DERIVED}@g${generation}`
 export type DerivedExecution = Pick<Folded, 'tenant' | 'executionId' | 'partition' | 'offset' | 'state'>
 
 const statements = new Map<string, { name: string; text: string }>()
+/** Of names of prepared statements Postgres keeps so many bytes: two that begin alike would be one to it. */
+const NAME_BYTES = 63
 
 /** A prepared statement on a generation's tables, which `text` names as DERIVED.<table>. */
 export function statement(generation: number, name: string, text: string): { name: string; text: string } {
   const full = `${name}-g${generation}`
-  const known = statements.get(full) ?? { name: full, text: text.replaceAll('DERIVED.', `${derivedSchema(generation)}.`) }
-  statements.set(full, known)
+  let known = statements.get(full)
+  if (!known) {
+    if (full.length > NAME_BYTES) throw new TypeError(`the name of a prepared statement is too long: ${full}`)
+    known = { name: full, text: text.replaceAll('DERIVED.', `${derivedSchema(generation)}.`) }
+    statements.set(full, known)
+  }
   return known
 }
 

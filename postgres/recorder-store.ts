@@ -190,7 +190,7 @@ async function writeAtOnce(
     values.push(...columnsOf(spec, rows))
     return `${name} AS (${text})`
   })
-  const named = `recorder-at-once-${parts.map(({ name }) => name).join('-')}`
+  const named = `recorder-at-once-${parts.map(({ name }) => name.slice(0, 2)).join('')}`
   const { rows } = await pool.query<Moved>({ ...statement(generation, named, `WITH ${[MOVED, ...ctes].join(',\n')}${TELL}`), values })
   const moved = new Set(rows.map(({ partition }) => partition))
   const old = snapshots.filter(({ partition }) => moved.has(partition))

@@ -4,6 +4,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { closeOldIncidents } from '../../postgres/recorder-incidents.ts'
 import { contentOf, nextChain } from '../../workflow/content.ts'
+import type { WorkflowEvent } from '../../schemas/generated.ts'
 import { type TestDatabase, useDatabase } from '../support/database.ts'
 import { decision, event, outcome, started } from '../support/events.ts'
 import { type Entry, randomLog } from '../support/random-log.ts'
@@ -245,6 +246,53 @@ t.test('the recorder', async (t) => {
     t.match(await rows('workflow_waits'), [{ wait: 2, status: 'open' }], 'the wait too was folded from the history')
     await recorder.batch(batchOf([recordOf(event({ event_id: id(7), event_name: 'workflow.terminateRequested' }), 6)], 6))
     t.match(await rows('workflow_waits'), [{ wait: 2, status: 'abandoned', ended_at: new Date(1_700_000_000_006) }])
+  })
+
+  t.test('batches that write to other tables do not meet in one prepared statement of a connection', async (t) => {
+    const database = await useDatabase(t, databaseUrl)
+    const recorder = recorderOn(database)
+    await recorder.checkpoint(PARTITION)
+    const payloads = {
+      'action.scheduled': {
+        name: 'pay',
+        key: 'k',
+        group: null,
+        arguments: {},
+        parameters: {},
+        retry: { attempts: 3, backoff_ms: 1, factor: 1, max_ms: 1 },
+        timeout_ms: 1,
+        guarantee: 'at-most-once',
+        queue: 'q',
+      },
+      'timer.started': { fire_at: '2030-01-01T00:00:00.000Z', purpose: 'sleep' },
+      'wait.started': { names: ['a'] },
+    }
+    let chain = ''
+    let n = 0
+    const next = (name: keyof typeof payloads) => {
+      const one = decision(++n, chain, { event_name: name, to_state: '', payload: JSON.stringify(payloads[name]) })
+      chain = nextChain(chain, contentOf(one))
+      return one
+    }
+    let offset = 0
+    /** So many events that a snapshot is taken, too. */
+    const record = async (events: readonly WorkflowEvent[]) => {
+      const filled = [...events, ...Array.from({ length: 20 - events.length }, (_, i) => event({ event_id: id(100 * offset + i) }))]
+      await recorder.batch(
+        batchOf(
+          filled.map((one) => recordOf(one, offset++)),
+          offset - filled.length,
+        ),
+      )
+    }
+    await record([started()]) // the recorder learns the generation with it
+    await record([next('action.scheduled'), next('timer.started')])
+    await record([next('action.scheduled'), next('timer.started'), next('wait.started')])
+    const counted = await database.admin.query(`SELECT
+      (SELECT count(*)::int FROM refold.workflow_events) AS events, (SELECT count(*)::int FROM refold.workflow_snapshots) AS snapshots,
+      (SELECT count(*)::int FROM refold.workflow_actions) AS actions, (SELECT count(*)::int FROM refold.workflow_timers) AS timers,
+      (SELECT count(*)::int FROM refold.workflow_waits) AS waits`)
+    t.strictSame(counted.rows, [{ events: 60, snapshots: 3, actions: 2, timers: 2, waits: 1 }])
   })
 
   t.test('quarantined records open one incident for each reason and tenant; a day after the newest it closes', async (t) => {

@@ -31,18 +31,22 @@ if (kafka) {
   t.test('P1: one send at a time, and all that waits goes into the next', async (t) => {
     const topic = await kafka.topic(3)
     const sends: Send[] = []
+    const { promise: others, resolve: othersWait } = Promise.withResolvers<void>()
     let open = 0
     const faults: SendFaults = {
       before(send) {
         sends.push(send)
         t.equal(++open, 1, 'no other send is in flight')
+        return others
       },
       after: () => void open--,
     }
     const log = kafka.log({ faults })
     const first = log.append(entry(topic, 0, 'first'))
     await until(() => open === 1)
-    await Promise.all([first, ...range(30).map((i) => log.append(entry(topic, i % 3, `k${i}`)))])
+    const rest = range(30).map((i) => log.append(entry(topic, i % 3, `k${i}`)))
+    setImmediate(othersWait)
+    await Promise.all([first, ...rest])
     t.equal(sends.length, 2)
     t.strictSame(
       sends.map(({ parts }) => parts.map(({ queue, batch }) => [queue.partition, batch.entries.length])),
