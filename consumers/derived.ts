@@ -13,7 +13,7 @@ import { type Faults, NO_FAULTS } from '../faults.ts'
 import type { WorkflowEvent } from '../schemas/generated.ts'
 import { applyEvent, executionKey, type ExecutionState, initial } from '../workflow/execution.ts'
 import { isSnapshotDue, SNAPSHOTS_KEPT } from '../workflow/snapshot.ts'
-import { type Folded, snapshotRow, type SnapshotRow } from './recorder.ts'
+import { type Folded, snapshotRow, type SnapshotRow } from './recorder-fold.ts'
 import { foldWork, type PlacedWork, type WorkNeed, type WorkRead } from './recorder-work.ts'
 
 /** An accepted event, as the audit holds it. */

@@ -8,14 +8,16 @@
 
 import { LRUCache } from 'lru-cache'
 import { executionKey } from '../workflow/execution.ts'
-import type { Folded, Known, Need } from './recorder.ts'
+import type { Folded, Known, Need } from './recorder-fold.ts'
 
 /** An execution with more accepted events than this is read from the database each time. */
 const MOST_IDS = 256
 
+export type Recalled = { known: Map<string, Known>; unknown: Need[]; blank: boolean }
+
 export type RecorderMemory = {
-  /** Splits what a batch needs into what is remembered and what must be read. */
-  recall(partition: number, from: number, generation: number, needs: readonly Need[]): { known: Map<string, Known>; unknown: Need[] }
+  /** Splits what a batch needs into what is remembered and what must be read. `blank`: nothing of the partition is remembered. */
+  recall(partition: number, from: number, generation: number, needs: readonly Need[]): Recalled
   /** After a commit: what the batch left. */
   keep(partition: number, next: number, generation: number, folded: readonly Folded[]): void
   drop(partition: number): void
@@ -30,7 +32,7 @@ export function createRecorderMemory(max: number): RecorderMemory {
       const memory = partitions.get(partition)
       if (!memory || memory.next !== from || memory.generation !== generation) {
         partitions.delete(partition)
-        return { known, unknown: [...needs] }
+        return { known, unknown: [...needs], blank: true }
       }
       const unknown: Need[] = []
       for (const need of needs) {
@@ -39,7 +41,7 @@ export function createRecorderMemory(max: number): RecorderMemory {
         if (execution) known.set(key, execution)
         else unknown.push(need)
       }
-      return { known, unknown }
+      return { known, unknown, blank: false }
     },
     keep(partition, next, generation, folded) {
       if (max === 0) return

@@ -4,7 +4,7 @@
 // that needed it; every other reader takes the text from the database or waits for it.
 
 import type { Decoded } from '../schemas/decoded.ts'
-import type { RecorderSchemas } from './recorder.ts'
+import type { RecorderSchemas } from './recorder-fold.ts'
 
 /** The `schemas` table. */
 export type SchemaTexts = {

@@ -4,7 +4,7 @@
 // show the live one.
 
 import type { ClientBase } from 'pg'
-import type { Folded, SnapshotRow } from '../consumers/recorder.ts'
+import type { Folded, SnapshotRow } from '../consumers/recorder-fold.ts'
 import { SNAPSHOT_EVERY, SNAPSHOTS_KEPT } from '../workflow/snapshot.ts'
 import { timestamp } from './copy.ts'
 import { columnsOf, type Upsert, upsertText, type Value } from './upsert.ts'
@@ -23,13 +23,14 @@ const statements = new Map<string, { name: string; text: string }>()
 /** Of names of prepared statements Postgres keeps so many bytes: two that begin alike would be one to it. */
 const NAME_BYTES = 63
 
-/** A prepared statement on a generation's tables, which `text` names as DERIVED.<table>. */
-export function statement(generation: number, name: string, text: string): { name: string; text: string } {
+/** A prepared statement on a generation's tables, which `text` names as DERIVED.<table>; a name has one text. */
+export function statement(generation: number, name: string, text: string | (() => string)): { name: string; text: string } {
   const full = `${name}-g${generation}`
   let known = statements.get(full)
   if (!known) {
     if (full.length > NAME_BYTES) throw new TypeError(`the name of a prepared statement is too long: ${full}`)
-    known = { name: full, text: text.replaceAll('DERIVED.', `${derivedSchema(generation)}.`) }
+    const made = typeof text === 'string' ? text : text()
+    known = { name: full, text: made.replaceAll('DERIVED.', `${derivedSchema(generation)}.`) }
     statements.set(full, known)
   }
   return known
@@ -131,7 +132,7 @@ export async function put(
   rows: readonly (readonly Value[])[],
 ): Promise<void> {
   if (rows.length > 0)
-    await client.query({ ...statement(generation, `recorder-put-${name}`, upsertText(spec)), values: columnsOf(spec, rows) })
+    await client.query({ ...statement(generation, `recorder-put-${name}`, () => upsertText(spec)), values: columnsOf(spec, rows) })
 }
 
 export const putExecutions = (client: ClientBase, generation: number, folded: readonly DerivedExecution[]): Promise<void> =>

@@ -1,6 +1,6 @@
 // Rows of the record tables: audit, verdicts, heads.
 
-import type { AuditRow, Folded, VerdictRow } from '../consumers/recorder.ts'
+import type { AuditRow, Folded, VerdictRow } from '../consumers/recorder-fold.ts'
 import { LIMITS } from '../workflow/limits.ts'
 import { bytea, timestamp } from './copy.ts'
 import type { Upsert, Value } from './upsert.ts'

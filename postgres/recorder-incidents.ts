@@ -4,7 +4,7 @@
 // gone wrong makes one and not a million, and partitions don't wait for each other. It closes a day after its newest record.
 
 import type { ClientBase, Pool } from 'pg'
-import type { VerdictRow } from '../consumers/recorder.ts'
+import type { VerdictRow } from '../consumers/recorder-fold.ts'
 import { formatPosition } from '../workflow/position.ts'
 import { timestamp } from './copy.ts'
 

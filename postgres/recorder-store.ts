@@ -4,7 +4,8 @@
 // first statement, so that of two recorders on one partition the second waits for the row and then finds itself overtaken.
 
 import type { Pool, PoolClient } from 'pg'
-import type { BatchResult, CheckpointMove, Known, Need, RecorderAtOnce, RecorderStore, RecorderTransaction } from '../consumers/recorder.ts'
+import type { Assumed, CheckpointMove, RecorderAtOnce, RecorderStore, RecorderTransaction } from '../consumers/recorder.ts'
+import type { BatchResult, Known, Need } from '../consumers/recorder-fold.ts'
 import { type Faults, NO_FAULTS } from '../faults.ts'
 import { recordDigest } from './record-digest.ts'
 import type { Head } from '../workflow/accept.ts'
@@ -38,7 +39,7 @@ export const READER = 'recorder'
 export const RECORDED_CHANNEL = 'refold_recorded'
 
 /** Rows are locked in the order of partitions: two recorders that share some never wait for each other in a ring. */
-const MOVED = `
+const movedIf = (condition: string) => `
   wanted AS (
     SELECT * FROM unnest($1::int[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[]) AS w (partition, was, next, last, digest)),
   locked AS (
@@ -48,8 +49,14 @@ const MOVED = `
     SET next_offset = w.next, last_offset = coalesce(w.last, c.last_offset), last_digest = coalesce(w.digest, c.last_digest), moved_at = now()
     FROM wanted w JOIN locked USING (partition)
     WHERE c.reader = '${READER}' AND c.partition = w.partition AND c.next_offset = w.was
-      AND ($6::int IS NULL OR c.derived_generation = $6)
+      AND ($6::int IS NULL OR c.derived_generation = $6)${condition}
     RETURNING c.partition, c.next_offset, c.derived_generation)`
+const MOVED = movedIf('')
+// R8 of consumers/recorder.ts: whoever adds an execution moves its partition's checkpoint, so that a snapshot is enough.
+const MOVED_IF_NEW = movedIf(`
+      AND NOT EXISTS (
+        SELECT FROM unnest($7::int[], $8::text[], $9::uuid[]) AS n (partition, tenant, execution_id)
+        JOIN refold.execution_heads h USING (tenant, execution_id) WHERE n.partition = c.partition)`)
 // A payload has at most 8,000 bytes.
 const TELL = `,
   told AS (
@@ -175,6 +182,7 @@ async function writeAtOnce(
   moves: readonly CheckpointMove[],
   generation: number,
   { audit, verdicts, executions, snapshots, work }: BatchResult,
+  assumed: readonly Assumed[],
 ): Promise<ReadonlySet<number>> {
   const parts = [
     { name: 'audit', spec: AUDIT, rows: audit.map(auditValues) },
@@ -184,14 +192,27 @@ async function writeAtOnce(
     { name: 'snapshots', spec: SNAPSHOTS, rows: snapshots.map(snapshotValues) },
     ...workParts(work),
   ].filter(({ rows }) => rows.length > 0)
+  const ifNew = assumed.length > 0
   const values: unknown[] = moveValues(moves, generation)
-  const ctes = parts.map(({ name, spec, rows }) => {
-    const text = upsertText(spec, values.length + 1, JOIN_MOVED)
-    values.push(...columnsOf(spec, rows))
-    return `${name} AS (${text})`
+  if (ifNew)
+    values.push(
+      assumed.map(({ partition }) => partition),
+      assumed.map(({ tenant }) => tenant),
+      assumed.map(({ executionId }) => executionId),
+    )
+  const first = values.length + 1
+  for (const { spec, rows } of parts) values.push(...columnsOf(spec, rows))
+  const named = `recorder-at-once-${ifNew ? 'if-new-' : ''}${parts.map(({ name }) => name.slice(0, 2)).join('')}`
+  const shape = statement(generation, named, () => {
+    let next = first
+    const ctes = parts.map(({ name, spec }) => {
+      const text = upsertText(spec, next, JOIN_MOVED)
+      next += Object.keys(spec.columns).length
+      return `${name} AS (${text})`
+    })
+    return `WITH ${[ifNew ? MOVED_IF_NEW : MOVED, ...ctes].join(',\n')}${TELL}`
   })
-  const named = `recorder-at-once-${parts.map(({ name }) => name.slice(0, 2)).join('')}`
-  const { rows } = await pool.query<Moved>({ ...statement(generation, named, `WITH ${[MOVED, ...ctes].join(',\n')}${TELL}`), values })
+  const { rows } = await pool.query<Moved>({ ...shape, values })
   const moved = new Set(rows.map(({ partition }) => partition))
   const old = snapshots.filter(({ partition }) => moved.has(partition))
   // Older snapshots than are kept do no harm: should this not happen, the next ones drop them.
@@ -245,5 +266,5 @@ const atOnceOn = (pool: Pool): RecorderAtOnce => ({
     read: (needs) => readKnown(pool, generation, needs),
     readWork: (needs) => readWork(pool, generation, needs),
   }),
-  write: (moves, generation, result) => writeAtOnce(pool, moves, generation, result),
+  write: (moves, generation, result, assumed) => writeAtOnce(pool, moves, generation, result, assumed),
 })

@@ -295,6 +295,54 @@ t.test('the recorder', async (t) => {
     t.strictSame(counted.rows, [{ events: 60, snapshots: 3, actions: 2, timers: 2, waits: 1 }])
   })
 
+  t.test('R8: what is not remembered is taken for new after fifty in a row were; where it is not, it is looked up', async (t) => {
+    const database = await useDatabase(t, databaseUrl)
+    const other = (PARTITION + 1) % PARTITIONS
+    /** Executions of a partition. */
+    const idsOf = (partition: number, count: number) => {
+      const ids: string[] = []
+      for (let i = 0; ids.length < count; i++) if (partitionOf(id(i), PARTITIONS) === partition) ids.push(id(i))
+      return ids
+    }
+    const looked: string[] = []
+    const recorder = recorderOn(database, undefined, PARTITIONS, (executionId) => looked.push(executionId)) // one execution of each partition
+    const ends = new Map([PARTITION, other].map((partition) => [partition, 0]))
+    for (const partition of ends.keys()) await recorder.checkpoint(partition)
+    let events = 0
+    const send = async (partition: number, ...all: Partial<WorkflowEvent>[]) => {
+      const from = ends.get(partition) ?? 0
+      const key = (one: WorkflowEvent) => new TextEncoder().encode(one.execution_id)
+      const made = all.map((changes) => event({ event_id: id(1_000_000 + ++events), ...changes }))
+      const records = made.map((one, i) => recordOf(one, from + i, { partition, key: key(one) }))
+      ends.set(partition, from + records.length)
+      const stored = await recorder.batch({ ...batchOf(records, from), partition })
+      t.equal(stored, from + records.length)
+    }
+    const [mine, others] = [idsOf(PARTITION, 80), idsOf(other, 10)]
+    await send(other, { execution_id: others[0] ?? '' })
+    for (const executionId of mine.slice(0, 60)) await send(PARTITION, { execution_id: executionId, event_id: executionId })
+    const before = looked.length
+    t.ok(before >= 49 && before < 60, `${before} were looked up`)
+    for (const executionId of mine.slice(60, 70)) await send(PARTITION, { execution_id: executionId })
+    t.equal(looked.length, before, 'the new ones were not')
+    // The first one is forgotten: the same event again, and one that is new.
+    await Promise.all([
+      send(PARTITION, { execution_id: mine[0] ?? '', event_id: mine[0] ?? '' }, { execution_id: mine[0] ?? '' }),
+      send(other, { execution_id: others[1] ?? '' }, { execution_id: others[2] ?? '' }),
+    ])
+    const heads = await database.admin.query<{ execution_id: string; seq: string }>('SELECT execution_id, seq FROM refold.execution_heads')
+    const seqs = new Map(heads.rows.map((row) => [row.execution_id, row.seq]))
+    t.equal(seqs.size, 73)
+    t.equal(seqs.get(mine[0] ?? ''), '2')
+    t.same([...seqs.values()].filter((seq) => seq !== '1').length, 1)
+    const verdicts = await database.admin.query('SELECT verdict, partition, log_offset FROM refold.event_verdicts')
+    t.strictSame(verdicts.rows, [{ verdict: 'duplicate', partition: PARTITION, log_offset: '70' }])
+    const audit = await database.admin.query<{ count: number }>('SELECT count(*)::int FROM refold.workflow_events')
+    t.equal(audit.rows[0]?.count, 74)
+    await send(PARTITION, { execution_id: mine[75] ?? '' })
+    t.equal(looked.at(-1), mine[75], 'nothing is assumed for now')
+  })
+
   t.test('quarantined records open one incident for each reason and tenant; a day after the newest it closes', async (t) => {
     const database = await useDatabase(t, databaseUrl)
     const recorder = recorderOn(database)

@@ -32,9 +32,31 @@ export function batchOf(records: LogRecord[], from: number, next = from + record
 
 const nowhere: SchemaLookup = { lookup: async () => ({ state: 'unknown' }) }
 
-export function recorderOn({ engine }: TestDatabase, registry: SchemaLookup = nowhere, rememberedExecutions = 0): LogHandler {
+/** `watched`: told of each execution that is looked up. */
+export function recorderOn(
+  { engine }: TestDatabase,
+  registry: SchemaLookup = nowhere,
+  rememberedExecutions = 0,
+  watched?: (executionId: string) => void,
+): LogHandler {
   const schemas = createWriterSchemas(createEventCodec({ schemaId: SCHEMA_ID }), createSchemaTexts(engine), registry, () => undefined)
-  return createRecorder({ store: createRecorderStore(engine), schemas, partitions: PARTITIONS, watch: createWatch(), rememberedExecutions })
+  const store = createRecorderStore(engine)
+  const { atOnce } = store
+  if (watched && atOnce)
+    store.atOnce = {
+      ...atOnce,
+      reads(generation) {
+        const reads = atOnce.reads(generation)
+        return {
+          ...reads,
+          read(needs) {
+            for (const { executionId } of needs) watched(executionId)
+            return reads.read(needs)
+          },
+        }
+      },
+    }
+  return createRecorder({ store, schemas, partitions: PARTITIONS, watch: createWatch(), rememberedExecutions })
 }
 
 /** Empties the tables, then records a log of EXECUTION cut into batches of these sizes, again and again. */
