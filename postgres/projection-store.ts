@@ -70,13 +70,13 @@ function statements(schema: string, table: TableDefinition) {
       `put AS (INSERT INTO ${into} (${written.join(', ')})
          SELECT ${written.map((one) => `v.${one}`).join(', ')}
          FROM unnest(${['int', 'text', ...all.map(([, type]) => type), 'bigint'].map((type, i) => `$${first + i}::${type}[]`).join(', ')})
-           AS v (${written.join(', ')}) JOIN moved USING (partition)
+           AS v (${written.join(', ')}) WHERE v.partition = ANY (ARRAY(SELECT partition FROM moved))
          ON CONFLICT (tenant, ${key.map(quoted).join(', ')}, partition) DO UPDATE SET ${set})`,
     removeMoved: (first: number) =>
       `removed AS (DELETE FROM ${into} t
          USING unnest(${['int', 'text', ...keyTypes].map((type, i) => `$${first + i}::${type}[]`).join(', ')})
-           AS w (partition, tenant, ${key.map(quoted).join(', ')}) JOIN moved m USING (partition)
-         WHERE t.partition = w.partition AND t.tenant = w.tenant AND ${key.map((one) => `t.${quoted(one)} = w.${quoted(one)}`).join(' AND ')})`,
+           AS w (partition, tenant, ${key.map(quoted).join(', ')})
+         WHERE w.partition = ANY (ARRAY(SELECT partition FROM moved)) AND t.partition = w.partition AND t.tenant = w.tenant AND ${key.map((one) => `t.${quoted(one)} = w.${quoted(one)}`).join(' AND ')})`,
     put: {
       name: `put ${schema}`,
       text: `INSERT INTO ${into} (partition, tenant, ${all.map(([one]) => quoted(one)).join(', ')}, last_offset)

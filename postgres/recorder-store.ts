@@ -62,7 +62,8 @@ const TELL = `,
   told AS (
     SELECT pg_notify('${RECORDED_CHANNEL}', string_agg(partition || ':' || next_offset, ' ')) AS done FROM moved GROUP BY partition / 200)
   SELECT partition, derived_generation AS generation FROM moved WHERE (SELECT count(done) FROM told) > 0`
-const JOIN_MOVED = 'JOIN moved USING (partition)'
+// Not a join: the planner takes a loop over partitions, and reads all rows again for each.
+const OF_MOVED = 'WHERE v.partition = ANY (ARRAY(SELECT partition FROM moved))'
 
 const KNOWN = `
   SELECT h.tenant, h.execution_id, h.seq, h.phase, h.decision, h.next_chain, h.open_timers::text AS open_timers,
@@ -206,7 +207,7 @@ async function writeAtOnce(
   const shape = statement(generation, named, () => {
     let next = first
     const ctes = parts.map(({ name, spec }) => {
-      const text = upsertText(spec, next, JOIN_MOVED)
+      const text = upsertText(spec, next, OF_MOVED)
       next += Object.keys(spec.columns).length
       return `${name} AS (${text})`
     })

@@ -11,13 +11,15 @@ const sentOf = (stream: string) => `${stream}:sent`
 /** Entries and bytes of payload that Redis takes in one step. */
 const STEP = { entries: 100, bytes: 1_000_000 }
 
-/** KEYS: stream, hash. ARGV: partition, what must have been sent, what is then, length of the stream, values an entry, values … */
+/**
+ * KEYS: stream, hash. ARGV: partition, what must have been sent, what is then, length of the stream, entries as JSON, each a list of
+ * names and values in turn: one argument, since each costs our process more than Redis needs to read them.
+ */
 const ADD = `
 local sent = tonumber(redis.call('HGET', KEYS[2], ARGV[1]) or '-1')
 if sent < tonumber(ARGV[2]) then return 0 end
-local width = tonumber(ARGV[5])
-for i = 6, #ARGV, width do
-  redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[4], '*', unpack(ARGV, i, i + width - 1))
+for _, fields in ipairs(cjson.decode(ARGV[5])) do
+  redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[4], '*', unpack(fields))
 end
 if sent < tonumber(ARGV[3]) then redis.call('HSET', KEYS[2], ARGV[1], ARGV[3]) end
 return 1`
@@ -34,7 +36,7 @@ export function createNotificationStream(redis: Redis, stream: string, length: n
       const pipeline = redis.pipeline()
       for (const { partition, known, last, entries } of steps) {
         const values = entries.map(({ event, previous }) => fieldsOf(event, previous))
-        pipeline.eval(ADD, 2, stream, sentOf(stream), partition, known ?? -1, last, length, values[0]?.length ?? 1, ...values.flat())
+        pipeline.eval(ADD, 2, stream, sentOf(stream), partition, known ?? -1, last, length, JSON.stringify(values))
       }
       const results = await pipeline.exec()
       const failed = results?.find(([error]) => error !== null)
