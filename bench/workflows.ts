@@ -135,13 +135,16 @@ async function signal(server: Server): Promise<number> {
   })
 }
 
-async function steps(server: Server, count: number): Promise<string> {
+async function steps(ground: Ground, server: Server, count: number): Promise<string> {
   const { json } = await start(server, 'steps', { count }, 0)
   const began = performance.now()
-  for (;;) {
-    const { json: actions } = await ask(server, 'GET', `/v1/executions/${json.executionId}`, undefined, 0).catch(() => ({ json: {} }))
-    if ((actions as unknown as { lastSeq: number }).lastSeq >= 2 * count + 2) break
-    await new Promise((resolve) => setTimeout(resolve, 50))
+  // Asked of Postgres: the server is not kept from its work by the question.
+  for (let seq = 0; seq < 2 * count + 2;) {
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    const { rows } = await ground.admin.query<{ seq: string }>('SELECT seq FROM refold.execution_heads WHERE execution_id = $1', [
+      json.executionId,
+    ])
+    seq = Number(rows[0]?.seq ?? 0)
   }
   say(`  ${count} steps in a row: ${millis((performance.now() - began) / count)} a step (to beat: 1.5 ms)`)
   return json.executionId
@@ -180,8 +183,8 @@ async function killed(ground: Ground, victim: 'worker' | 'runtime'): Promise<voi
 const PARTS = ['three', 'hops', 'fan', 'signal', 'steps', 'timers', 'kills'] as const
 
 async function longOnes(ground: Ground, server: Server): Promise<void> {
-  await steps(server, 200)
-  const long = await steps(server, 2000)
+  await steps(ground, server, 200)
+  const long = await steps(ground, server, 2000)
   await server.stop()
   const again = await startAll(ground, { roles: ROLES, app: APP, env: {} })
   const woken = await timed(async () => {
