@@ -9,7 +9,7 @@
 import { asError } from '../errors.ts'
 import type { ColumnType, FoldProjection, PlainRow } from '../projections/define.ts'
 import type { ProjectionEvent } from '../projections/event.ts'
-import type { Change, ProjectionWork } from './projector.ts'
+import type { Change, ProjectionWork } from './projection-port.ts'
 
 /** An author's function threw at an event. */
 export class Thrown extends Error {

@@ -10,7 +10,7 @@ import { inspect } from '../workflow/accept.ts'
 import type { Classified } from '../workflow/events.ts'
 import type { EventCodec } from '../schemas/codec.ts'
 import type { WorkflowEvent } from '../schemas/generated.ts'
-import type { RuntimeSchemas } from './runtime.ts'
+import type { RuntimeSchemas } from './runtime-port.ts'
 import type { Decoder, SchemaTexts } from './writer-schemas.ts'
 
 /** Events of records that the recorder accepted: it inspected them, so only their bytes are read here. */

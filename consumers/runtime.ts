@@ -17,40 +17,12 @@ import type { WorkflowEvent } from '../schemas/generated.ts'
 import type { Watch } from '../watch.ts'
 import { type Classified, classify } from '../workflow/events.ts'
 import { executionKey } from '../workflow/execution.ts'
-import { Driven, type DrivenOptions, type History, type Identity, type Parked } from './driven.ts'
+import { Driven, type DrivenOptions, type History, type Identity } from './driven.ts'
 import { drive, type DriveOptions } from './drive.ts'
 import type { Ending } from './endings.ts'
 import { Place } from './place.ts'
-import type { Timer, Timers } from './timers.ts'
-
-/** The runtime's port to Postgres. */
-export type RuntimeStore = {
-  /** Where to go on; `isNew` when this deployment has never read the partition: then at the recorder's checkpoint. */
-  checkpoint(partition: number): Promise<{ next: number; isNew: boolean }>
-  /** Moves the checkpoint forward; a smaller one changes nothing. */
-  save(partition: number, next: number): Promise<void>
-  /** The recorder's checkpoint. */
-  recorded(partition: number): Promise<number>
-  /** Histories below offset `before` of those that were started by then, or are named in `always`. */
-  histories(wanted: readonly Identity[], before: number, always: ReadonlySet<string>): Promise<readonly History[]>
-  /** Executions of registered versions that have not ended. */
-  open(partition: number): Promise<readonly Identity[]>
-  /** Executions parked by this deployment, or by nobody driving them. */
-  parked(partition: number): Promise<readonly Identity[]>
-  openTimers(partition: number): Promise<readonly Timer[]>
-  /** Executions of registered versions with an attempt that was asked for `ms` ago and has no outcome. */
-  waiting(partition: number, ms: number): Promise<readonly Identity[]>
-  park(execution: Driven, parked: Parked): Promise<void>
-  /** Closes the incidents of an execution that goes on. */
-  mended(execution: Identity): Promise<void>
-  /** Another deployment that lives registers this version. */
-  isDrivenElsewhere(workflow: string, version: string): Promise<boolean>
-}
-
-export type RuntimeSchemas = {
-  /** undefined: quarantined, whatever it is. Waits for a schema's text that the recorder has not stored yet. */
-  inspect(record: LogRecord): Promise<Classified | undefined>
-}
+import type { RuntimeSchemas, RuntimeStore } from './runtime-port.ts'
+import type { Timers } from './timers.ts'
 
 export type RuntimeOptions = DriveOptions & {
   store: RuntimeStore

@@ -1,7 +1,7 @@
-// accepted events → projector → [Postgres]: rows of one generation (the port ProjectionStore of consumers/projector.ts)
+// accepted events → projector → [Postgres]: rows of one generation (the port ProjectionStore of consumers/projection-port.ts)
 
 import type { Pool, PoolClient } from 'pg'
-import type { Change, Move, Outcome, ProjectionStore, ProjectionWork, RowKey, StoredRow } from '../consumers/projector.ts'
+import type { Change, Move, Outcome, ProjectionStore, ProjectionWork, RowKey, StoredRow } from '../consumers/projection-port.ts'
 import type { PlainRow, Projection, TableDefinition } from '../projections/define.ts'
 import type { WorkflowEvent } from '../schemas/generated.ts'
 import { inTransaction } from './pool.ts'

@@ -1,11 +1,11 @@
 // accepted events → runtime → [Postgres]: its checkpoints, histories, incidents
 //
-// The runtime's port (RuntimeStore in consumers/runtime.ts). Everything is read up to an offset that the recorder has passed.
+// The runtime's port (RuntimeStore in consumers/runtime-port.ts). Everything is read up to an offset that the recorder has passed.
 
 import type { Pool } from 'pg'
 import { createCombiner } from '../combine.ts'
 import type { History, Identity, Parked, PastEvent } from '../consumers/driven.ts'
-import type { RuntimeStore } from '../consumers/runtime.ts'
+import type { RuntimeStore } from '../consumers/runtime-port.ts'
 import type { Timer } from '../consumers/timers.ts'
 import type { WorkflowEvent } from '../schemas/generated.ts'
 import { executionKey } from '../workflow/execution.ts'

@@ -14,10 +14,11 @@ import { createPgPool } from '../postgres/pool.ts'
 import { READER } from '../postgres/recorder-store.ts'
 import type { Watch } from '../watch.ts'
 import { type Base, type StartOptions, untilUp } from './base.ts'
+import { keepLooking } from './looking.ts'
 import { heedPersonsOffsets } from './persons-offsets.ts'
 
-/** Between two looks at which generations and operations there are, ms. */
-const LOOK_EVERY = 500
+/** After a page that was not stored, ms. */
+const AGAIN = 500
 /** Between two rounds of a follower that has nothing to fold; while something is compared or promoted it must be quick, ms. */
 const IDLE = 20
 /** Records that the recorder may be behind before a build waits, and how long it does, ms. */
@@ -52,7 +53,6 @@ export async function startDerived(
   watch.on('recorder:batch:stored', ({ partition, next, highWatermark }) => lags.set(partition, Math.max(0, highWatermark - next)))
   const isBehind = () => [...lags.values()].reduce((sum, lag) => sum + lag, 0) > LIVE_LAG
 
-  const stopping = new AbortController()
   const idle = (ms: number, signal: AbortSignal) => pause(ms, undefined, { signal }).catch(() => undefined)
 
   async function round(follower: Follower, isBuilding: boolean, signal: AbortSignal): Promise<void> {
@@ -61,7 +61,7 @@ export async function startDerived(
       if ((await follower.follow(signal)) === 0) await idle(IDLE, signal)
     } catch (error) {
       logger.warn({ error: asError(error).message }, 'a page of a generation of the derived tables was not stored; it is again')
-      await idle(LOOK_EVERY, signal)
+      await idle(AGAIN, signal)
     }
   }
 
@@ -99,20 +99,9 @@ export async function startDerived(
     await operations.advance()
   }
 
-  async function keepLooking(): Promise<void> {
-    while (!stopping.signal.aborted) {
-      try {
-        await look()
-      } catch (error) {
-        logger.warn({ error: asError(error).message }, 'generations of the derived tables could not be looked at; again')
-      }
-      await idle(LOOK_EVERY, stopping.signal)
-    }
-  }
-  const looking = keepLooking()
+  const looking = keepLooking(look, logger, 'generations of the derived tables could not be looked at; again')
   lifetime.owns(followers, async (all) => {
-    stopping.abort()
-    await looking
+    await looking.stop()
     await Promise.all([...all.values()].map((one) => one.stop()))
   })
 }

@@ -12,11 +12,9 @@ import type { Projection } from '../projections/define.ts'
 import type { Watch } from '../watch.ts'
 import { type Base, type Checks, part, type StartOptions, untilUp } from './base.ts'
 import { generationReader, passesOf } from './generation-reader.ts'
+import { keepLooking } from './looking.ts'
 import { heedPersonsOffsets } from './persons-offsets.ts'
 import { createRecordedNews, keepListening } from './recorded.ts'
-
-/** Between two looks at which generations there are, ms. */
-const LOOK_EVERY = 500
 
 /** Records that live generations may be behind before a build waits, and how long it does before each of its batches, ms. */
 const LIVE_LAG = 5000
@@ -129,23 +127,11 @@ export async function startProjector(
     await operations.advance()
   }
 
-  const stopping = new AbortController()
-  async function keepLooking(): Promise<void> {
-    while (!stopping.signal.aborted) {
-      try {
-        await look()
-      } catch (error) {
-        logger.warn({ error: asError(error).message }, 'generations and operations could not be looked at; again')
-      }
-      await pause(LOOK_EVERY, undefined, { signal: stopping.signal }).catch(() => undefined)
-    }
-  }
+  const looking = keepLooking(look, logger, 'generations and operations could not be looked at; again')
   lifetime.owns(readers, async (all) => {
-    stopping.abort()
-    await looking
+    await looking.stop()
     await Promise.all([...all.values()].map(({ reader }) => reader.stop()))
   })
-  const looking = keepLooking()
   checks.set('projector', async () => {
     const parts = [...readers.values()].map(({ reader, generation }) => ({ state: reader.health().state, generation }))
     const bad = parts.find(({ state }) => state !== 'running')

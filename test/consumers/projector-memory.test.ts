@@ -2,7 +2,7 @@
 
 import t from 'tap'
 import { applyFold as apply, type Memory, memoryFrom, Thrown, trim } from '../../consumers/projector-memory.ts'
-import type { StoredRow } from '../../consumers/projector.ts'
+import type { StoredRow } from '../../consumers/projection-port.ts'
 import { defineProjection, type PlainRow } from '../../projections/define.ts'
 import { ProjectionEvent } from '../../projections/event.ts'
 import { event } from '../support/events.ts'
