@@ -66,8 +66,9 @@ function headerOf(record: readonly string[], map: ImportMap): readonly string[] 
 
 async function* csvRows(bytes: Readable, map: ImportMap): AsyncGenerator<Row> {
   const parser = csvParser(map)
-  // A broken stream destroys the parser, so the loop below throws it; the promise would throw it a second time.
-  const piped = pipeline(bytes, parser).catch((error: unknown) => asError(error))
+  // A broken stream destroys the parser, so the loop below throws it; the promise would throw it a second time. It is not waited for: of
+  // a parser that has all bytes and is left before its last row, it never resolves.
+  pipeline(bytes, parser).catch(() => undefined)
   let header: readonly string[] | undefined
   let line = 0
   try {
@@ -83,7 +84,6 @@ async function* csvRows(bytes: Readable, map: ImportMap): AsyncGenerator<Row> {
   } finally {
     bytes.destroy()
     parser.destroy()
-    await piped
   }
   if (header === undefined) throw unreadable('it is empty: not even a header')
 }

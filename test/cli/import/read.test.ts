@@ -1,5 +1,6 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 import { gzipSync } from 'node:zlib'
 import t from 'tap'
 import { type ImportMap, parseMap } from '../../../cli/import/map.ts'
@@ -35,6 +36,23 @@ t.test('CSV and NDJSON, plain or gzip, give the same rows', async (t) => {
 t.test('a row names the line on which it begins', async (t) => {
   const folder = t.testdir({ 'a.csv': 'id,at,note\na,1,"two\nlines"\nb,1,x\n' })
   t.same(await read(join(folder, 'a.csv')), [row(2, 'a', 'two\nlines'), row(4, 'b', 'x')])
+})
+
+t.test('it can be left at any row, also when the whole file was read already', { timeout: 20_000 }, async (t) => {
+  const rows = 3000
+  const csv = `id,at,note\n${Array.from({ length: rows }, (_, i) => `a${i},1,${'x'.repeat(100)}\n`).join('')}`
+  const folder = t.testdir({ 'a.csv': csv, 'a.csv.gz': gzipSync(csv) })
+  for (const name of ['a.csv', 'a.csv.gz'])
+    for (let leave = 100; leave <= rows; leave += 100) {
+      const source = await openSource(join(folder, name), MAP)
+      let seen = 0
+      for await (const _ of source.rows) {
+        // As a lane that waits for an answer: what can be read is read meanwhile.
+        if (++seen === leave - 1) await pause(5)
+        if (seen === leave) break
+      }
+      t.equal(seen, leave)
+    }
 })
 
 t.test('a row that is none is a fault with its line, and reading goes on', async (t) => {
