@@ -9,7 +9,7 @@ import { migrate } from './postgres/migrate.ts'
 import { createPgPool } from './postgres/pool.ts'
 import { startApi, watched } from './roles/api.ts'
 import type { Projection } from './projections/define.ts'
-import { type Checks, listen, openBase, part, readinessOf, requireApp, type StartOptions, untilUp } from './roles/base.ts'
+import { type Checks, listen, openBase, part, readinessOf, requireApp, requirePort, type StartOptions, untilUp } from './roles/base.ts'
 import { startNotifier } from './roles/notifier.ts'
 import { startProjector } from './roles/projector.ts'
 import { startRecorder } from './roles/recorder.ts'
@@ -66,6 +66,7 @@ export async function start(options: StartOptions): Promise<Running> {
   const counted = watched(options.config, watch)
   const checks: Checks = new Map([['start', async () => STARTING]])
   try {
+    if (roles.includes('api')) await requirePort(options.config.host, options.config.port, 'REFOLD_PORT')
     await startHealth(options, checks, counted.metrics, lifetime)
     const base = await openBase(options, lifetime)
     await untilUp(logger, 'database', () => migrateDatabase(addresses.databaseUrl, logger))

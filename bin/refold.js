@@ -139,7 +139,12 @@ async function main() {
       await install()
     })
   const node = findNode()
-  const env = { ...process.env, PATH: `${path.dirname(node)}${path.delimiter}${process.env.PATH ?? ''}` }
+  const env = {
+    ...process.env,
+    PATH: `${path.dirname(node)}${path.delimiter}${process.env.PATH ?? ''}`,
+    // It ends with us, cli/signals.ts: killed, we could not hand a signal on.
+    REFOLD_LAUNCHER: String(process.pid),
+  }
   // The request queue of kafkajs arms timers in the past, which this Node would warn of.
   const command = [node, '--disable-warning=TimeoutNegativeWarning', path.join(root, 'cli', 'main.ts'), ...process.argv.slice(2)]
   const { code } = await run(command, { stdio: 'inherit', env })

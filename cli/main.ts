@@ -13,6 +13,7 @@ import * as importing from './import.ts'
 import * as notifications from './notifications.ts'
 import * as projections from './projections.ts'
 import * as receipts from './receipts.ts'
+import { endWithLauncher } from './signals.ts'
 import * as stack from './stack.ts'
 import * as start from './start.ts'
 import * as verdicts from './verdicts.ts'
@@ -56,6 +57,7 @@ function exitCodeOf(thrown: unknown): number {
   return known && error.code === 'usage' ? 2 : 1
 }
 
+endWithLauncher()
 try {
   await program.parseAsync()
 } catch (error) {

@@ -20,3 +20,18 @@ export function firstSignal(): Promise<NodeJS.Signals> {
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, heard)
   })
 }
+
+/** Between two looks whether the launcher lives, ms. */
+const LOOK_EVERY = 1000
+
+/** A process that bin/refold.js launched ends as by SIGTERM when its launcher is gone: killed, that one could hand no signal on. */
+export function endWithLauncher(): void {
+  const launcher = Number(process.env['REFOLD_LAUNCHER'] ?? 0)
+  // Of others it is only inherited.
+  if (process.ppid !== launcher) return
+  const looking = setInterval(() => {
+    if (process.ppid === launcher) return
+    clearInterval(looking)
+    process.kill(process.pid, 'SIGTERM')
+  }, LOOK_EVERY).unref()
+}

@@ -1,5 +1,6 @@
 // What all roles are made on: addresses and settings, the log with our topic and schema in it, the checks of /readyz.
 
+import { createServer } from 'node:net'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { Part } from '../api/ports.ts'
@@ -163,6 +164,17 @@ export type Checks = Map<string, () => Promise<Part>>
 export const readinessOf = (checks: Checks) => () => Promise.all([...checks.values()].map((check) => check()))
 
 type Listener = { listen(address: { host: string; port: number }): Promise<string> }
+
+/** Refuses a port that can't be had before anything is begun that would have to end again. */
+export async function requirePort(host: string, port: number, setting: string): Promise<void> {
+  const probe = createServer()
+  const tried = (address: { host: string; port: number }) =>
+    new Promise<string>((resolve, reject) => {
+      probe.once('error', reject)
+      probe.listen({ ...address, exclusive: true }, () => probe.close(() => resolve('')))
+    })
+  await listen({ listen: tried }, host, port, setting)
+}
 
 /** Opens a port; one that can't be had is a setting to correct. */
 export async function listen(app: Listener, host: string, port: number, setting: string): Promise<string> {

@@ -68,3 +68,23 @@ t.test('a signal reaches the command, and its end is the launcher’s exit code'
   t.equal(out, 'ready\n')
   t.equal(code, 143)
 })
+
+t.test('a process ends when its launcher was killed, which can hand no signal on', { timeout: 20_000 }, async (t) => {
+  const env = {
+    KAFKA_BROKERS: '127.0.0.1:9',
+    SCHEMA_REGISTRY_URL: 'http://127.0.0.1:9',
+    DATABASE_URL: 'postgres://127.0.0.1:9/x',
+    REDIS_URL: 'redis://127.0.0.1:9',
+    REFOLD_API_TOKENS: 'secret=tenant-a',
+    REFOLD_STACK: t.testdir(),
+  }
+  let pid = 0
+  // `close` is when nobody has its stdout any more: the process itself has ended.
+  const ended = await refold(['start', '--roles', 'recorder'], env, (text, kill) => {
+    if (pid > 0) return
+    pid = Number(/"pid":(\d+)/.exec(text)?.[1] ?? 0)
+    if (pid > 0) kill('SIGKILL')
+  })
+  t.ok(pid > 0)
+  t.equal(ended.code, null)
+})

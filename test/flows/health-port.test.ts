@@ -65,3 +65,13 @@ t.test('a port that is taken is a setting to correct', async (t) => {
   const { finished } = startCommand(['start', '--roles', 'recorder'], nowhere(t, port))
   t.match(await finished, { code: 1, stderr: new RegExp(`setting is not valid: REFOLD_HEALTH_PORT=${port} on 127.0.0.1: .*EADDRINUSE`) })
 })
+
+t.test('so is the API’s, before anything is begun', async (t) => {
+  const taken = createServer()
+  await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => taken.close())
+  const { port } = taken.address() as AddressInfo
+  // Servers that don't answer would be waited for.
+  const { finished } = startCommand(['start', '--roles', 'api,recorder', '--port', String(port)], nowhere(t, 0))
+  t.match(await finished, { code: 1, stderr: new RegExp(`setting is not valid: REFOLD_PORT=${port} on 127.0.0.1: .*EADDRINUSE`) })
+})
