@@ -47,6 +47,7 @@ export function openRecorder(ground: Ground, { given, stored }: Observer): OurRe
     group: ground.fresh('ours'),
     mirror: { reader: 'recorder', generation: 1 },
     maxRecords: recorderBatch,
+    sharesFetches: 'leads',
     handler: {
       checkpoint: (partition) => recorder.checkpoint(partition),
       async batch(batch) {

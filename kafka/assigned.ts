@@ -81,6 +81,11 @@ export class Assigned {
     return Math.max(this.next, ...[...this.#inHand].map(({ next }) => next))
   }
 
+  /** Batches that it was given and has not finished. */
+  get inHand(): number {
+    return this.#inHand.size
+  }
+
   /** It awaits the records from `end` on, and nothing else. */
   get inPlace(): boolean {
     return this.phase.name === 'reading' && !this.#finishing && this.#witness === undefined

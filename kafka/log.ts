@@ -72,8 +72,11 @@ export type ReaderOptions = {
   mirror: { reader: string; generation: number }
   /** Largest batch handed to the handler, in records. */
   maxRecords?: number
-  /** Readers of a process that do are fetched for once where they are at the same place; none waits long for another. */
-  sharesFetches?: boolean
+  /**
+   * Readers of a process that do are fetched for once where they are at the same place; none waits long for another. One that leads is
+   * the first to get each batch, and waits for none.
+   */
+  sharesFetches?: boolean | 'leads'
 }
 
 /** A running member of a consumer group. */

@@ -111,7 +111,7 @@ export function createMember(options: ReaderOptions, settings: GroupSettings, po
     for (const partition of partitions) current.set(partition, new Assigned(topic, partition, handler, toClient, maxRecords))
     logger.info({ topic, group, partitions }, 'partitions assigned')
     for (const each of current.values()) {
-      shared?.join(each)
+      shared?.join(each, options.sharesFetches === 'leads')
       void each.position()
     }
     hasJoined()

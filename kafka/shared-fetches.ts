@@ -8,13 +8,15 @@
 // S3  Where the one that fetches rests, is elsewhere or gone, those that follow it fetch for themselves again.
 // S4  Batches of few records are not shared: there one costs little, and who reads them must not wait for anybody, as when an operation
 //     holds one generation so that another comes up to it.
+// S5  One that leads hands on every batch and waits for nobody; who has more than a few in hand then fetches for itself again.
 
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Assigned } from './assigned.ts'
 import type { Fetched } from './fetched.ts'
 
 export type SharedFetches = {
-  join(one: Assigned): void
+  /** `leads`: S5. */
+  join(one: Assigned, leads?: boolean): void
   /** Like `one.take`, for all that are where it is. */
   take(one: Assigned, batch: Fetched): Promise<'taken' | 'left'>
   /** It rests, goes on elsewhere, or is closed. */
@@ -26,11 +28,14 @@ const LATE = 500
 const ALONE = 10_000
 /** S4. Records. */
 const FEW = 100
+/** S5. Batches. */
+const IN_HAND = 3
 
 export function createSharedFetches(late = LATE, alone = ALONE, few = FEW): SharedFetches {
   const members = new Map<string, Set<Assigned>>()
   /** Who fetches for it. */
   const sources = new Map<Assigned, Assigned>()
+  const leaders = new WeakSet<Assigned>()
   const aloneUntil = new WeakMap<Assigned, number>()
 
   const placeOf = ({ topic, partition }: Assigned) => `${topic}/${partition}`
@@ -50,7 +55,7 @@ export function createSharedFetches(late = LATE, alone = ALONE, few = FEW): Shar
     if (isAlone(source)) return []
     const found: Assigned[] = []
     for (const one of members.get(placeOf(source)) ?? []) {
-      if (one === source) continue
+      if (one === source || leaders.has(one)) continue
       const follows = sources.get(one) === source
       if (!one.inPlace || isAlone(one) || one.end < from || one.end > next) {
         if (follows) letGo(one)
@@ -81,14 +86,27 @@ export function createSharedFetches(late = LATE, alone = ALONE, few = FEW): Shar
     if (open.has(source)) letFollowersGo(source)
   }
 
+  /** S5. */
+  function handOn(leader: Assigned, batch: Fetched): void {
+    for (const one of followersOf(leader, batch))
+      if (one.inHand < IN_HAND) one.take(batch).catch(() => letGo(one))
+      else letGo(one)
+  }
+
   return {
-    join(one) {
+    join(one, leads = false) {
+      if (leads) leaders.add(one)
       const place = placeOf(one)
       members.set(place, (members.get(place) ?? new Set()).add(one))
     },
     async take(one, batch) {
       // Fetched before it began to follow.
       if (sources.has(one)) return 'left'
+      if (leaders.has(one)) {
+        // Resting, it would hand on what it takes, and then nothing for a while.
+        if (one.inPlace) handOn(one, batch)
+        return one.take(batch)
+      }
       if (batch.records.length < few) {
         letFollowersGo(one)
         return one.take(batch)

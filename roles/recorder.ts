@@ -41,6 +41,7 @@ export async function startRecorder(options: StartOptions, base: Base, checks: C
     }),
     mirror: { reader: 'recorder', generation: 1 },
     maxRecords: config.recorderBatch,
+    sharesFetches: 'leads',
   })
   const closing = setInterval(() => {
     closeOldIncidents(pool).catch((error: unknown) => logger.debug({ err: error }, 'old incidents were not closed; they are next time'))

@@ -36,7 +36,7 @@ export function logContract(name: string, subject: () => Subject): void {
     t: Test,
     topic: string,
     follower: Follower,
-    options: { log?: Log; group?: string; maxRecords?: number; sharesFetches?: boolean } = {},
+    options: { log?: Log; group?: string; maxRecords?: number; sharesFetches?: boolean | 'leads' } = {},
   ): LogReader {
     const { log = subject().log, group = `${topic}.readers`, ...rest } = options
     const reader = log.reader({ topic, group, handler: follower.handler, mirror: MIRROR, ...rest })
@@ -303,36 +303,44 @@ export function logContract(name: string, subject: () => Subject): void {
       t.match(reader.health().lastError, /p0 goes from 8 to 10/)
     })
 
-    t.test('gives each of those that share fetches everything, in order, whatever the others do', async (t) => {
-      const topic = await subject().topic(4)
-      // So many of each partition that they are shared.
-      await appendAll(range(0, 2800).map((i) => entry(topic, i % 4, `k${i}`)))
-      const followers = range(0, 4).map(() => new Follower())
-      const readers = followers.map((follower, i) => {
-        // One fails now and then, one is slow, one joins late.
-        let failures = 0
-        if (i === 1)
-          follower.before = ({ from }) => {
-            if (failures < 5 && from > 150 * failures) throw new Error(`failure ${++failures}`)
+    for (const first of [false, true])
+      t.test(
+        `gives each of those that share fetches everything, in order, whatever the others do; the first ${first ? 'leads' : 'is like the others'}`,
+        async (t) => {
+          const topic = await subject().topic(4)
+          // So many of each partition that they are shared.
+          await appendAll(range(0, 2800).map((i) => entry(topic, i % 4, `k${i}`)))
+          const followers = range(0, 4).map(() => new Follower())
+          const readers = followers.map((follower, i) => {
+            // One fails now and then, one is slow, one joins late.
+            let failures = 0
+            if (i === 1)
+              follower.before = ({ from }) => {
+                if (failures < 5 && from > 150 * failures) throw new Error(`failure ${++failures}`)
+              }
+            if (i === 2) follower.before = () => new Promise((resolve) => setTimeout(resolve, 80))
+            return follow(t, topic, follower, {
+              group: `${topic}.g${i}`,
+              maxRecords: 200,
+              sharesFetches: i === 0 && first ? 'leads' : true,
+            })
+          })
+          await Promise.all(readers.slice(0, 3).map((reader) => reader.start()))
+          for (const i of range(0, 60)) {
+            await appendAll(range(0, 8).map((n) => entry(topic, n % 4, `k${i}-${n}`)))
+            if (i === 20) await readers[3]?.start()
+            if (i === 40) await readers[0]?.stop()
           }
-        if (i === 2) follower.before = () => new Promise((resolve) => setTimeout(resolve, 80))
-        return follow(t, topic, follower, { group: `${topic}.g${i}`, maxRecords: 200, sharesFetches: true })
-      })
-      await Promise.all(readers.slice(0, 3).map((reader) => reader.start()))
-      for (const i of range(0, 60)) {
-        await appendAll(range(0, 8).map((n) => entry(topic, n % 4, `k${i}-${n}`)))
-        if (i === 20) await readers[3]?.start()
-        if (i === 40) await readers[0]?.stop()
-      }
-      const mine = followers.slice(1)
-      await until(() => mine.every((follower) => range(0, 4).every((partition) => follower.checkpoint(partition) === 820)))
-      for (const follower of mine) {
-        for (const partition of range(0, 4)) t.strictSame(follower.offsets(partition), range(0, 820))
-        t.equal(follower.refused, 0)
-      }
-      const [gone] = followers
-      for (const partition of range(0, 4)) t.strictSame(gone?.offsets(partition), range(0, gone?.checkpoint(partition) ?? -1))
-    })
+          const mine = followers.slice(1)
+          await until(() => mine.every((follower) => range(0, 4).every((partition) => follower.checkpoint(partition) === 820)))
+          for (const follower of mine) {
+            for (const partition of range(0, 4)) t.strictSame(follower.offsets(partition), range(0, 820))
+            t.equal(follower.refused, 0)
+          }
+          const [gone] = followers
+          for (const partition of range(0, 4)) t.strictSame(gone?.offsets(partition), range(0, gone?.checkpoint(partition) ?? -1))
+        },
+      )
 
     t.test('shares the partitions with others of its group, and takes over from one that stops', async (t) => {
       const topic = await subject().topic(4)

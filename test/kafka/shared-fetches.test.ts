@@ -35,7 +35,7 @@ class Played {
   fetches: number | undefined
   failures = 0
 
-  constructor(shared: SharedFetches) {
+  constructor(shared: SharedFetches, leads = false) {
     this.assigned = new Assigned(
       'topic',
       0,
@@ -50,7 +50,7 @@ class Played {
       },
       5000,
     )
-    shared.join(this.assigned)
+    shared.join(this.assigned, leads)
     t.teardown(() => this.assigned.close())
   }
 
@@ -59,15 +59,15 @@ class Played {
   }
 }
 
-/** Three readers that share, each at its checkpoint; where it is not given, the third is elsewhere. */
-async function play({ checkpoints = [0, 0, 900_000] as readonly [number, number, number], alone = 60_000, few = 1 } = {}) {
+/** Three readers that share, each at its checkpoint; where it is not given, the third is elsewhere. `leads`: the first one does. */
+async function play({ checkpoints = [0, 0, 900_000] as readonly [number, number, number], alone = 60_000, few = 1, leads = false } = {}) {
   const shared = createSharedFetches(LATE, alone, few)
-  const made = (checkpoint: number) => {
-    const reader = new Played(shared)
+  const made = (checkpoint: number, first = false) => {
+    const reader = new Played(shared, first)
     reader.follower.checkpoints.set(0, checkpoint)
     return reader
   }
-  const [one, two, three] = [made(checkpoints[0]), made(checkpoints[1]), made(checkpoints[2])]
+  const [one, two, three] = [made(checkpoints[0], leads), made(checkpoints[1]), made(checkpoints[2])]
   for (const { assigned } of [one, two, three]) await assigned.position()
   return { shared, one, two, three }
 }
@@ -201,4 +201,62 @@ t.test('those that follow one that begins to follow are not forgotten', async (t
   t.equal(three.fetches, undefined)
   for (const { assigned } of [one, two, three]) t.equal(assigned.next, 4)
   t.strictSame([one, two, three].map(({ fetches }) => fetches).filter((from) => from !== undefined).length, 1, 'one client fetches for all')
+})
+
+t.test('S5: one that leads hands on few records too, and waits for nobody', async (t) => {
+  const { shared, one, two } = await play({ few: 100, leads: true })
+  const held = Promise.withResolvers<void>()
+  two.follower.before = () => held.promise
+  t.equal(await shared.take(one.assigned, batch(0, 3)), 'taken')
+  t.equal(two.fetches, undefined)
+  for (const from of [3, 4]) t.equal(await shared.take(one.assigned, batch(from, from + 1)), 'taken')
+  t.equal(two.fetches, undefined, 'it has three batches in hand')
+  t.equal(await shared.take(one.assigned, batch(5, 6)), 'taken')
+  t.equal(two.fetches, 5, 'no fourth: it fetches what comes behind them itself')
+  held.resolve()
+  await until(() => two.assigned.next === 5)
+  t.strictSame(two.handed, [
+    [0, 3],
+    [3, 4],
+    [4, 5],
+  ])
+  t.equal(await shared.take(two.assigned, batch(5, 6)), 'taken')
+  t.equal(await shared.take(one.assigned, batch(6, 8)), 'taken')
+  await until(() => two.assigned.next === 8)
+  t.equal(two.fetches, undefined, 'and follows again once it is where the other is')
+  t.equal(two.failures, 0)
+})
+
+t.test('S5: one that leads follows nobody', async (t) => {
+  const { shared, one, two } = await play({ leads: true })
+  t.equal(await shared.take(two.assigned, batch(0, 3)), 'taken')
+  t.equal(one.fetches, 0)
+  t.strictSame(one.handed, [])
+  t.equal(await shared.take(one.assigned, batch(0, 5)), 'taken')
+  await until(() => two.assigned.next === 5)
+  t.strictSame(two.handed, [
+    [0, 3],
+    [3, 5],
+  ])
+})
+
+t.test('S5: where one that leads fails, those that follow fetch themselves until it is back', async (t) => {
+  const { shared, one, two } = await play({ leads: true })
+  await shared.take(one.assigned, batch(0, 3))
+  await until(() => two.assigned.next === 3)
+  t.equal(two.fetches, undefined)
+  one.follower.before = () => {
+    throw new Error('away')
+  }
+  t.equal(await shared.take(one.assigned, batch(3, 5)), 'left')
+  await until(() => two.assigned.next === 5)
+  t.equal(two.fetches, 5)
+  t.equal(await shared.take(one.assigned, batch(5, 6)), 'left', 'fetched before it rested')
+  t.equal(two.fetches, 5, 'it is handed nothing by one that rests')
+  one.follower.before = () => undefined
+  await until(() => one.fetches === 3)
+  t.equal(await shared.take(one.assigned, batch(3, 7)), 'taken')
+  await until(() => two.assigned.next === 7)
+  t.equal(two.fetches, undefined)
+  t.strictSame(two.handed.at(-1), [5, 7])
 })
