@@ -199,7 +199,8 @@ function retrying(facts: Facts): Cause | undefined {
     cause: 'action-retrying',
     summary: `${name} failed ${attempt} of ${attempts} times: ${lastError?.message ?? 'no message'}`,
     evidence: { action: action.action, name, attempt, attempts, lastError, nextAttemptAt, worker: action.worker },
-    byItself: nextAttemptAt === null ? 'it is tried again now' : `attempt ${attempt + 1} starts at ${nextAttemptAt}`,
+    // Before the runtime's decision is recorded nothing is known of a next attempt, not even that there is one.
+    byItself: nextAttemptAt === null ? 'the runtime decides what comes next' : `attempt ${attempt + 1} starts at ${nextAttemptAt}`,
     youCan: ['mend what the error names', 'try it now: POST …/retry', 'cancel the execution'],
   }
 }

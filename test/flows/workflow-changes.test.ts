@@ -123,7 +123,12 @@ t.test('each cause is named, with what it rests on', { timeout: 240_000 }, async
   const all = await flows.process('runtime,worker')
 
   const failing = await start('failing')
-  const retrying = await diagnosed(failing, 'action-retrying')
+  // Its failure is recorded first, then what the runtime decides.
+  const scheduled = async () => {
+    const one = await diagnosed(failing, 'action-retrying')
+    return one.evidence['nextAttemptAt'] !== null && one
+  }
+  const retrying = await until(scheduled, { what: 'the next attempt to be decided' })
   t.match(retrying.evidence, { name: 'fragile', attempt: 1, attempts: 3, lastError: { message: /503/, code: 'TARGET_DOWN' } })
   t.match(retrying.byItself, /attempt 2 starts at 20/)
   t.equal(await ask(failing, 'retry'), 202)
