@@ -17,7 +17,8 @@ import { type Bench, introduce, millis, percentile, say } from './measure.ts'
 import { openRecorder } from './our-recorder.ts'
 import { cases } from './projection-definitions.ts'
 
-type Ours = { recorded: Hops; projection: Hops; reader: Hops }
+/** `hop`: of a bare consumer that reads the same records meanwhile. */
+type Ours = { hop: Hops; recorded: Hops; projection: Hops; reader: Hops }
 
 /** The projector as roles/projector.ts puts it together. */
 async function openProjection(ground: Ground, listen: (told: (place?: string) => void) => void, hops: Hops) {
@@ -92,7 +93,7 @@ function openNotifications(ground: Ground, listen: (told: (place?: string) => vo
 }
 
 async function ours(ground: Ground, seconds: number, seed: number): Promise<Ours> {
-  const all: Ours = { recorded: new Hops(), projection: new Hops(), reader: new Hops() }
+  const all: Ours = { hop: new Hops(), recorded: new Hops(), projection: new Hops(), reader: new Hops() }
   const hearers: ((place?: string) => void)[] = []
   const client = createPgClient(ground.databaseUrl, 'bench-listen')
   ground.owns(() => client.end().catch(() => undefined))
@@ -108,9 +109,11 @@ async function ours(ground: Ground, seconds: number, seed: number): Promise<Ours
   const closeProjection = await openProjection(ground, (hear) => hearers.push(hear), all.projection)
   const closeNotifications = openNotifications(ground, (hear) => hearers.push(hear), all.reader)
   // What is not measured goes first: joined groups, prepared statements, warm code.
-  await steady(ground, 2, seed + 1000, Object.values(all), 'append')
-  for (const hops of Object.values(all)) hops.lags.length = 0
-  await steady(ground, seconds, seed, Object.values(all), 'append')
+  await bareHop(ground, all.hop, async () => {
+    await steady(ground, 2, seed + 1000, Object.values(all), 'append')
+    for (const hops of Object.values(all)) hops.lags.length = 0
+    await steady(ground, seconds, seed, Object.values(all), 'append')
+  })
   await closeNotifications()
   await closeProjection()
   await recorder.stop()
@@ -121,25 +124,31 @@ export const bench: Bench = async (ground, { rounds = 2, seconds = 15, only }) =
   introduce(
     `From append to readers: ${PER_SECOND} events/s for ${seconds} s, all in one process`,
     'append called → recorded · → committed in a projection · → handed to a reader of the Redis stream',
-    'REST. Limit: append called → seen by a bare kafkajs consumer, nothing stored',
+    'REST. Limit: append called → seen by a bare kafkajs consumer, nothing stored; alone, and beside ours (same records, same moments)',
   )
-  const line = (name: string, { lags }: Hops, hop: number) =>
-    say(
-      `  ${name.padEnd(14)} p50 ${millis(percentile(lags, 0.5)).padEnd(9)} p99 ${millis(percentile(lags, 0.99)).padEnd(10)} ${(percentile(lags, 0.5) / hop).toFixed(1)} hops`,
-    )
+  const line = (name: string, { lags }: Hops, alone: number, beside?: number) => {
+    const p50 = percentile(lags, 0.5)
+    const times = [
+      `${(p50 / alone).toFixed(1)} of a hop alone`,
+      ...(beside === undefined ? [] : [`${(p50 / beside).toFixed(1)} of one beside`]),
+    ]
+    say(`  ${name.padEnd(16)} p50 ${millis(p50).padEnd(9)} p99 ${millis(percentile(lags, 0.99)).padEnd(10)} ${times.join(', ')}`)
+  }
   for (let round = 1; round <= rounds; round++) {
     const hop = new Hops()
     if (only !== 'ours') await bareHop(ground, hop, () => steady(ground, seconds, 700 + round, [hop], 'append'))
-    const p50 = percentile(hop.lags, 0.5)
+    const alone = percentile(hop.lags, 0.5)
     const before = process.cpuUsage()
     say(`  round ${round}`)
-    line('bare hop', hop, p50)
+    line('bare hop, alone', hop, alone)
     if (only === 'limit') continue
-    const { recorded, projection, reader } = await ours(ground, seconds, 300 + round)
+    const { hop: besides, recorded, projection, reader } = await ours(ground, seconds, 300 + round)
     const { user, system } = process.cpuUsage(before)
-    line('recorded', recorded, p50)
-    line('projection', projection, p50)
-    line('Redis reader', reader, p50)
+    const beside = percentile(besides.lags, 0.5)
+    line('the same, beside', besides, alone)
+    line('recorded', recorded, alone, beside)
+    line('projection', projection, alone, beside)
+    line('Redis reader', reader, alone, beside)
     say(`  ${((user + system) / 1e6 / (seconds + 2)).toFixed(2)} cores in this process\n`)
   }
 }
