@@ -104,7 +104,7 @@ export const SETTINGS = {
     'REFOLD_RECORDER_PACE',
     whole(4, 0, 1000),
     'ms',
-    'A batch of few records takes at least so long, so that the next is not one of a record or two; the delay of a read is at most that. 0: no delay.',
+    'A small batch takes at least so long, one of a single record three times that, so that the next has more of them; the delay of a read is at most that. 0: no delay.',
   ),
   fetchWait: setting(
     'REFOLD_FETCH_WAIT',

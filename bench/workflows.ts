@@ -70,6 +70,14 @@ function cpuOfAll(): Cpu {
   return cpu
 }
 
+/** What each of so many took since `before`. */
+function cpuSince(before: Cpu, count: number): string {
+  const after = cpuOfAll()
+  const kinds = (Object.keys(KINDS) as Kind[]).map((kind) => ({ kind, each: (after[kind] - before[kind]) / count }))
+  const all = kinds.reduce((sum, { each }) => sum + each, 0)
+  return `CPU ${all.toFixed(1)} ms each (${kinds.map(({ kind, each }) => `${kind} ${each.toFixed(1)}`).join(', ')})`
+}
+
 async function closedLoop(clients: number, seconds: number, one: () => Promise<unknown>) {
   const times: number[] = []
   const cpu = cpuOfAll()
@@ -84,16 +92,12 @@ async function closedLoop(clients: number, seconds: number, one: () => Promise<u
     }),
   )
   const took = performance.now() - began
-  const after = cpuOfAll()
-  const kinds = (Object.keys(KINDS) as Kind[]).map((kind) => ({ kind, each: (after[kind] - cpu[kind]) / times.length }))
-  return { perSecond: (times.length * 1000) / took, times, kinds }
+  return { perSecond: (times.length * 1000) / took, times, cpu: cpuSince(cpu, times.length) }
 }
 
-function tell(name: string, { perSecond, times, kinds }: Awaited<ReturnType<typeof closedLoop>>): void {
+function tell(name: string, { perSecond, times, cpu }: Awaited<ReturnType<typeof closedLoop>>): void {
   const [p50, p95, p99] = [0.5, 0.95, 0.99].map((share) => millis(percentile(times, share)))
-  const cpu = kinds.reduce((sum, { each }) => sum + each, 0)
-  const parts = kinds.map(({ kind, each }) => `${kind} ${each.toFixed(1)}`).join(', ')
-  say(`    ${name.padEnd(6)} ${rate(perSecond).padEnd(9)} p50 ${p50}, p95 ${p95}, p99 ${p99}; CPU ${cpu.toFixed(1)} ms each (${parts})`)
+  say(`    ${name.padEnd(6)} ${rate(perSecond).padEnd(9)} p50 ${p50}, p95 ${p95}, p99 ${p99}; ${cpu}`)
 }
 
 type Load = { seconds: number; rounds: number; clients: readonly number[]; only: BenchOptions['only']; fsync: boolean }
@@ -137,6 +141,7 @@ async function signal(server: Server): Promise<number> {
 
 async function steps(ground: Ground, server: Server, count: number): Promise<string> {
   const { json } = await start(server, 'steps', { count }, 0)
+  const before = cpuOfAll()
   const began = performance.now()
   // Asked of Postgres: the server is not kept from its work by the question.
   for (let seq = 0; seq < 2 * count + 2;) {
@@ -147,9 +152,10 @@ async function steps(ground: Ground, server: Server, count: number): Promise<str
     seq = Number(rows[0]?.seq ?? 0)
   }
   const each = (performance.now() - began) / count
+  const cpu = cpuSince(before, count)
   const least = await bareSteps(ground, count)
   say(
-    `  ${count} steps in a row: ${millis(each)} a step (to beat: 1.5 ms); limit, two appends in a row: ${millis(least)}; ${(each / least).toFixed(1)} times the limit`,
+    `  ${count} steps in a row: ${millis(each)} a step (to beat: 1.5 ms), ${(each / least).toFixed(1)} times the limit (two appends in a row: ${millis(least)}); ${cpu}`,
   )
   return json.executionId
 }

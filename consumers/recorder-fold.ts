@@ -10,20 +10,20 @@ import { accept, BLANK_HEAD, type Head, inspect, type Judged, type Quarantined }
 import type { Classified } from '../workflow/events.ts'
 import { applyEvent, computedStates, executionKey, type ExecutionState, initial } from '../workflow/execution.ts'
 import { isSnapshotDue, type Snapshot, SNAPSHOTS_KEPT, takeSnapshot } from '../workflow/snapshot.ts'
-import type { Work } from '../workflow/work.ts'
-import { foldWork, type PlacedWork, type WorkNeed, type WorkRead } from './recorder-work.ts'
+import { Layered } from './layered.ts'
+import { foldWork, type KnownWork, type LayeredWork, layeredWork, type PlacedWork, type WorkNeed, type WorkRead } from './recorder-work.ts'
 
 /** What is known of an execution before a batch: its head, its state, and the content of ids asked about. */
 export type Known = {
   head: Head
   state: ExecutionState
-  contents: ReadonlyMap<string, string>
+  contents: Map<string, string>
   /** True when `contents` has every accepted event, not only those asked for. */
   complete?: true
   /** The derived tables were behind: the state was folded from the history. */
   doubted?: true
   /** Actions, timers and waits, where all of them are in memory. */
-  work?: Work
+  work?: KnownWork
 }
 
 /** Which execution, and which event ids of it, a batch touches. */
@@ -50,9 +50,9 @@ export type Folded = {
   head: Head
   state: ExecutionState
   /** Content by id of every event accepted; absent when older ones are only in the database. */
-  contents?: ReadonlyMap<string, string>
+  contents?: Layered<string, string>
   /** Its actions, timers and waits, where all are known. */
-  work?: Work
+  work?: LayeredWork
 }
 
 export type SnapshotRow = { snapshot: Snapshot; partition: number; recordedUntil: number; createdUntil: number }
@@ -110,7 +110,7 @@ export function needsOf(inspected: readonly Inspected[]): Need[] {
 
 /** An execution while a batch is folded: what was known, and what the batch added. */
 class Execution {
-  readonly #contents: Map<string, string>
+  readonly #contents: Layered<string, string>
   /** Whether #contents holds every accepted id: what was read from the database holds only those asked for. */
   readonly #complete: boolean
   head: Head
@@ -123,7 +123,7 @@ class Execution {
     this.#complete = known === undefined || known.complete === true
     this.head = known?.head ?? BLANK_HEAD
     this.state = known?.state ?? initial(tenant, executionId)
-    this.#contents = new Map(known?.contents)
+    this.#contents = new Layered(known?.contents)
   }
 
   folded(partition: number): Folded {
@@ -154,7 +154,7 @@ export const snapshotRow = (state: ExecutionState, partition: number): SnapshotR
   createdUntil: state.createdUntil,
 })
 
-/** Folds a batch in memory: R3. Pure, but for the maps it makes. */
+/** Folds a batch in memory: R3. Pure: what is known stays as it is. */
 export function foldBatch(inspected: readonly Inspected[], known: ReadonlyMap<string, Known>): BatchResult {
   const audit: AuditRow[] = []
   const verdicts: VerdictRow[] = []
@@ -189,7 +189,8 @@ export async function withWork(
   const { rows, work } = await foldWork(result.audit, known, partition, readWork)
   for (const one of result.executions) {
     const key = executionKey(one.tenant, one.executionId)
-    const mine = work.get(key) ?? known.get(key)?.work
+    const before = known.get(key)?.work
+    const mine = work.get(key) ?? (before && layeredWork(before))
     if (mine) one.work = mine
   }
   return { ...result, work: rows }

@@ -5,13 +5,16 @@
 // M2  A batch that failed, whose commit may or may not have happened, drops it too.
 // M3  It is dropped when another generation of the derived tables is live: theirs may be the states of another fold.
 // M4  Only executions are kept of which every accepted id is known; of others the database is asked.
+// M5  What it holds is bounded by executions and by their ids together: one with a long history takes the place of many.
 
 import { LRUCache } from 'lru-cache'
 import { executionKey } from '../workflow/execution.ts'
 import type { Folded, Known, Need } from './recorder-fold.ts'
+import { settledWork } from './recorder-work.ts'
 
-/** An execution with more accepted events than this is read from the database each time. */
-const MOST_IDS = 256
+/** M5. Accepted ids of a partition: so many for each execution that may be kept, and never fewer in all. */
+const IDS_EACH = 32
+const IDS_LEAST = 4096
 
 export type Recalled = { known: Map<string, Known>; unknown: Need[]; blank: boolean }
 
@@ -25,6 +28,7 @@ export type RecorderMemory = {
 
 /** Keeps at most `max` executions of each partition; 0 keeps none. */
 export function createRecorderMemory(max: number): RecorderMemory {
+  const maxSize = Math.max(IDS_LEAST, IDS_EACH * max)
   const partitions = new Map<number, { next: number; generation: number; executions: LRUCache<string, Known> }>()
   return {
     recall(partition, from, generation, needs) {
@@ -46,13 +50,16 @@ export function createRecorderMemory(max: number): RecorderMemory {
     keep(partition, next, generation, folded) {
       if (max === 0) return
       const known = partitions.get(partition)
-      const memory = known?.generation === generation ? known : { next, generation, executions: new LRUCache<string, Known>({ max }) }
+      const memory =
+        known?.generation === generation ? known : { next, generation, executions: new LRUCache<string, Known>({ max, maxSize }) }
       memory.next = next
       for (const { tenant, executionId, head, state, contents, work } of folded) {
         const key = executionKey(tenant, executionId)
-        if (contents && contents.size <= MOST_IDS)
-          memory.executions.set(key, { head, state, contents, complete: true, ...(work ? { work } : {}) })
-        else memory.executions.delete(key)
+        if (contents) {
+          const ids = contents.settle()
+          const one: Known = { head, state, contents: ids, complete: true, ...(work ? { work: settledWork(work) } : {}) }
+          memory.executions.set(key, one, { size: 1 + ids.size })
+        } else memory.executions.delete(key)
       }
       partitions.set(partition, memory)
     },

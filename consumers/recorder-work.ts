@@ -4,10 +4,22 @@
 //
 // K1  Rows are those of the events up to the batch, from memory, from the tables, or from the history where rows are missing.
 // K2  Of a row that changes several times in a batch the last is written.
+// K3  What is remembered of an execution is not changed by a batch until the batch is stored.
 
 import type { WorkflowEvent } from '../schemas/generated.ts'
 import { executionKey } from '../workflow/execution.ts'
-import { applyWork, isWork, noWork, rowsNamed, type Work, type WorkRow } from '../workflow/work.ts'
+import {
+  type ActionRow,
+  applyWork,
+  isWork,
+  noWork,
+  rowsNamed,
+  type TimerRow,
+  type WaitRow,
+  type Work,
+  type WorkRow,
+} from '../workflow/work.ts'
+import { Layered } from './layered.ts'
 
 /** Whose rows are asked for, and which beside the open ones. */
 export type WorkNeed = {
@@ -25,8 +37,26 @@ export type WorkRead = { work: Work; /** Folded from the history: no row of it i
 /** A row as it is stored. */
 export type PlacedWork = { tenant: string; executionId: string; partition: number; row: WorkRow }
 
+/** All rows of an execution, without results. */
+export type KnownWork = { actions: Map<number, ActionRow>; timers: Map<number, TimerRow>; waits: Map<number, WaitRow> }
+
+/** The same, and what a batch sets: K3. */
+export type LayeredWork = { actions: Layered<number, ActionRow>; timers: Layered<number, TimerRow>; waits: Layered<number, WaitRow> }
+
+export const layeredWork = ({ actions, timers, waits }: KnownWork): LayeredWork => ({
+  actions: new Layered(actions),
+  timers: new Layered(timers),
+  waits: new Layered(waits),
+})
+
+export const settledWork = ({ actions, timers, waits }: LayeredWork): KnownWork => ({
+  actions: actions.settle(),
+  timers: timers.settle(),
+  waits: waits.settle(),
+})
+
 /** What is known of an execution before the batch. */
-type Before = { head: { decision: number }; complete?: true; doubted?: true; work?: Work }
+type Before = { head: { decision: number }; complete?: true; doubted?: true; work?: KnownWork }
 
 type Accepted = { event: WorkflowEvent; partition: number; appendedAt: number }
 
@@ -35,7 +65,7 @@ type Touched = { tenant: string; executionId: string; partition: number; events:
 export type FoldedWork = {
   rows: PlacedWork[]
   /** Execution key → all its rows, without results, of executions whose rows are all known. */
-  work: ReadonlyMap<string, Work>
+  work: ReadonlyMap<string, LayeredWork>
 }
 
 function touchedBy(
@@ -67,15 +97,14 @@ const needOf = ({ tenant, executionId, events, before }: Touched): WorkNeed => (
 })
 
 /** Rows of an execution before the batch, where no table need be asked: none yet, or all in memory. */
-function remembered({ before }: Touched): Work | undefined {
-  if (!before?.work) return before === undefined || before.complete === true ? noWork() : undefined
-  const { actions, timers, waits } = before.work
-  return { actions: new Map(actions), timers: new Map(timers), waits: new Map(waits) }
+function remembered({ before }: Touched): LayeredWork | undefined {
+  if (!before?.work) return before === undefined || before.complete === true ? layeredWork(noWork()) : undefined
+  return layeredWork(before.work)
 }
 
 /** Results may be large, and are in the execution's data already; the table keeps the one it has. */
-function withoutResults(work: Work): Work {
-  for (const [n, { result, ...row }] of work.actions) if (result !== undefined) work.actions.set(n, row)
+function withoutResults(work: LayeredWork): LayeredWork {
+  for (const [n, { result, ...row }] of work.actions.changes()) if (result !== undefined) work.actions.set(n, row)
   return work
 }
 
@@ -96,9 +125,9 @@ export async function foldWork(
 ): Promise<FoldedWork> {
   const touched = touchedBy(audit, known, partition)
   const rows: PlacedWork[] = []
-  const work = new Map<string, Work>()
+  const work = new Map<string, LayeredWork>()
   if (touched.size === 0) return { rows, work }
-  const inMemory = new Map<string, Work>()
+  const inMemory = new Map<string, LayeredWork>()
   for (const [key, one] of touched) {
     const before = remembered(one)
     if (before) inMemory.set(key, before)

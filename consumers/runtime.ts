@@ -20,6 +20,7 @@ import { executionKey } from '../workflow/execution.ts'
 import { Driven, type DrivenOptions, type History, type Identity } from './driven.ts'
 import { drive, type DriveOptions } from './drive.ts'
 import type { Ending } from './endings.ts'
+import { createOwnRecords } from './own-records.ts'
 import { Place } from './place.ts'
 import type { RuntimeSchemas, RuntimeStore } from './runtime-port.ts'
 import type { Timers } from './timers.ts'
@@ -54,8 +55,6 @@ export type Runtime = {
   close(): Promise<void>
 }
 
-/** After a batch of which everything was taken already, ms: each append of this process would else be fetched by itself. */
-const NOTHING_NEW = 5
 /** At the same moments for all partitions, so that they share a statement, ms. */
 const SAVE_EVERY = 250
 const RECORDER_POLL = { first: 2, most: 50 }
@@ -71,6 +70,7 @@ export function createRuntime(options: RuntimeOptions): Runtime {
   const places = new Map<number, Place>()
   /** Executions whose memory was dropped once because the log said otherwise. */
   const suspects = new Set<string>()
+  const ownRecords = createOwnRecords()
   let closed = false
 
   async function untilRecorded(place: Place, before: number): Promise<void> {
@@ -243,7 +243,8 @@ export function createRuntime(options: RuntimeOptions): Runtime {
       place.evict(options.remembered)
     })
     await options.faults.at('runtime:batch:taken')
-    if (all.length === 0) await pause(NOTHING_NEW)
+    const rest = ownRecords.rest(all.map(({ classified }) => classified.event.event_id))
+    if (rest > 0) await pause(rest)
     saveSoon(place)
     return next
   }
@@ -339,6 +340,7 @@ export function createRuntime(options: RuntimeOptions): Runtime {
   return {
     handler: { checkpoint, batch },
     expects(event, partition) {
+      ownRecords.announce(event.event_id)
       const place = places.get(partition)
       if (!place || closed || !isStart(event) || place.recorded < place.origin) return
       const key = executionKey(event.tenant, event.execution_id)

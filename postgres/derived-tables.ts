@@ -77,10 +77,11 @@ export const SNAPSHOTS: Upsert = {
   key: ['tenant', 'execution_id', 'seq'],
 }
 
-/** Older than are kept; rows given as tenant, execution, newest seq to drop. */
-export const DROP_SNAPSHOTS = `
-  DELETE FROM DERIVED.workflow_snapshots s USING unnest($1::text[], $2::uuid[], $3::bigint[]) AS old (tenant, execution_id, seq)
-  WHERE s.tenant = old.tenant AND s.execution_id = old.execution_id AND s.seq <= old.seq`
+/** Older than are kept; rows given as tenant, execution, newest seq to drop. `first`: number of its first parameter. */
+export const dropSnapshots = (first = 1, where = '') => `
+  DELETE FROM DERIVED.workflow_snapshots s
+  USING unnest($${first}::text[], $${first + 1}::uuid[], $${first + 2}::bigint[]) AS old (tenant, execution_id, seq)
+  WHERE s.tenant = old.tenant AND s.execution_id = old.execution_id AND s.seq <= old.seq${where}`
 
 const jsonText = (value: unknown) => (value === null || value === undefined ? null : JSON.stringify(value))
 
@@ -116,7 +117,10 @@ export const snapshotValues = ({ snapshot, partition, recordedUntil, createdUnti
   timestamp(createdUntil),
 ]
 
-/** Parameters of DROP_SNAPSHOTS after these were taken. */
+/** Snapshots of which more were taken before than are kept. */
+export const dropping = (rows: readonly SnapshotRow[]) => rows.filter(({ snapshot }) => snapshot.seq > SNAPSHOT_EVERY * SNAPSHOTS_KEPT)
+
+/** Parameters of `dropSnapshots` after these were taken. */
 export const droppedBy = (rows: readonly SnapshotRow[]): Value[][] => [
   rows.map(({ snapshot }) => snapshot.tenant),
   rows.map(({ snapshot }) => snapshot.executionId),
@@ -141,5 +145,6 @@ export const putExecutions = (client: ClientBase, generation: number, folded: re
 export async function putSnapshots(client: ClientBase, generation: number, rows: readonly SnapshotRow[]): Promise<void> {
   if (rows.length === 0) return
   await put(client, generation, 'snapshots', SNAPSHOTS, rows.map(snapshotValues))
-  await client.query({ ...statement(generation, 'recorder-drop-snapshots', DROP_SNAPSHOTS), values: droppedBy(rows) })
+  const old = dropping(rows)
+  if (old.length > 0) await client.query({ ...statement(generation, 'recorder-drop-snapshots', dropSnapshots), values: droppedBy(old) })
 }

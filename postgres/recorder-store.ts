@@ -15,8 +15,9 @@ import { copyInto } from './copy.ts'
 import { DERIVED_STATE, type DerivedStateRow, stateOfRow } from './derived-state.ts'
 import {
   DERIVED,
-  DROP_SNAPSHOTS,
   droppedBy,
+  dropping,
+  dropSnapshots,
   EXECUTIONS,
   executionValues,
   put,
@@ -203,7 +204,10 @@ async function writeAtOnce(
     )
   const first = values.length + 1
   for (const { spec, rows } of parts) values.push(...columnsOf(spec, rows))
-  const named = `recorder-at-once-${ifNew ? 'if-new-' : ''}${parts.map(({ name }) => name.slice(0, 2)).join('')}`
+  const old = dropping(snapshots)
+  const firstOld = values.length + 1
+  if (old.length > 0) values.push(...droppedBy(old))
+  const named = `recorder-at-once-${ifNew ? 'if-new-' : ''}${parts.map(({ name }) => name.slice(0, 2)).join('')}${old.length > 0 ? '-drop' : ''}`
   const shape = statement(generation, named, () => {
     let next = first
     const ctes = parts.map(({ name, spec }) => {
@@ -211,14 +215,11 @@ async function writeAtOnce(
       next += Object.keys(spec.columns).length
       return `${name} AS (${text})`
     })
+    if (old.length > 0) ctes.push(`dropped AS (${dropSnapshots(firstOld, ' AND s.partition = ANY (ARRAY(SELECT partition FROM moved))')})`)
     return `WITH ${[ifNew ? MOVED_IF_NEW : MOVED, ...ctes].join(',\n')}${TELL}`
   })
   const { rows } = await pool.query<Moved>({ ...shape, values })
-  const moved = new Set(rows.map(({ partition }) => partition))
-  const old = snapshots.filter(({ partition }) => moved.has(partition))
-  // Older snapshots than are kept do no harm: should this not happen, the next ones drop them.
-  if (old.length > 0) await pool.query({ ...statement(generation, 'recorder-drop-snapshots', DROP_SNAPSHOTS), values: droppedBy(old) })
-  return moved
+  return new Set(rows.map(({ partition }) => partition))
 }
 
 /** `pool` connects as refold_engine. */

@@ -60,7 +60,7 @@ export const lineLog = (logger: Logger): LineLog => ({
 export type Written = (event: WorkflowEvent, appended: Appended) => void
 
 /** Told of events that this process is about to write. */
-export type Writing = (event: WorkflowEvent) => void
+export type Writing = (event: WorkflowEvent, partition: number) => void
 
 /** Between two tries of a server that is not up yet, ms. */
 const RETRY_AFTER = 500
@@ -125,8 +125,8 @@ export async function openBase({ config, addresses, logger }: StartOptions, life
     for (const listener of written) listener(event, appended)
   }
   const writing = new Set<Writing>()
-  const announce: Writing = (event) => {
-    for (const listener of writing) listener(event)
+  const announce: Writing = (event, partition) => {
+    for (const listener of writing) listener(event, partition)
   }
   return {
     log,

@@ -16,9 +16,8 @@ import { createEventProducer } from '../producers/events.ts'
 import { firedEvent } from '../producers/inputs.ts'
 import { createRequester } from '../producers/requests.ts'
 import { createRequestCodec } from '../schemas/codec.ts'
-import { ACTION_REQUEST_SCHEMA, type WorkflowEvent } from '../schemas/generated.ts'
+import { ACTION_REQUEST_SCHEMA } from '../schemas/generated.ts'
 import { newId } from '../workflow/ids.ts'
-import { partitionOf } from '../workflow/partition.ts'
 import type { ActionWorker } from '../consumers/action-worker.ts'
 import type { Watch } from '../watch.ts'
 import { type Base, type Checks, lineLog, part, readerPart, requireApp, type StartOptions, untilUp } from './base.ts'
@@ -66,7 +65,14 @@ export async function startRuntime(
   )
   const store = createRuntimeStore(pool, { deployment: config.deployment, workflows: [...workflows.keys()] })
   const requests = await requestCodec(options, base)
-  const producer = createEventProducer({ log, topic, partitions, encode: (event) => codec.encode(event), written: base.tell })
+  const producer = createEventProducer({
+    log,
+    topic,
+    partitions,
+    encode: (event) => codec.encode(event),
+    writing: base.announce,
+    written: base.tell,
+  })
   const requester = createRequester({ log, prefix: config.topicPrefix, spec: actionsSpec(options), encode: (one) => requests.encode(one) })
   const clock = createClock()
   const timers = createTimers({
@@ -102,8 +108,7 @@ export async function startRuntime(
   })
   lifetime.owns(runtime, (opened) => opened.close())
   lifetime.owns(written.add(runtime.written), (listeners) => listeners.delete(runtime.written))
-  const expect = (event: WorkflowEvent) => runtime.expects(event, partitionOf(event.execution_id, partitions))
-  lifetime.owns(writing.add(expect), (listeners) => listeners.delete(expect))
+  lifetime.owns(writing.add(runtime.expects), (listeners) => listeners.delete(runtime.expects))
   const id = processId('runtime')
   const facts = (): ProcessFacts => ({
     id,

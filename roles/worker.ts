@@ -48,7 +48,14 @@ export async function startWorker(
     (opened) => opened.disconnect(),
   )
   const requests = await requestCodec(options, base)
-  const producer = createEventProducer({ log, topic, partitions, encode: (event) => codec.encode(event), written: base.tell })
+  const producer = createEventProducer({
+    log,
+    topic,
+    partitions,
+    encode: (event) => codec.encode(event),
+    writing: base.announce,
+    written: base.tell,
+  })
   const clock = createClock()
   const memory = lifetime.owns(
     createActionMemory({ redis, prefix: config.topicPrefix, worker: id, resultsKept: config.resultsKept }),

@@ -64,12 +64,19 @@ export type WaitRow = Times & {
 
 export type WorkRow = ActionRow | TimerRow | WaitRow
 
-export type Work = { actions: Map<number, ActionRow>; timers: Map<number, TimerRow>; waits: Map<number, WaitRow> }
+/** Rows of one kind by their numbers. */
+export type Rows<R> = { get(n: number): R | undefined; set(n: number, row: R): unknown; values(): Iterable<R> }
+
+export type Work = { actions: Rows<ActionRow>; timers: Rows<TimerRow>; waits: Rows<WaitRow> }
 
 /** What the fold reads of an accepted event. */
 export type WorkEvent = { event: Pick<WorkflowEvent, 'event_name' | 'payload' | 'decision'>; appendedAt: number }
 
-export const noWork = (): Work => ({ actions: new Map(), timers: new Map(), waits: new Map() })
+export const noWork = () => ({
+  actions: new Map<number, ActionRow>(),
+  timers: new Map<number, TimerRow>(),
+  waits: new Map<number, WaitRow>(),
+})
 
 const ENDS: ReadonlySet<string> = new Set(['workflow.completed', 'workflow.failed', 'workflow.cancelled', 'workflow.terminateRequested'])
 
@@ -112,7 +119,7 @@ function time(value: unknown): number | null {
 
 const isOpen = (row: WorkRow) => row.endedAt === null
 
-function put<R extends WorkRow>(rows: Map<number, R>, row: R): [R] {
+function put<R extends WorkRow>(rows: Rows<R>, row: R): [R] {
   rows.set(row.n, row)
   return [row]
 }
@@ -208,7 +215,7 @@ function waitSatisfied(work: Work, payload: JsonObject, at: number): WorkRow[] {
   return put(work.waits, { ...row, status: 'satisfied', eventId, eventName, endedAt: at })
 }
 
-const openOf = <R extends WorkRow>(rows: ReadonlyMap<number, R>): R[] => [...rows.values()].filter(isOpen)
+const openOf = <R extends WorkRow>(rows: Rows<R>): R[] => [...rows.values()].filter(isOpen)
 
 /** A cancel ends what the function waits on; actions and timers have decisions of their own that say so. */
 const cancelled = (work: Work, at: number): WorkRow[] =>

@@ -1,6 +1,7 @@
 // Small batches of several partitions, which share a transaction or are one statement; batches are made by hand.
 
 import t from 'tap'
+import { restOf } from '../../consumers/recorder.ts'
 import { contentOf, nextChain } from '../../workflow/content.ts'
 import type { WorkflowEvent } from '../../schemas/generated.ts'
 import { useDatabase } from '../support/database.ts'
@@ -156,6 +157,34 @@ t.test('small batches of the recorder', async (t) => {
     t.equal(audit.rows[0]?.count, 74)
     await send(PARTITION, { execution_id: mine[75] ?? '' })
     t.equal(looked.at(-1), mine[75], 'nothing is assumed for now')
+  })
+
+  t.test('an execution with a long history is not looked up for each batch; its oldest snapshots go with the statement', async (t) => {
+    const database = await useDatabase(t, databaseUrl)
+    const looked: string[] = []
+    const recorder = recorderOn(database, undefined, 1000, (executionId) => looked.push(executionId))
+    await recorder.checkpoint(PARTITION)
+    let offset = 0
+    const record = (...ids: readonly number[]) => {
+      const records = ids.map((n) => recordOf(event({ event_id: id(n) }), offset++))
+      return recorder.batch(batchOf(records, offset - records.length))
+    }
+    for (let n = 0; n < 400; n += 25) await record(...Array.from({ length: 25 }, (_, i) => n + i))
+    await record(3, 400, 400)
+    t.strictSame(looked, [], 'the first batch was a transaction, the others knew')
+    const { rows } = await database.admin.query(`SELECT
+      (SELECT seq::int FROM refold.execution_heads) AS seq, (SELECT last_seq::int FROM refold.workflow_executions) AS last,
+      (SELECT array_agg(verdict || log_offset ORDER BY log_offset) FROM refold.event_verdicts) AS verdicts,
+      (SELECT array_agg(seq::int ORDER BY seq) FROM refold.workflow_snapshots) AS snapshots`)
+    t.strictSame(rows, [{ seq: 401, last: 401, verdicts: ['duplicate400', 'duplicate402'], snapshots: [320, 340, 360, 380, 400] }])
+  })
+
+  t.test('a small batch takes its pace, one of few records up to three times as long', async (t) => {
+    t.strictSame(
+      [0, 1, 6, 12, 500].map((together) => Math.round(restOf(6, together))),
+      [18, 17, 12, 6, 6],
+    )
+    t.equal(restOf(0, 1), 0)
   })
 
   t.test('a partition that was lost and given back is stored once, though both its batches wait for one transaction', async (t) => {
