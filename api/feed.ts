@@ -41,6 +41,7 @@ export async function feedRoutes(scope: FastifyInstance, options: ReadOptions): 
         throw new RefoldError('request-invalid', `after: there is no partition p${unknown}; the log has p0 to p${options.partitions - 1}`)
       await holdToPosition(request, reply, options, minPosition)
       const { value, checkpoints } = await reads.eventsAfter(request.tenant, { after, limit })
+      await watermarks.requireInLog('after', after, checkpoints)
       watermarks.mark(reply, checkpoints)
       const events = value.rows.map(eventJson).join(',')
       return sendJson(reply, `{"events":[${events}],"next":${JSON.stringify(formatPositions(value.next))},"more":${value.more}}`)

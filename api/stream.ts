@@ -30,15 +30,15 @@ type Filter = z.infer<typeof query>
 const fits = ({ execution_id, event_name }: Filter, row: EventRow): boolean =>
   (execution_id === undefined || row.execution_id === execution_id) && (event_name === undefined || row.event_name === event_name)
 
-function begin(request: FastifyRequest, { after }: Filter): ReadonlyMap<number, number> | undefined {
+function begin(request: FastifyRequest, { after }: Filter): { name: string; positions: ReadonlyMap<number, number> } | undefined {
   const last = request.headers['last-event-id']
-  if (typeof last !== 'string' || last === '') return after
+  if (typeof last !== 'string' || last === '') return after && { name: 'after', positions: after }
   const positions = parsePositions(last)
   if (!positions) throw new RefoldError('request-invalid', 'Last-Event-ID is not an id that this stream gave')
-  return positions
+  return { name: 'Last-Event-ID', positions }
 }
 
-export async function streamRoutes(scope: FastifyInstance, { reads }: ReadOptions): Promise<void> {
+export async function streamRoutes(scope: FastifyInstance, { reads, watermarks }: ReadOptions): Promise<void> {
   const closing = new AbortController()
   scope.addHook('preClose', async () => closing.abort())
 
@@ -83,7 +83,10 @@ export async function streamRoutes(scope: FastifyInstance, { reads }: ReadOption
     },
     handler: async (request, reply) => {
       const filter = request.query
-      const from = begin(request, filter) ?? new Map([...(await reads.checkpoints())].map(([partition, next]) => [partition, next - 1]))
+      const begun = begin(request, filter)
+      const checkpoints = await reads.checkpoints()
+      if (begun) await watermarks.requireInLog(begun.name, begun.positions, checkpoints)
+      const from = begun?.positions ?? new Map([...checkpoints].map(([partition, next]) => [partition, next - 1]))
       return sendLive(request, reply, 'text/event-stream; charset=utf-8', closing.signal, async function* (gone) {
         yield ': refold\nretry: 1000\n\n'
         yield* follow(request.tenant, filter, from, gone)

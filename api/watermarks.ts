@@ -4,6 +4,7 @@
 // W2  A wait that fails to read the checkpoints rejects with that error: a database that is away is not "not yet".
 
 import type { FastifyReply } from 'fastify'
+import { RefoldError } from '../errors.ts'
 import type { Checkpoints } from '../postgres/reads/checkpoints.ts'
 import { formatPositions } from '../workflow/position.ts'
 
@@ -14,6 +15,8 @@ export type Watermarks = {
   wait(positions: Checkpoints, ms: number): Promise<Gap[]>
   /** Sets Refold-Watermark and Refold-Lag of an answer that read at `checkpoints`. */
   mark(reply: FastifyReply, checkpoints: Checkpoints): void
+  /** `request-invalid` where one of these, given as `name`, is beyond the log's end: it is of another log. Read at `checkpoints`. */
+  requireInLog(name: string, positions: Checkpoints, checkpoints: Checkpoints): Promise<void>
   /** Ends all waits with what is known, and every later one at once. */
   close(): void
 }
@@ -97,6 +100,18 @@ export function createWatermarks({ checkpoints, logEnds, pollEvery = 25 }: Water
       let lag = 0
       for (const [partition, checkpoint] of read) lag += Math.max(0, (ends.known.get(partition) ?? 0) - checkpoint)
       void reply.header('refold-lag', lag)
+    },
+    async requireInLog(name, positions, read) {
+      const unrecorded = gapsOf(positions, read)
+      if (unrecorded.length === 0) return
+      // While the log is away nothing is known of it, and nothing refused.
+      const known = await logEnds().catch(() => new Map<number, number>())
+      for (const { partition, asked } of unrecorded) {
+        const end = known.get(partition) ?? Infinity
+        if (asked < end) continue
+        const detail = `p${partition}:${asked} is beyond the log, which ends before p${partition}:${end}; is it of another log?`
+        throw new RefoldError('request-invalid', `${name}: ${detail}`)
+      }
     },
     close() {
       closed = true

@@ -101,6 +101,17 @@ function abandoned(lock) {
   }
 }
 
+/** npm that is told to end hands nothing on to what it runs: that ends when its parent is gone. */
+function whenOrphaned(end) {
+  const parent = process.ppid
+  const looking = setInterval(() => {
+    if (process.ppid === parent) return
+    clearInterval(looking)
+    end()
+  }, 1000)
+  return looking
+}
+
 /** Runs a command to its end. A signal of ours is handed to it. */
 function run([command, ...args], options) {
   return new Promise((resolve, reject) => {
@@ -109,7 +120,9 @@ function run([command, ...args], options) {
     // A terminal signals parent and child, npm signals once more: the child takes signals close together for one (cli/signals.ts).
     const forward = (signal) => child.kill(signal)
     for (const signal of signals) process.on(signal, forward)
+    const looking = process.env.npm_lifecycle_event ? whenOrphaned(() => forward('SIGTERM')) : undefined
     const done = (result) => {
+      clearInterval(looking)
       for (const signal of signals) process.off(signal, forward)
       resolve(result)
     }

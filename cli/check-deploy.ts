@@ -39,29 +39,45 @@ export async function historyOf(client: Client, executionId: string): Promise<st
   return `[\n${events.join(',\n')}\n]`
 }
 
-async function run({ app: file, ignoreOthers = false }: { app: string; ignoreOthers?: boolean }): Promise<void> {
+type Options = { app: string; ignoreOthers?: boolean; json?: boolean }
+
+/** An execution that would not go on: `step` is null where the workflow is missing. */
+type Misfit = Open & { step: number | null; why: string }
+
+async function run({ app: file, ignoreOthers = false, json = false }: Options): Promise<void> {
   const [{ loadApp }, { replayHistory }] = await Promise.all([import('./start.ts'), import('../testing/replay-history.ts')])
   const app = await loadApp(file)
   const client = await openClient()
   const names = [...new Set(app.workflows.map(({ name }) => name))]
-  const rows: string[][] = []
+  const misfits: Misfit[] = []
   let checked = 0
-  for (const { executionId, workflow: name, version, key } of [...(await openOf(client, 'running')), ...(await openOf(client, 'paused'))]) {
+  for (const open of [...(await openOf(client, 'running')), ...(await openOf(client, 'paused'))]) {
+    const { executionId, workflow: name, version } = open
     if (ignoreOthers && !names.includes(name ?? '')) continue
     const workflow = app.workflows.find((one) => one.name === name && one.version === version)
-    const row = (step: string, why: string) => rows.push([executionId, `${name} ${version}`, key ?? '', step, why])
     checked++
     if (!workflow) {
       const what = names.includes(name ?? '') ? 'version' : 'workflow'
-      row('', `this application does not register the ${what}: keep a deployment that does`)
+      misfits.push({ ...open, step: null, why: `this application does not register the ${what}: keep a deployment that does` })
       continue
     }
     const misfit = await replayHistory(workflow, await historyOf(client, executionId))
-    if (misfit) row(String(misfit.step), `${misfit.reason}: expected ${misfit.expected}, got ${misfit.got}`)
+    if (misfit) misfits.push({ ...open, step: misfit.step, why: `${misfit.reason}: expected ${misfit.expected}, got ${misfit.got}` })
   }
+  if (misfits.length > 0) process.exitCode = 1
+  if (json) {
+    print(JSON.stringify({ checked, workflows: names.length, misfits }, null, 2))
+    return
+  }
+  const rows = misfits.map(({ executionId, workflow, version, key, step, why }) => [
+    executionId,
+    `${workflow} ${version}`,
+    key ?? '',
+    step === null ? '' : String(step),
+    why,
+  ])
   if (rows.length > 0) print(table(['EXECUTION', 'WORKFLOW', 'KEY', 'STEP', 'WHY'], rows, columns()))
   print(`${checked} open executions checked against ${names.length} workflows; ${rows.length} would not go on.`)
-  if (rows.length > 0) process.exitCode = 1
 }
 
 export function register(program: Command): void {
@@ -70,6 +86,7 @@ export function register(program: Command): void {
     .description('replay every open execution against the code of an application; exit code 1 if one would diverge')
     .requiredOption('--app <module>', 'the candidate: a module whose default export is defineApp(…)')
     .option('--ignore-others', 'leave out executions of workflows that it does not have: another deployment drives them')
-    .addHelpText('after', example('refold check-deploy --app ./app.ts'))
+    .option('--json', 'as JSON: checked, workflows, and misfits with executionId, workflow, version, key, step and why')
+    .addHelpText('after', example('refold check-deploy --app ./app.ts', 'refold check-deploy --app ./app.ts --json'))
     .action(run)
 }

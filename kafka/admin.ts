@@ -2,6 +2,7 @@
 // the first question and again after it broke.
 
 import type { Admin as KafkaAdmin, Kafka } from 'kafkajs'
+import { RefoldError } from '../errors.ts'
 import { logError } from './client.ts'
 import type { LineLogger } from './client.ts'
 import type { GroupOffset, PartitionBounds } from './log.ts'
@@ -71,7 +72,13 @@ export function createAdmin(kafka: Kafka, logger: LineLogger): Admin {
       }),
     bounds: (topic) =>
       ask(`the bounds of ${topic}`, async (admin) => {
-        const found = await admin.fetchTopicOffsets(topic)
+        const found = await admin.fetchTopicOffsets(topic).catch((error: unknown) => {
+          // What this client makes of an answer in which no leader gives the topic's offsets.
+          if (!(error instanceof TypeError)) throw error
+          throw new RefoldError('log-unavailable', `the bounds of ${topic}: no leader of its partitions tells them just now`, {
+            cause: error,
+          })
+        })
         return found
           .map(({ partition, low, high }) => ({ partition, low: Number(low), high: Number(high) }))
           .toSorted((a, b) => a.partition - b.partition)

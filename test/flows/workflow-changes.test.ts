@@ -27,6 +27,12 @@ t.test(
     const checked = await flows.checkDeploy(FLOW_APP, { FLOW_CODE: 'b' })
     t.equal(checked.code, 1)
     t.match(checked.stdout, /changing 1 .* 1 .*1 would not go on/s)
+    const told = await flows.checkDeploy(FLOW_APP, { FLOW_CODE: 'b' }, '--json')
+    t.equal(told.code, 1)
+    t.match(JSON.parse(told.stdout), {
+      checked: 1,
+      misfits: [{ executionId: id, workflow: 'changing', version: '1', step: 1, why: /expected/ }],
+    })
     t.match(await flows.checkDeploy(FLOW_APP), { code: 0, stdout: /1 open executions checked against \d+ workflows; 0 would not/ })
     const lacking = await flows.checkDeploy(SHIPPED_APP)
     t.match(lacking, { code: 1, stdout: /does not register the workflow/ }, 'an application that dropped it')
