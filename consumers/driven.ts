@@ -89,9 +89,9 @@ export class Driven {
   async recall(events: readonly PastEvent[]): Promise<void> {
     this.#replaying = true
     for (const past of events) {
-      const classified = classify({ ...past.event, decision_chain: past.event.decision > 0 ? this.head.nextChain : '' })
+      const classified = classify({ ...past.event, decision_chain: past.event.decision > 0 ? this.head.nextChain : '' }, past.content)
       if ('fault' in classified) throw new Error(`event ${past.seq} of ${this.executionId} is not what was accepted`)
-      await this.#accepted({ ...classified, content: past.content }, past)
+      await this.#accepted(classified, past)
     }
     this.#replaying = false
     this.sent = this.replay?.readBack ?? 0

@@ -108,9 +108,9 @@ function roleOf(event: WorkflowEvent): Result<Role> {
   return isReservedName(name) ? reservedName(`${name} is not an input`) : { kind: 'outside' }
 }
 
-/** Role and content of an event that keeps the limits of the format; or why it is quarantined. */
-export function classify(event: WorkflowEvent): Result<Classified> {
+/** Role and content of an event that keeps the limits of the format; or why it is quarantined. `known`: its content, where that is kept. */
+export function classify(event: WorkflowEvent, known?: string): Result<Classified> {
   const role = roleOf(event)
   if ('fault' in role) return role
-  return { event, role, content: contentOf(event) }
+  return { event, role, content: known ?? contentOf(event) }
 }

@@ -45,6 +45,9 @@ export function parsePlain(text: string): unknown {
 
 /** Every number as it was written, white space and string escapes normalised: for digests. Throws SyntaxError. */
 export function parseJsonVerbatim(text: string): unknown {
+  // What the engine writes just so has no number that it would write in another way.
+  const plain: unknown = MAY_POLLUTE.test(text) ? undefined : JSON.parse(text)
+  if (plain !== undefined && JSON.stringify(plain) === text) return plain
   return JSON.parse(text, (key: string, value: unknown, context: { source?: string }) => {
     if (key === '__proto__') return undefined
     return typeof value === 'number' && context.source !== undefined ? JSON.rawJSON(context.source) : value

@@ -1,4 +1,3 @@
-import type { Kafka } from 'kafkajs'
 import t from 'tap'
 import { createAdmin } from '../../kafka/admin.ts'
 import { createClient } from '../../kafka/client.ts'

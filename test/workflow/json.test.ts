@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { jsonDepth, parseJson } from '../../workflow/json.ts'
+import { jsonDepth, parseJson, parseJsonVerbatim } from '../../workflow/json.ts'
 
 t.test('numbers that a double cannot hold keep every digit', async (t) => {
   for (const number of ['9007199254740993', '0.1234567890123456789', '-123456789012345678901234567890', '1e400', '1E-400', '3.14']) {
@@ -27,6 +27,27 @@ t.test('parsing and writing any JSON gives what the engine gives', async () => {
       )
     }),
   )
+})
+
+t.test('verbatim: numbers keep their text, whichever way the text was parsed', async (t) => {
+  const slowly = (text: string): unknown =>
+    JSON.parse(text, (key: string, value: unknown, { source }: { source?: string }) => {
+      if (key === '__proto__') return undefined
+      return typeof value === 'number' && source !== undefined ? JSON.rawJSON(source) : value
+    })
+  const written = (text: string) => JSON.stringify(parseJsonVerbatim(text))
+  for (const text of [
+    '{"a":1.0}',
+    '[1e3,-0,0.10]',
+    '{"b":1,"a":{"1":2}}',
+    '{ "a" : 1 }',
+    '{"__proto__":{"a":1},"b":2}',
+    '9007199254740993',
+    'null',
+  ])
+    t.equal(written(text), JSON.stringify(slowly(text)), text)
+  t.equal(written('{"n":1.50,"m":12}'), '{"n":1.50,"m":12}')
+  fc.assert(fc.property(fc.json(), (text) => written(text) === JSON.stringify(slowly(text))))
 })
 
 t.test('depth counts brackets outside strings', async (t) => {
