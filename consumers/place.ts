@@ -19,8 +19,8 @@ export class Place {
   readonly unsettled = new Set<Driven>()
   /** Brought back on assignment; until they are settled no checkpoint is stored, since nothing else would bring them back. */
   readonly revived = new Set<Driven>()
-  /** Only folded so far, ended, or driven elsewhere. */
-  readonly idle = new LRUCache<string, true>({ max: MOST_IDLE })
+  /** Only folded so far, ended, or driven elsewhere. Bounded by size: a bound by number has its memory at once, 10 ms of a start each. */
+  readonly idle = new LRUCache<string, true>({ maxSize: MOST_IDLE, sizeCalculation: () => 1 })
   /** Of an execution not met since, every record is below this offset. */
   origin: number
   /** Every record below this offset was taken. */
