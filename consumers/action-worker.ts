@@ -17,7 +17,8 @@ import type { LogBatch, LogHandler } from '../kafka/log.ts'
 import type { DecodedRequest } from '../schemas/decoded.ts'
 import type { ActionRequest, WorkflowEvent } from '../schemas/generated.ts'
 import type { LineLog, ScheduledPayload } from '../workflow/action.ts'
-import type { ActionMemory, AttemptName, Ended } from './run-attempt.ts'
+import type { ActionMemory, AttemptName } from './attempt-port.ts'
+import type { Ended } from './run-attempt.ts'
 
 export type WorkerStore = {
   /** Where to go on in a queue's partition; never below what the topic still holds. */

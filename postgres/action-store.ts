@@ -1,10 +1,10 @@
 // requests → action workers → [Postgres]: claims, outcomes of the stronger guarantees, progress, checkpoints
 //
-// The ports ActionStore (consumers/run-attempt.ts) and WorkerStore (consumers/action-worker.ts).
+// The ports ActionStore (consumers/attempt-port.ts) and WorkerStore (consumers/action-worker.ts).
 
 import type { Pool, PoolClient } from 'pg'
 import type { WorkerStore } from '../consumers/action-worker.ts'
-import type { ActionStore } from '../consumers/run-attempt.ts'
+import type { ActionStore } from '../consumers/attempt-port.ts'
 import type { AttemptOutcome } from '../producers/inputs.ts'
 import type { ActionRequest } from '../schemas/generated.ts'
 import type { ActionSql, Isolation } from '../workflow/action.ts'

@@ -1,9 +1,9 @@
 // Results of actions under their idempotency keys, marks of attempts that have an outcome, and locks (the port ActionMemory
-// of consumers/run-attempt.ts). Nothing here must survive: flushed at any moment, only repeated work follows.
+// of consumers/attempt-port.ts). Nothing here must survive: flushed at any moment, only repeated work follows.
 
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Redis } from 'ioredis'
-import type { ActionMemory, AttemptName, Begun, KeptResult } from '../consumers/run-attempt.ts'
+import type { ActionMemory, AttemptName, Begun, KeptResult } from '../consumers/attempt-port.ts'
 
 export type ActionMemoryOptions = {
   redis: Redis
