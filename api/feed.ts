@@ -3,9 +3,8 @@
 import type { FastifyInstance } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import { z } from 'zod'
-import { RefoldError } from '../errors.ts'
 import { formatPositions } from '../workflow/position.ts'
-import { answers, eventJson, holdToPosition, read, type ReadOptions, sendJson } from './reading.ts'
+import { answers, eventJson, holdToPosition, read, type ReadOptions, requirePartitions, sendJson } from './reading.ts'
 import * as shapes from './shapes.ts'
 
 const query = z.strictObject({
@@ -36,9 +35,7 @@ export async function feedRoutes(scope: FastifyInstance, options: ReadOptions): 
     },
     handler: async (request, reply) => {
       const { after = new Map<number, number>(), limit, minPosition } = request.query
-      const unknown = [...after.keys()].find((partition) => partition >= options.partitions)
-      if (unknown !== undefined)
-        throw new RefoldError('request-invalid', `after: there is no partition p${unknown}; the log has p0 to p${options.partitions - 1}`)
+      requirePartitions('after', after, options.partitions)
       await holdToPosition(request, reply, options, minPosition)
       const { value, checkpoints } = await reads.eventsAfter(request.tenant, { after, limit })
       await watermarks.requireInLog('after', after, checkpoints)

@@ -28,6 +28,13 @@ export function eventJson({ payload, seq, partition, log_offset, ...event }: Eve
 /** An answer given as text. The routes' types know parsed answers only. */
 export const sendJson = (reply: FastifyReply, text: string): never => reply.type('application/json; charset=utf-8').send(text) as never
 
+/** Refuses positions, given as `name`, of partitions that the log does not have. */
+export function requirePartitions(name: string, positions: Checkpoints, partitions: number): void {
+  const unknown = [...positions.keys()].find((partition) => partition >= partitions)
+  if (unknown === undefined) return
+  throw new RefoldError('request-invalid', `${name}: there is no partition p${unknown}; the log has p0 to p${partitions - 1}`)
+}
+
 /** Waits for `minPosition` as long as `Prefer: wait` says; RefoldError `position-not-reached` with the gap otherwise. */
 export async function holdToPosition(
   request: FastifyRequest,
@@ -36,8 +43,7 @@ export async function holdToPosition(
   asked: Checkpoints | undefined,
 ): Promise<void> {
   if (!asked) return
-  const unknown = [...asked.keys()].find((partition) => partition >= partitions)
-  if (unknown !== undefined) throw new RefoldError('request-invalid', `minPosition: there is no partition ${unknown}`)
+  requirePartitions('minPosition', asked, partitions)
   const wait = preferredWait(request.headers.prefer)
   if (wait !== undefined) void reply.header('preference-applied', `wait=${wait}`)
   const gap = await watermarks.wait(asked, (wait ?? 0) * 1000)

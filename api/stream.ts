@@ -9,7 +9,7 @@ import { RefoldError } from '../errors.ts'
 import type { EventRow } from '../postgres/reads/events.ts'
 import { formatPositions, parsePositions } from '../workflow/position.ts'
 import { sendLive } from './live.ts'
-import { answers, eventJson, type ReadOptions } from './reading.ts'
+import { answers, eventJson, type ReadOptions, requirePartitions } from './reading.ts'
 import * as shapes from './shapes.ts'
 
 const query = z.strictObject({
@@ -38,7 +38,7 @@ function begin(request: FastifyRequest, { after }: Filter): { name: string; posi
   return { name: 'Last-Event-ID', positions }
 }
 
-export async function streamRoutes(scope: FastifyInstance, { reads, watermarks }: ReadOptions): Promise<void> {
+export async function streamRoutes(scope: FastifyInstance, { reads, watermarks, partitions }: ReadOptions): Promise<void> {
   const closing = new AbortController()
   scope.addHook('preClose', async () => closing.abort())
 
@@ -84,6 +84,7 @@ export async function streamRoutes(scope: FastifyInstance, { reads, watermarks }
     handler: async (request, reply) => {
       const filter = request.query
       const begun = begin(request, filter)
+      if (begun) requirePartitions(begun.name, begun.positions, partitions)
       const checkpoints = await reads.checkpoints()
       if (begun) await watermarks.requireInLog(begun.name, begun.positions, checkpoints)
       const from = begun?.positions ?? new Map([...checkpoints].map(([partition, next]) => [partition, next - 1]))

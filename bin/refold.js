@@ -101,15 +101,25 @@ function abandoned(lock) {
   }
 }
 
-/** npm that is told to end hands nothing on to what it runs: that ends when its parent is gone. */
+/** npm that ends before us hands nothing on to what it runs: that ends when npm is gone, or the shell between. */
 function whenOrphaned(end) {
-  const parent = process.ppid
+  const parents = () => `${process.ppid} ${parentOf(process.ppid)}`
+  const were = parents()
   const looking = setInterval(() => {
-    if (process.ppid === parent) return
+    if (parents() === were) return
     clearInterval(looking)
     end()
   }, 1000)
   return looking
+}
+
+/** The parent of a shell; of anything else it is no business of ours. Of Linux only: elsewhere it is not known. */
+function parentOf(shell) {
+  try {
+    return /^\d+ \((?:ba|da|a|k|z)?sh\) \S (\d+)/.exec(readFileSync(`/proc/${shell}/stat`, 'utf8'))?.[1]
+  } catch {
+    return undefined
+  }
 }
 
 /** Runs a command to its end. A signal of ours is handed to it. */

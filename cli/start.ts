@@ -25,19 +25,41 @@ const wholePort = (text: string): number => {
   return port
 }
 
-/** Tells the commands of this clone where the API listens; removed when it stops. */
+type Announced = { url: string; pid: number; startedAt: string }
+
+/** Of the API that was announced last; undefined: none, or it has ended without saying so. */
+function announcedIn(file: string): Announced | undefined {
+  try {
+    const announced = JSON.parse(readFileSync(file, 'utf8')) as Announced
+    return isAlive(announced.pid) ? announced : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/** Tells the commands of this clone where the API listens. When it stops, that is the one announced before, if it still runs. */
 export function announceApi(folder: string, url: string): () => void {
   const file = path.join(folder, 'api.json')
+  const write = (announced: Announced) => {
+    writeFileSync(`${file}.${process.pid}`, `${JSON.stringify(announced, null, 2)}\n`)
+    renameSync(`${file}.${process.pid}`, file)
+  }
   mkdirSync(folder, { recursive: true })
-  writeFileSync(`${file}.${process.pid}`, `${JSON.stringify({ url, pid: process.pid, startedAt: new Date().toISOString() }, null, 2)}\n`)
-  renameSync(`${file}.${process.pid}`, file)
+  const before = announcedIn(file)
+  write({ url, pid: process.pid, startedAt: new Date().toISOString() })
   return () => {
     // Another API may have been started since: the file is its own then.
-    try {
-      if ((JSON.parse(readFileSync(file, 'utf8')) as { pid?: number }).pid === process.pid) rmSync(file, { force: true })
-    } catch {
-      return // it is gone, or somebody else's
-    }
+    if (announcedIn(file)?.pid !== process.pid) return
+    if (before && isAlive(before.pid)) write(before)
+    else rmSync(file, { force: true })
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0)
+  } catch {
+    return false
   }
 }
 

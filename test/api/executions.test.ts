@@ -158,7 +158,7 @@ t.test('a query that is not understood is refused by name', async (t) => {
     ['cursor=abc', /cursor/],
     ['cursor=e30', /cursor/],
     ['minPosition=7', /minPosition/],
-    ['minPosition=p99:1', /no partition 99/],
+    ['minPosition=p99:1', /no partition p99/],
   ]
   for (const [query, detail] of cases) {
     const answer = await api.send(`/v1/executions?${query}`)

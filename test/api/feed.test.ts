@@ -25,6 +25,10 @@ t.test('a position beyond the log is refused, one that is not recorded yet is wa
     body: /Last-Event-ID: p3:5000 is beyond/,
   })
   t.match(await api.send('/v1/stream?after=p3:5000'), { statusCode: 400, body: /after: p3:5000 is beyond/ })
+  const missing = { statusCode: 400, body: /there is no partition p77; the log has p0 to/ }
+  t.match(await api.send('/v1/events?after=p77:1'), missing)
+  t.match(await api.send('/v1/stream?after=p77:1'), missing)
+  t.match(await api.send({ url: '/v1/stream', headers: { 'last-event-id': 'p3:1,p77:1' } }), missing)
   away = true
   t.equal((await api.send('/v1/events?after=p3:5000')).statusCode, 200, 'nothing is known of the log: nothing is refused')
 })

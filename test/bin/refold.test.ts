@@ -89,16 +89,25 @@ t.test('a process ends when its launcher was killed, which can hand no signal on
   t.equal(ended.code, null)
 })
 
-t.test('a command that npm runs ends when npm is gone, which hands no signal on', { timeout: 20_000 }, async (t) => {
-  const folder = t.testdir({ logs: {} })
-  writeFileSync(path.join(folder, 'logs', 'redis.log'), 'ready\n')
-  const env = { ...process.env, REFOLD_STACK: folder, npm_lifecycle_event: 'refold' }
-  // In npm's place: a process that is the launcher's parent.
-  const parent = `require('node:child_process').spawn(process.execPath, process.argv.slice(1), { stdio: 'inherit' })`
-  const args = ['-e', parent, LAUNCHER, 'stack', 'logs', '--follow', 'redis']
-  const npm = spawn(process.execPath, args, { env, stdio: ['ignore', 'pipe', 'inherit'] })
-  npm.stdout.once('data', () => npm.kill('SIGKILL'))
-  // When nobody has its stdout any more.
-  await new Promise((resolve) => npm.once('close', resolve))
-  t.pass('all have ended')
-})
+for (const shell of [false, true])
+  t.test(
+    `a command that npm runs${shell ? ' in a shell' : ''} ends when npm is killed, which hands no signal on`,
+    { timeout: 20_000 },
+    async (t) => {
+      const folder = t.testdir({ logs: {} })
+      writeFileSync(path.join(folder, 'logs', 'redis.log'), 'ready\n')
+      const env = { ...process.env, REFOLD_STACK: folder, npm_lifecycle_event: 'refold' }
+      // In npm's place: a process that runs the launcher. The second command keeps the shell from becoming the first.
+      const command = `"${process.execPath}" "${LAUNCHER}" stack logs --follow redis; true`
+      const run = shell ? `spawn('sh', ['-c', ${JSON.stringify(command)}]` : 'spawn(process.execPath, process.argv.slice(1)'
+      const npm = spawn(
+        process.execPath,
+        ['-e', `require('node:child_process').${run}, { stdio: 'inherit' })`, LAUNCHER, 'stack', 'logs', '--follow', 'redis'],
+        { env, stdio: ['ignore', 'pipe', 'inherit'] },
+      )
+      npm.stdout.once('data', () => npm.kill('SIGKILL'))
+      // When nobody has its stdout any more.
+      await new Promise((resolve) => npm.once('close', resolve))
+      t.pass('all have ended')
+    },
+  )
