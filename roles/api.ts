@@ -11,11 +11,10 @@ import { createProjectionRequests } from '../postgres/projection-requests.ts'
 import { createReadPool } from '../postgres/reads/pool.ts'
 import { createReads } from '../postgres/reads/reads.ts'
 import { createStateCache, type StateCache } from '../postgres/reads/replay.ts'
-import { createEventProducer } from '../producers/events.ts'
 import { createRedriver } from '../producers/redrive.ts'
 import type { Projection } from '../projections/define.ts'
 import type { Watch } from '../watch.ts'
-import { type Base, type Checks, listen, part, readinessOf, type ServerAddresses, type StartOptions } from './base.ts'
+import { type Base, type Checks, listen, part, producerOf, readinessOf, type ServerAddresses, type StartOptions } from './base.ts'
 
 /** What is counted while the roles run; listening before the first of them starts, so that nothing is missed. */
 export type Watched = { watch: Watch; cache: StateCache; metrics: Metrics }
@@ -44,7 +43,7 @@ export async function startApi(
   { watch, cache, metrics }: Watched,
   lifetime: Lifetime,
 ): Promise<string> {
-  const { log, logEnds, topic, partitions, codec, faults } = base
+  const { log, logEnds, topic, partitions, faults } = base
   const pool = lifetime.owns(createReadPool(addresses.databaseUrl, { max: config.databaseConnections, name: 'refold-api' }), (opened) =>
     opened.close(),
   )
@@ -57,15 +56,7 @@ export async function startApi(
       tokens: addresses.apiTokens,
       operators: operatorsOf(config, addresses),
       jwt: jwtOf(config),
-      appender: createEventProducer({
-        log,
-        topic,
-        partitions,
-        encode: (event) => codec.encode(event),
-        faults,
-        writing: base.announce,
-        written: base.tell,
-      }),
+      appender: producerOf(base, faults),
       redriver: createRedriver({ log, topic, partitions }),
       reads,
       endings: base.endings,

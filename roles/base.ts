@@ -7,11 +7,12 @@ import type { Part } from '../api/ports.ts'
 import type { Config } from '../config.ts'
 import { createEndings, type Endings } from '../consumers/endings.ts'
 import { asError, RefoldError } from '../errors.ts'
-import { type Faults, readFaults } from '../faults.ts'
+import { type Faults, NO_FAULTS, readFaults } from '../faults.ts'
 import { createKafkaLog } from '../kafka/kafka-log.ts'
 import type { Appended, Log, LogReader } from '../kafka/log.ts'
 import { eventsSettings } from '../kafka/topics.ts'
 import type { Lifetime } from '../lifetime.ts'
+import { createEventProducer } from '../producers/events.ts'
 import { createEventCodec, type EventCodec } from '../schemas/codec.ts'
 import { WORKFLOW_EVENT_SCHEMA, type WorkflowEvent } from '../schemas/generated.ts'
 import { createRegistry, type Registry } from '../schemas/registry.ts'
@@ -144,6 +145,10 @@ export async function openBase({ config, addresses, logger }: StartOptions, life
     endings: createEndings(),
   }
 }
+
+/** Appends events; whoever listens in this process is told of each, before and after. `faults`: of those that come from outside. */
+export const producerOf = ({ log, topic, partitions, codec, announce, tell }: Base, faults = NO_FAULTS) =>
+  createEventProducer({ log, topic, partitions, encode: (event) => codec.encode(event), faults, writing: announce, written: tell })
 
 export function readerPart(name: string, reader: LogReader): Part {
   const { state, lastError } = reader.health()

@@ -12,7 +12,6 @@ import { createPgPool } from '../postgres/pool.ts'
 import { forgetProcess, type ProcessFacts, tellProcess } from '../postgres/processes.ts'
 import { createRuntimeStore } from '../postgres/runtime-store.ts'
 import { createSchemaTexts } from '../postgres/schema-texts.ts'
-import { createEventProducer } from '../producers/events.ts'
 import { firedEvent } from '../producers/inputs.ts'
 import { createRequester } from '../producers/requests.ts'
 import { createRequestCodec } from '../schemas/codec.ts'
@@ -20,7 +19,7 @@ import { ACTION_REQUEST_SCHEMA } from '../schemas/generated.ts'
 import { newId } from '../workflow/ids.ts'
 import type { ActionWorker } from '../consumers/action-worker.ts'
 import type { Watch } from '../watch.ts'
-import { type Base, type Checks, lineLog, part, readerPart, requireApp, type StartOptions, untilUp } from './base.ts'
+import { type Base, type Checks, lineLog, part, producerOf, readerPart, requireApp, type StartOptions, untilUp } from './base.ts'
 
 /** Between two looks at what is still ours, ms. */
 const LOOK_EVERY = 1000
@@ -65,14 +64,7 @@ export async function startRuntime(
   )
   const store = createRuntimeStore(pool, { deployment: config.deployment, workflows: [...workflows.keys()] })
   const requests = await requestCodec(options, base)
-  const producer = createEventProducer({
-    log,
-    topic,
-    partitions,
-    encode: (event) => codec.encode(event),
-    writing: base.announce,
-    written: base.tell,
-  })
+  const producer = producerOf(base)
   const requester = createRequester({ log, prefix: config.topicPrefix, spec: actionsSpec(options), encode: (one) => requests.encode(one) })
   const clock = createClock()
   const timers = createTimers({

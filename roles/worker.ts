@@ -8,14 +8,13 @@ import type { Lifetime } from '../lifetime.ts'
 import { createActionStore, createWorkerStore } from '../postgres/action-store.ts'
 import { createPgPool } from '../postgres/pool.ts'
 import { forgetProcess, type ProcessFacts, tellProcess } from '../postgres/processes.ts'
-import { createEventProducer } from '../producers/events.ts'
 import { outcomeEvent } from '../producers/inputs.ts'
 import { actionsTopic } from '../producers/requests.ts'
 import { createActionMemory } from '../redis/action-memory.ts'
 import { createRedis } from '../redis/client.ts'
 import type { Watch } from '../watch.ts'
 import type { App } from '../workflow/app.ts'
-import { type Base, type Checks, lineLog, part, readerPart, requireApp, type StartOptions, untilUp } from './base.ts'
+import { type Base, type Checks, lineLog, part, producerOf, readerPart, requireApp, type StartOptions, untilUp } from './base.ts'
 import { actionsSpec, processId, requestCodec } from './runtime.ts'
 
 const TELL_EVERY = 5000
@@ -33,7 +32,7 @@ export async function startWorker(
   lifetime: Lifetime,
 ): Promise<ActionWorker> {
   const { config, addresses, logger } = options
-  const { log, topic, partitions, codec, faults } = base
+  const { log, faults } = base
   const app = requireApp(options, 'worker')
   const id = processId('worker')
   const pool = lifetime.owns(
@@ -48,14 +47,7 @@ export async function startWorker(
     (opened) => opened.disconnect(),
   )
   const requests = await requestCodec(options, base)
-  const producer = createEventProducer({
-    log,
-    topic,
-    partitions,
-    encode: (event) => codec.encode(event),
-    writing: base.announce,
-    written: base.tell,
-  })
+  const producer = producerOf(base)
   const clock = createClock()
   const memory = lifetime.owns(
     createActionMemory({ redis, prefix: config.topicPrefix, worker: id, resultsKept: config.resultsKept }),
