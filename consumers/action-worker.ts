@@ -9,11 +9,12 @@
 //     by whoever gets the partition.
 // W4  An action that this process is about to schedule has an eager slot kept for it, and Redis is asked for its attempt meanwhile:
 //     for a moment only, since the decision may be refused, or be somebody else's.
+// W5  What was appended before a partition came here may have been run by whoever had it before: the attempt is told.
 
 import { setTimeout as pause } from 'node:timers/promises'
 import { asError } from '../errors.ts'
 import type { Faults } from '../faults.ts'
-import type { LogBatch, LogHandler } from '../kafka/log.ts'
+import type { LogBatch, LogHandler, LogRecord } from '../kafka/log.ts'
 import type { DecodedRequest } from '../schemas/decoded.ts'
 import type { ActionRequest, WorkflowEvent } from '../schemas/generated.ts'
 import type { LineLog, ScheduledPayload } from '../workflow/action.ts'
@@ -29,7 +30,8 @@ export type WorkerStore = {
 export type WorkerOptions = {
   store: WorkerStore
   decode: (bytes: Uint8Array | null) => DecodedRequest
-  attempt: (request: ActionRequest, stop: AbortSignal) => Promise<Ended>
+  /** `inherited`: W5. */
+  attempt: (request: ActionRequest, stop: AbortSignal, inherited: boolean) => Promise<Ended>
   /** W4 */
   memory: Pick<ActionMemory, 'expect' | 'unexpect'>
   /** Whether an action of this name, on this queue, is run here at all: else it is for whoever serves the queue. */
@@ -42,6 +44,8 @@ export type WorkerOptions = {
   drain: number
   logger: LineLog
   faults: Faults
+  /** The broker's time, ms. */
+  now: () => number
 }
 
 export type ActionWorker = {
@@ -69,6 +73,8 @@ const KEPT = 1000
 type Lane = {
   topic: string
   partition: number
+  /** When it came here, by the broker's time. */
+  since: number
   next: number
   saved: number
   unfinished: Set<number>
@@ -93,9 +99,9 @@ export function createActionWorker(options: WorkerOptions): ActionWorker {
   const nameOf = ({ action_id, attempt }: AttemptName) => `${action_id}/${attempt}`
 
   /** Until the attempt has an outcome, or the worker stops. */
-  async function untilEnded(request: ActionRequest): Promise<boolean> {
+  async function untilEnded(request: ActionRequest, inherited: boolean): Promise<boolean> {
     while (!aborting.signal.aborted) {
-      const ended = await options.attempt(request, aborting.signal).catch((error: unknown) => {
+      const ended = await options.attempt(request, aborting.signal, inherited).catch((error: unknown) => {
         logger.warn(
           { action: request.name, attempt: request.attempt, error: asError(error).message },
           'an attempt could not be ended; again',
@@ -110,8 +116,8 @@ export function createActionWorker(options: WorkerOptions): ActionWorker {
     return false
   }
 
-  async function once(request: ActionRequest): Promise<boolean> {
-    const finished = await untilEnded(request)
+  async function once(request: ActionRequest, inherited: boolean): Promise<boolean> {
+    const finished = await untilEnded(request, inherited)
     running.delete(nameOf(request))
     freed.resolve()
     freed = Promise.withResolvers()
@@ -119,11 +125,11 @@ export function createActionWorker(options: WorkerOptions): ActionWorker {
   }
 
   /** False: handed back, without an outcome. */
-  function run(request: ActionRequest): Promise<boolean> {
+  function run(request: ActionRequest, inherited = false): Promise<boolean> {
     const name = nameOf(request)
     const known = running.get(name)
     if (known) return known
-    const ended = once(request)
+    const ended = once(request, inherited)
     running.set(name, ended)
     return ended
   }
@@ -162,9 +168,9 @@ export function createActionWorker(options: WorkerOptions): ActionWorker {
     }
   }
 
-  async function start(lane: Lane, offset: number, request: ActionRequest): Promise<void> {
+  async function start(lane: Lane, { offset, appendedAt }: LogRecord, request: ActionRequest): Promise<void> {
     lane.unfinished.add(offset)
-    if (!(await run(request))) return
+    if (!(await run(request, appendedAt < lane.since))) return
     lane.unfinished.delete(offset)
     lane.finished.add(offset)
     saveSoon(lane)
@@ -173,7 +179,8 @@ export function createActionWorker(options: WorkerOptions): ActionWorker {
   async function batch({ topic, partition, next, records }: LogBatch): Promise<number> {
     const lane = lanes.get(`${topic}/${partition}`)
     if (!lane) throw new Error(`${topic} p${partition} was never positioned`)
-    for (const { value, offset } of records) {
+    for (const record of records) {
+      const { value, offset } = record
       if (lane.finished.has(offset)) continue
       if (!(await hasRoom())) {
         lane.next = offset
@@ -181,7 +188,7 @@ export function createActionWorker(options: WorkerOptions): ActionWorker {
       }
       const decoded = options.decode(value)
       // Nobody but us writes here; what can't be read can't be run either.
-      if (decoded.state === 'request') void start(lane, offset, decoded.request)
+      if (decoded.state === 'request') void start(lane, record, decoded.request)
       else logger.error({ topic, partition, offset, ...decoded }, 'a request that cannot be read is passed over')
     }
     lane.next = next
@@ -237,7 +244,8 @@ export function createActionWorker(options: WorkerOptions): ActionWorker {
         // What it had done counts, whoever has the partition by now.
         if (old) await save(old)
         const next = await store.checkpoint(topic, partition)
-        lanes.set(name, { topic, partition, next, saved: next, unfinished: new Set(), finished: old?.finished ?? new Set() })
+        const finished = old?.finished ?? new Set()
+        lanes.set(name, { topic, partition, since: options.now(), next, saved: next, unfinished: new Set(), finished })
         return next
       },
       batch,

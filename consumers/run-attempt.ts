@@ -3,7 +3,8 @@
 // Owns: the order of the steps around the author's function, by the guarantee of the action. Doesn't own: which request
 // comes when (action-worker.ts), Redis and SQL (its ports).
 //
-// A1  An attempt that has an outcome is not run again: its mark or its stored outcome is looked for first.
+// A1  An attempt that has an outcome is not run again: its mark or its stored outcome is looked for first; where somebody else may have
+//     run it, who died before the mark, in the record too.
 // A2  A successful result is kept before its outcome is appended; what is then held under the key is what is reported. Under
 //     the action's own id, which no other action has, it is kept while the outcome is appended (decision 0006).
 // A3  at-most-once: nothing runs without a claim. A claim of somebody who vanished becomes `unknown`, never a second run.
@@ -251,13 +252,17 @@ export function createAttempts(options: AttemptOptions) {
 
   const isOld = (request: ActionRequest) => options.now() - request.requested_at > OLD
 
-  /** One request, until it has an outcome or is given back. Rejects when the log or the database is away: try again. */
-  return async function attempt(request: ActionRequest, stop: AbortSignal): Promise<Ended> {
+  /**
+   * One request, until it has an outcome or is given back. Rejects when the log or the database is away: try again.
+   * `inherited`: somebody else may have run it, and died before Redis heard of it.
+   */
+  return async function attempt(request: ActionRequest, stop: AbortSignal, inherited = false): Promise<Ended> {
     const began = performance.now()
     const scheduled = readScheduled(request.scheduled)
     const implementation = options.implementations.get(request.name)
     if (!implementation)
       return isOld(request) && !(await store.isOpen(request)) ? skipped(request, watch) : { state: 'again', because: 'not-implemented' }
+    if (inherited && !(await store.isOpen(request))) return skipped(request, watch)
     const begun = await orWithout<Begun>(() => memory.begin(request), { state: 'ours' })
     if (begun.state === 'done') return skipped(request, watch)
     if (begun.state === 'busy') {

@@ -83,6 +83,7 @@ export async function startWorker(
     drain: config.workerDrain,
     logger: lineLog(logger),
     faults,
+    now: clock.now,
   })
   const topics = queues.map((queue) => actionsTopic(config.topicPrefix, queue))
   for (const name of topics) await untilUp(logger, 'actions topic', () => log.ensureTopic(actionsSpec(options)(name)))

@@ -25,6 +25,7 @@ const request = (n: number): ActionRequest => ({
 t.test('a partition that comes back: what was finished here is not run again, what still runs is not run twice', async (t) => {
   const saved = new Map<number, number>([[0, 10]])
   const runs: number[] = []
+  const inherits: number[] = []
   const slow = Promise.withResolvers<Ended>()
   const worker = createActionWorker({
     store: {
@@ -33,7 +34,8 @@ t.test('a partition that comes back: what was finished here is not run again, wh
     },
     // A request's number is its one byte.
     decode: (bytes) => ({ state: 'request', request: request(bytes?.[0] ?? 0) }),
-    async attempt({ action }) {
+    async attempt({ action }, _, inherited) {
+      if (inherited) inherits.push(action)
       runs.push(action)
       return action === 1 ? slow.promise : { state: 'reported' }
     },
@@ -44,6 +46,7 @@ t.test('a partition that comes back: what was finished here is not run again, wh
     drain: 100,
     logger: { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined },
     faults: NO_FAULTS,
+    now: Date.now,
   })
   const handler = worker.handler('actions')
   const records = [10, 11, 12, 13].map((offset) => ({
@@ -51,7 +54,7 @@ t.test('a partition that comes back: what was finished here is not run again, wh
     offset,
     key: null,
     value: new Uint8Array([offset - 10]),
-    appendedAt: 0,
+    appendedAt: offset < 12 ? 0 : Date.now() + 60_000,
     transactional: false,
     headers: {},
   }))
@@ -63,6 +66,7 @@ t.test('a partition that comes back: what was finished here is not run again, wh
   t.equal(await handler.checkpoint(0), 11, 'what was done is stored before the partition is read again: the slow one holds the rest')
   t.equal(await handler.batch({ ...batch, from: 11, records: records.slice(1) }), 14)
   t.strictSame(runs, [0, 1, 2, 3])
+  t.strictSame(inherits, [0, 1], 'W5: those that were there before the partition came')
   slow.resolve({ state: 'reported' })
   await until(() => saved.get(0) === 14, { what: 'the queue to be worked off' })
   t.strictSame(runs, [0, 1, 2, 3])
@@ -86,6 +90,7 @@ t.test('an action about to be scheduled has a slot kept for it, for a moment', a
     drain: 100,
     logger: { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined },
     faults: NO_FAULTS,
+    now: Date.now,
   })
   const scheduled = (n: number, key: string | null = null, more: object = {}) =>
     event({
