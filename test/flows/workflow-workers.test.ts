@@ -130,3 +130,22 @@ t.test('what a process schedules for a queue that it does not serve is left to t
   t.strictSame(rows, [{ pid: worker.child.pid }])
   t.not(worker.child.pid, other.child.pid)
 })
+
+t.test('an outcome whose worker died before Redis heard of it is neither made nor reported again', { timeout: 120_000 }, async (t) => {
+  const flows = await useFlows(t)
+  if (!flows) return
+  const { installation, start, ended } = flows
+  const { admin } = installation.database
+  await flows.process('runtime')
+  const dying = await flows.process('worker', { REFOLD_FAULTS: 'worker:outcome:appended=kill@2' })
+  const id = await start('fan', { width: 2, ms: 500 })
+  t.match(await ended(id), { status: 'completed', result: 2 }, 'both outcomes are in the log')
+  await until(() => dying.child.signalCode === 'SIGKILL', { what: 'the worker to die' })
+  const workedOff = async () =>
+    Number((await admin.query("SELECT sum(next_offset) AS n FROM refold.checkpoints WHERE reader LIKE 'worker.%'")).rows[0].n)
+  t.ok((await workedOff()) < 2, 'the queue is not worked off')
+  await flows.process('worker')
+  await until(async () => (await workedOff()) === 2, { within: 30_000, what: 'the queue to be worked off' })
+  t.strictSame((await admin.query('SELECT count(*)::int AS n FROM ledger')).rows, [{ n: 2 }], 'each ran once')
+  t.strictSame((await admin.query('SELECT event_name FROM refold.event_verdicts')).rows, [], 'and has one outcome')
+})
