@@ -12,12 +12,12 @@ export type PgPoolOptions = {
   role?: 'refold_engine' | 'refold_api'
   /**
    * Its statements look rows up by their keys. Before a table's first ANALYZE the planner takes it for empty and would scan
-   * it whole, for each execution that starts.
+   * it whole, for each execution that starts. Before Postgres 18 what is off counts as very dear, and would be compiled.
    */
   byKey?: boolean
 }
 
-const BY_KEY = '-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off'
+const BY_KEY = '-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off'
 
 /** A pool of plain pg connections: for COPY, LISTEN and the recorder's transactions. Opens none until asked. */
 export function createPgPool(databaseUrl: string, { max, name, role, byKey }: PgPoolOptions): Pool {

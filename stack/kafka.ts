@@ -89,7 +89,8 @@ async function startBroker(name: ServerName, node: number, ports: readonly Ports
   const address = `${HOST}:${own.broker}`
   const server = await launch(address, {
     command: java.path,
-    args: [...serverFlags(java, 512, data), ...classpath, 'kafka.Kafka', properties],
+    // 2 s later up, and then a third less of the processor. Three are for tests of outages, which are short.
+    args: [...serverFlags(java, 512, data, ports.length > 1 ? 'start' : 'work'), ...classpath, 'kafka.Kafka', properties],
     cwd: data,
   })
   await untilAnswers({ name, process: server, ports: [own.broker, own.controller], answers: () => answers(address) })

@@ -63,7 +63,7 @@ export const registry: Server = {
     const server = await launch(address, {
       command: java.path,
       args: [
-        ...serverFlags(java, 320, data),
+        ...serverFlags(java, 320, data, 'start'),
         ...Object.entries(settings).map(([name, value]) => `-D${name}=${value}`),
         '-jar',
         path.join(app, 'quarkus-run.jar'),
