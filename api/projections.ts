@@ -16,6 +16,9 @@ import { createWatermarks } from './watermarks.ts'
 
 const params = z.object({ name: z.string().min(1).max(63).describe('Name of the projection.') })
 
+/** The recorder's own tables. */
+const DERIVED = 'derived'
+
 function projectionJson(row: ProjectionRow) {
   return {
     name: row.name,
@@ -29,6 +32,7 @@ function projectionJson(row: ProjectionRow) {
     parked: row.places.flatMap(({ partition, parked }) => (parked === null ? [] : [formatPosition({ partition, offset: parked })])),
     tables: row.tables.map(({ name, key, columns, view }) => ({ name, key: [...key], columns: { ...columns }, view })),
     operation: row.operation,
+    foldedBy: row.name === DERIVED ? null : row.folded_by,
   }
 }
 

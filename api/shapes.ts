@@ -328,6 +328,12 @@ export const projection = z
     parked: z.array(z.string()).describe('Positions at which its code throws and it stands; see incidents.'),
     tables: z.array(z.object({ name: z.string(), key: z.array(z.string()), columns: z.record(z.string(), z.string()), view: z.string() })),
     operation: z.string().nullable().describe('Id of the open operation.'),
+    foldedBy: z
+      .int()
+      .nullable()
+      .describe(
+        'Processes of the last 30 s that fold the live generation; 0: it stands still. null: the recorder does, as with `derived`.',
+      ),
   })
   .meta({ id: 'Projection' })
 

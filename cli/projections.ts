@@ -21,6 +21,7 @@ const projection = z.object({
   parked: z.array(z.string()),
   tables: z.array(z.object({ name: z.string(), key: z.array(z.string()), view: z.string() })),
   operation: z.string().nullable(),
+  foldedBy: z.number().nullable(),
 })
 type Shown = z.infer<typeof projection>
 
@@ -34,8 +35,17 @@ const groupOf = ({ name, liveGeneration }: Shown, prefix: string) =>
 const resetCommand = (one: Shown, prefix: string) =>
   `kafka-consumer-groups --bootstrap-server <host:port> --group ${groupOf(one, prefix)} --topic ${prefix}.events --reset-offsets --to-earliest --execute`
 
-function stateOf({ stoppedAt, parked }: Shown, isShort: boolean): string {
+/** Of the generation that people read; after a deploy of another version it is not the code's own. */
+const liveVersion = ({ generations, liveGeneration, version }: Shown) =>
+  generations.find(({ generation }) => generation === liveGeneration)?.version ?? version
+
+function stateOf(one: Shown, isShort: boolean): string {
+  const { name, stoppedAt, parked, foldedBy } = one
   if (stoppedAt !== null) return isShort ? 'stopped' : `stopped since ${stoppedAt}`
+  if (foldedBy === 0)
+    return isShort
+      ? 'no process'
+      : `no process folds it: start an application that defines ${name} version ${liveVersion(one)} with --roles projector`
   if (parked.length === 0) return 'runs'
   return isShort ? 'parked' : `parked at ${parked.join(', ')}: see \`refold incidents\`, then mend the code or \`refold projection skip\``
 }

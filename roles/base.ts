@@ -1,6 +1,7 @@
 // What all roles are made on: addresses and settings, the log with our topic and schema in it, the checks of /readyz.
 
 import { createServer } from 'node:net'
+import { hostname } from 'node:os'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { Part } from '../api/ports.ts'
@@ -19,10 +20,14 @@ import { createRegistry, type Registry } from '../schemas/registry.ts'
 import type { Watch } from '../watch.ts'
 import type { LineLog } from '../workflow/action.ts'
 import type { App } from '../workflow/app.ts'
+import { newId } from '../workflow/ids.ts'
 
 /** What a process may do; any set of them, in any number of processes. */
 export const ROLES = ['api', 'recorder', 'runtime', 'worker', 'projector', 'notifier'] as const
 export type Role = (typeof ROLES)[number]
+
+/** What one role of this process is known as among all that run (postgres/processes.ts). */
+export const processId = (role: Role) => `${role}-${hostname()}-${process.pid}-${newId().slice(-8)}`
 
 /** Where the servers are; see stack/addresses.ts. */
 export type ServerAddresses = {

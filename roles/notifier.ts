@@ -7,9 +7,8 @@ import { createPgPool } from '../postgres/pool.ts'
 import { createRedis } from '../redis/client.ts'
 import { createNotificationStream } from '../redis/notifications.ts'
 import type { Watch } from '../watch.ts'
-import { type Base, type Checks, part, type StartOptions } from './base.ts'
+import { type Base, type Checks, part, processId, type StartOptions } from './base.ts'
 import { keepListening } from './recorded.ts'
-import { processId } from './runtime.ts'
 
 /** The name that the contract fixes; another installation on the same Redis has its prefix before it. */
 export const streamOf = (prefix: string, given: string | undefined) =>

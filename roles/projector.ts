@@ -7,10 +7,11 @@ import { asError } from '../errors.ts'
 import type { LogReader } from '../kafka/log.ts'
 import type { Lifetime } from '../lifetime.ts'
 import { createPgPool } from '../postgres/pool.ts'
+import { forgetProcess, tellProcess } from '../postgres/processes.ts'
 import { createProjectionControl, type Generation } from '../postgres/projection-control.ts'
 import type { Projection } from '../projections/define.ts'
 import type { Watch } from '../watch.ts'
-import { type Base, type Checks, part, type StartOptions, untilUp } from './base.ts'
+import { type Base, type Checks, part, processId, type StartOptions, untilUp } from './base.ts'
 import { generationReader, passesOf } from './generation-reader.ts'
 import { keepLooking } from './looking.ts'
 import { heedPersonsOffsets } from './persons-offsets.ts'
@@ -19,6 +20,8 @@ import { createRecordedNews, keepListening } from './recorded.ts'
 /** Records that live generations may be behind before a build waits, and how long it does before each of its batches, ms. */
 const LIVE_LAG = 5000
 const YIELD = 200
+/** Which generations this process folds is told so often, and when they change, ms. */
+const TELL_EVERY = 5000
 
 export async function startProjector(
   options: StartOptions,
@@ -105,6 +108,29 @@ export async function startProjector(
       },
     )
 
+  const id = processId('projector')
+  const folded = () => [...readers.values()].map(({ generation: { projection, generation } }) => `${projection}@g${generation}`)
+  let told = ''
+
+  async function tell(generations = folded()): Promise<void> {
+    await tellProcess(pool, {
+      id,
+      role: 'projector',
+      deployment: null,
+      workflows: [],
+      actions: [],
+      queues: [],
+      partitions: [],
+      generations,
+    })
+    told = generations.join()
+  }
+  // A look may take long.
+  lifetime.owns(
+    setInterval(() => void tell().catch(() => undefined), TELL_EVERY),
+    (timer) => clearInterval(timer),
+  )
+
   async function look(): Promise<void> {
     const wanted = new Map<string, Generation>()
     for (const one of await control.generations())
@@ -124,6 +150,7 @@ export async function startProjector(
       readers.set(group, { reader, generation: one })
       reader.start().catch((error: unknown) => logger.warn({ group, error: asError(error).message }, 'a projection did not start'))
     }
+    if (folded().join() !== told) await tell()
     await operations.advance()
   }
 
@@ -131,6 +158,7 @@ export async function startProjector(
   lifetime.owns(readers, async (all) => {
     await looking.stop()
     await Promise.all([...all.values()].map(({ reader }) => reader.stop()))
+    await forgetProcess(pool, id).catch(() => undefined)
   })
   checks.set('projector', async () => {
     const parts = [...readers.values()].map(({ reader, generation }) => ({ state: reader.health().state, generation }))

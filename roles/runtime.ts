@@ -1,6 +1,5 @@
 // The runtime, put together: the application's workflows, Postgres, the reader of its deployment, timers.
 
-import { hostname } from 'node:os'
 import { createClock } from '../consumers/drive.ts'
 import { createReaderSchemas } from '../consumers/reader-schemas.ts'
 import { createRuntime } from '../consumers/runtime.ts'
@@ -16,10 +15,9 @@ import { firedEvent } from '../producers/inputs.ts'
 import { createRequester } from '../producers/requests.ts'
 import { createRequestCodec } from '../schemas/codec.ts'
 import { ACTION_REQUEST_SCHEMA } from '../schemas/generated.ts'
-import { newId } from '../workflow/ids.ts'
 import type { ActionWorker } from '../consumers/action-worker.ts'
 import type { Watch } from '../watch.ts'
-import { type Base, type Checks, lineLog, part, producerOf, readerPart, requireApp, type StartOptions, untilUp } from './base.ts'
+import { type Base, type Checks, lineLog, part, processId, producerOf, readerPart, requireApp, type StartOptions, untilUp } from './base.ts'
 
 /** Between two looks at what is still ours, ms. */
 const LOOK_EVERY = 1000
@@ -43,8 +41,6 @@ export const actionsSpec =
     replication: config.replication,
     settings: actionsSettings(config.replication),
   })
-
-export const processId = (role: string) => `${role}-${hostname()}-${process.pid}-${newId().slice(-8)}`
 
 export async function startRuntime(
   options: StartOptions,
@@ -110,6 +106,7 @@ export async function startRuntime(
     actions: [],
     queues: [],
     partitions: [...reader.health().partitions.keys()],
+    generations: [],
   })
   await untilUp(logger, 'database', () => tellProcess(pool, facts()))
   const tell = () => void tellProcess(pool, facts()).catch(() => undefined)

@@ -14,8 +14,8 @@ import { createActionMemory } from '../redis/action-memory.ts'
 import { createRedis } from '../redis/client.ts'
 import type { Watch } from '../watch.ts'
 import type { App } from '../workflow/app.ts'
-import { type Base, type Checks, lineLog, part, producerOf, readerPart, requireApp, type StartOptions, untilUp } from './base.ts'
-import { actionsSpec, processId, requestCodec } from './runtime.ts'
+import { type Base, type Checks, lineLog, part, processId, producerOf, readerPart, requireApp, type StartOptions, untilUp } from './base.ts'
+import { actionsSpec, requestCodec } from './runtime.ts'
 
 const TELL_EVERY = 5000
 
@@ -95,6 +95,7 @@ export async function startWorker(
     actions: app.implementations.map(({ action }) => action.name),
     queues: queues.map((queue) => queue ?? ''),
     partitions: [],
+    generations: [],
   }
   await untilUp(logger, 'database', () => tellProcess(pool, facts))
   const telling = setInterval(() => void tellProcess(pool, facts).catch(() => undefined), TELL_EVERY)

@@ -21,6 +21,7 @@ const projectionRow = z.object({
   places: z.string().transform((text) => z.array(placeShape).parse(JSON.parse(text))),
   tables: z.string().transform((text) => JSON.parse(text) as readonly TableDefinition[]),
   operation: z.string().nullable(),
+  folded_by: z.number(),
 })
 export type ProjectionRow = z.infer<typeof projectionRow>
 
@@ -34,7 +35,9 @@ const PROJECTIONS = sql.fragment`
      WHERE c.reader = CASE p.name WHEN 'derived' THEN 'recorder' ELSE p.name || '@g' || p.live_generation END)::text AS places,
     coalesce((SELECT g.definition::json ->> 'tables' FROM refold.generations g
        WHERE g.projection = p.name AND g.generation = p.live_generation), '[]') AS tables,
-    (SELECT o.id::text FROM refold.operations o WHERE o.projection = p.name AND o.ended_at IS NULL) AS operation
+    (SELECT o.id::text FROM refold.operations o WHERE o.projection = p.name AND o.ended_at IS NULL) AS operation,
+    (SELECT count(*) FROM refold.processes s
+     WHERE s.seen_at > now() - interval '30 seconds' AND p.name || '@g' || p.live_generation = ANY (s.generations))::int AS folded_by
   FROM refold.projections p`
 
 export const readProjections = (pool: ReadPool, tenant: string): Promise<readonly ProjectionRow[]> =>

@@ -3,7 +3,7 @@
 import path from 'node:path'
 import { Kafka, logLevel } from 'kafkajs'
 import t, { type Test } from 'tap'
-import { type Installation, type RefoldProcess, startRefold, useInstallation } from '../support/refold-process.ts'
+import { type Installation, type RefoldProcess, runRefold, startRefold, useInstallation } from '../support/refold-process.ts'
 import { type Rest, restOf } from '../support/rest.ts'
 import { cases, states } from '../support/projection-app.ts'
 import { startRivals } from '../support/rival-projectors.ts'
@@ -25,10 +25,17 @@ type Operation = {
   generation: number
   comparison: { differing: number; partitions: { shown: { kind: string; key: { execution: string } }[] }[] } | null
 }
-type Shown = { liveGeneration: number; lag: number; generations: { generation: number; state: string }[]; operation: string | null }
+type Shown = {
+  liveGeneration: number
+  lag: number
+  generations: { generation: number; state: string }[]
+  operation: string | null
+  foldedBy: number | null
+}
 
 type World = {
   installation: Installation
+  url: string
   rest: Rest
   brokers: string[]
   project: (code?: string) => Promise<RefoldProcess>
@@ -57,6 +64,7 @@ async function useWorld(t: Test): Promise<World | undefined> {
   const rest = restOf(url, 'token')
   const world: World = {
     installation,
+    url,
     rest,
     brokers: stack.kafkaBrokers,
     project: (code = '1') => startRefold(t, installation, 'projector', { app: APP, env: { PROJECTION_CODE: code } }),
@@ -261,7 +269,17 @@ t.test('a new version is built beside the old one, and promoted when it has caug
   const old = await world.project()
   await world.send(0, 200)
   await world.caughtUp('cases', 800)
+  await until(async () => (await world.show('cases')).foldedBy === 1, { what: 'the projector to say what it folds' })
+  t.equal((await world.show('derived')).foldedBy, null, 'the recorder does')
   t.equal(await old.stop(), 0)
+  t.equal((await world.show('cases')).foldedBy, 0)
+  const asTerminal = '--import=data:text/javascript,process.stdout.isTTY=true'
+  const asked = { ...world.installation.env, REFOLD_API_URL: world.url, REFOLD_API_TOKEN: 'token', NODE_OPTIONS: asTerminal }
+  t.match((await runRefold(['projection', 'list'], asked)).stdout, /cases +1 +1 +no process/)
+  t.match(
+    (await runRefold(['projection', 'show', 'cases'], asked)).stdout,
+    /no process folds it: start an application that defines cases version 1/,
+  )
   const next = await world.project('2')
   await until(async () => (await world.show('cases')).liveGeneration === 2, { within: 60_000, what: 'version 2 to be live' })
   await world.caughtUp('cases', 800)
