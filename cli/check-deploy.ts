@@ -41,6 +41,9 @@ export async function historyOf(client: Client, executionId: string): Promise<st
 
 type Options = { app: string; ignoreOthers?: boolean; json?: boolean }
 
+/** Exit code; 1 and 2 say, as with all commands, that nothing could be checked. */
+const MISFITS = 3
+
 /** An execution that would not go on: `step` is null where the workflow is missing. */
 type Misfit = Open & { step: number | null; why: string }
 
@@ -64,7 +67,7 @@ async function run({ app: file, ignoreOthers = false, json = false }: Options): 
     const misfit = await replayHistory(workflow, await historyOf(client, executionId))
     if (misfit) misfits.push({ ...open, step: misfit.step, why: `${misfit.reason}: expected ${misfit.expected}, got ${misfit.got}` })
   }
-  if (misfits.length > 0) process.exitCode = 1
+  if (misfits.length > 0) process.exitCode = MISFITS
   if (json) {
     print(JSON.stringify({ checked, workflows: names.length, misfits }, null, 2))
     return
@@ -83,7 +86,7 @@ async function run({ app: file, ignoreOthers = false, json = false }: Options): 
 export function register(program: Command): void {
   program
     .command('check-deploy')
-    .description('replay every open execution against the code of an application; exit code 1 if one would diverge')
+    .description('replay every open execution against the code of an application; exit code 3 if one would not go on')
     .requiredOption('--app <module>', 'the candidate: a module whose default export is defineApp(…)')
     .option('--ignore-others', 'leave out executions of workflows that it does not have: another deployment drives them')
     .option('--json', 'as JSON: checked, workflows, and misfits with executionId, workflow, version, key, step and why')

@@ -45,7 +45,7 @@ const program = new Command('refold')
 
 for (const { register } of MODULES) register(program)
 
-/** Exit codes: 0 done, 1 failed, 2 not understood. */
+/** Exit codes: 0 done, 1 failed, 2 not understood; others are a command's own. */
 function exitCodeOf(thrown: unknown): number {
   if (thrown instanceof CommanderError) return thrown.exitCode === 0 ? 0 : 2
   const error = asError(thrown)

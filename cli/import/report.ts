@@ -35,7 +35,9 @@ function countLines({ counts }: Summary): string[] {
 /** Several lines, without a last line break. */
 export function reportOf(file: string, summary: Summary): string {
   const { counts, elapsedMs, complete, refusedPath, examples, unseen } = summary
-  const lines = [`${file}: ${count(counts.rows)} rows in ${duration(elapsedMs)} (${rate(counts.rows, elapsedMs)})`, ...countLines(summary)]
+  const answered = counts.appended + counts.refused
+  const what = complete ? `${count(answered)} rows` : `${count(answered)} of the ${count(counts.rows)} rows read so far`
+  const lines = [`${file}: ${what} in ${duration(elapsedMs)} (${rate(answered, elapsedMs)})`, ...countLines(summary)]
   for (const { line, outcome, reason } of examples) lines.push(`  line ${line}: ${outcome}: ${reason}`)
   if (refusedPath !== undefined) lines.push(`What did not get in, with its reasons: ${refusedPath}`)
   if (unseen.length > 0) lines.push(`The map names columns that no row has: ${unseen.join(', ')}`)

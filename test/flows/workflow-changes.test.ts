@@ -25,18 +25,20 @@ t.test(
     t.equal(await first.stop(), 0)
 
     const checked = await flows.checkDeploy(FLOW_APP, { FLOW_CODE: 'b' })
-    t.equal(checked.code, 1)
+    t.equal(checked.code, 3)
     t.match(checked.stdout, /changing 1 .* 1 .*1 would not go on/s)
     const told = await flows.checkDeploy(FLOW_APP, { FLOW_CODE: 'b' }, '--json')
-    t.equal(told.code, 1)
+    t.equal(told.code, 3)
     t.match(JSON.parse(told.stdout), {
       checked: 1,
       misfits: [{ executionId: id, workflow: 'changing', version: '1', step: 1, why: /expected/ }],
     })
     t.match(await flows.checkDeploy(FLOW_APP), { code: 0, stdout: /1 open executions checked against \d+ workflows; 0 would not/ })
     const lacking = await flows.checkDeploy(SHIPPED_APP)
-    t.match(lacking, { code: 1, stdout: /does not register the workflow/ }, 'an application that dropped it')
+    t.match(lacking, { code: 3, stdout: /does not register the workflow/ }, 'an application that dropped it')
     t.match(await flows.checkDeploy(SHIPPED_APP, {}, '--ignore-others'), { code: 0, stdout: /0 open executions/ })
+    const away = await flows.checkDeploy(FLOW_APP, { REFOLD_API_URL: 'http://127.0.0.1:9' })
+    t.match(away, { code: 1, stderr: /does not answer/ }, 'nothing was checked: told apart')
 
     const other = await flows.process('runtime,worker', { FLOW_CODE: 'b' })
     const before = (await eventsOf(flows, id)).length

@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { parseMap } from '../../../cli/import/map.ts'
+import { reportOf } from '../../../cli/import/report.ts'
 import { type ImportOptions, runImport, type Summary } from '../../../cli/import/run.ts'
 import type { RefusedRow } from '../../../cli/import/refused.ts'
 import { until } from '../../support/wait.ts'
@@ -169,10 +170,13 @@ t.test('stopped, it finishes the requests in flight and sends nothing else', asy
     },
   })
   const file = join(t.testdir({ 'a.csv': fileOf(1000, 3) }), 'a.csv')
-  const { counts, complete } = await run(file, api, { stop: stop.signal })
+  const stopped = await run(file, api, { stop: stop.signal })
+  const { counts, complete } = stopped
   t.notOk(complete)
   t.equal(counts.accepted, api.accepted.length)
   t.ok(counts.accepted < 1000)
+  t.ok(counts.rows > counts.accepted, 'more was read than sent')
+  t.match(reportOf(file, stopped), `${file}: ${counts.accepted} of the ${counts.rows} rows read so far in `)
   const again = await run(file, api)
   t.equal(again.counts.accepted + counts.accepted, 1000)
 })
