@@ -1,22 +1,14 @@
 // The REST client of all commands: where the API is, whose token is used, and problems as errors of the catalogue.
 // Answers stay text: what a command prints as JSON is what the server sent, to the last digit.
 
-import { existsSync, readFileSync } from 'node:fs'
-import path from 'node:path'
 import { z } from 'zod'
 import { asError, CATALOGUE, type ErrorCode, RefoldError } from '../errors.ts'
 import { readState, stackFolder } from '../stack/state.ts'
+import { announcedApi } from './announced.ts'
 
 export type ApiAddress = { url: string; token: string }
 
 type Environment = Readonly<Record<string, string | undefined>>
-
-const announced = z.object({ url: z.string() })
-
-function localUrl(folder: string): string | undefined {
-  const file = path.join(folder, 'api.json')
-  return existsSync(file) ? announced.parse(JSON.parse(readFileSync(file, 'utf8'))).url : undefined
-}
 
 /** First token of `token=tenant,…`. */
 const firstToken = (pairs: string | undefined) => (pairs ? pairs.split(',')[0]?.split('=')[0]?.trim() : undefined)
@@ -26,7 +18,7 @@ const firstToken = (pairs: string | undefined) => (pairs ? pairs.split(',')[0]?.
  * Throws RefoldError `api-unavailable` or `unauthenticated` when one of the two is not known.
  */
 export function resolveApi(env: Environment = process.env, folder: string = stackFolder(env)): ApiAddress {
-  const url = env['REFOLD_API_URL'] || localUrl(folder)
+  const url = env['REFOLD_API_URL'] || announcedApi(folder)
   if (!url) throw new RefoldError('api-unavailable', 'no API runs in this clone, and REFOLD_API_URL is not set')
   if (!URL.canParse(url)) throw new RefoldError('config-invalid', `REFOLD_API_URL=${url} is not a URL`)
   const token = env['REFOLD_API_TOKEN'] || firstToken(env['REFOLD_API_TOKENS']) || readState(folder)?.developmentToken

@@ -5,7 +5,7 @@ import type { Command } from 'commander'
 import type { Running } from '../main.ts'
 import type { Addresses } from '../stack/addresses.ts'
 import type { ApiAddress } from './client.ts'
-import { announceApi } from './start.ts'
+import { announceApi } from './announced.ts'
 
 const say = (line = '') => process.stdout.write(`${line}\n`)
 const seconds = (since: number) => `${((performance.now() - since) / 1000).toFixed(1)} s`

@@ -1,9 +1,9 @@
 // `refold start`: any set of roles as a process of its own.
 
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { type Command, InvalidArgumentError } from 'commander'
+import { announceApi } from './announced.ts'
 import type { App } from '../workflow/app.ts'
 
 const ROLE_NAMES = ['api', 'recorder', 'runtime', 'worker', 'projector', 'notifier'] as const
@@ -23,44 +23,6 @@ const wholePort = (text: string): number => {
   const port = Number(text)
   if (!Number.isInteger(port) || port < 0 || port > 65_535) throw new InvalidArgumentError('a port is a whole number from 0 to 65535.')
   return port
-}
-
-type Announced = { url: string; pid: number; startedAt: string }
-
-/** Of the API that was announced last; undefined: none, or it has ended without saying so. */
-function announcedIn(file: string): Announced | undefined {
-  try {
-    const announced = JSON.parse(readFileSync(file, 'utf8')) as Announced
-    return isAlive(announced.pid) ? announced : undefined
-  } catch {
-    return undefined
-  }
-}
-
-/** Tells the commands of this clone where the API listens. When it stops, that is the one announced before, if it still runs. */
-export function announceApi(folder: string, url: string): () => void {
-  const file = path.join(folder, 'api.json')
-  const write = (announced: Announced) => {
-    writeFileSync(`${file}.${process.pid}`, `${JSON.stringify(announced, null, 2)}\n`)
-    renameSync(`${file}.${process.pid}`, file)
-  }
-  mkdirSync(folder, { recursive: true })
-  const before = announcedIn(file)
-  write({ url, pid: process.pid, startedAt: new Date().toISOString() })
-  return () => {
-    // Another API may have been started since: the file is its own then.
-    if (announcedIn(file)?.pid !== process.pid) return
-    if (before && isAlive(before.pid)) write(before)
-    else rmSync(file, { force: true })
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    return process.kill(pid, 0)
-  } catch {
-    return false
-  }
 }
 
 /** The default export of a module, made by defineApp. */
