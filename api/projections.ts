@@ -12,7 +12,7 @@ import { preferredWait } from './prefer.ts'
 import { ProblemError } from './problem.ts'
 import { answers, read, type ReadOptions, sendJson } from './reading.ts'
 import * as shapes from './shapes.ts'
-import { createWatermarks } from './watermarks.ts'
+import { createWatermarks, type Watermarks } from './watermarks.ts'
 
 const params = z.object({ name: z.string().min(1).max(63).describe('Name of the projection.') })
 
@@ -86,12 +86,21 @@ export async function projectionRoutes(
     return row
   }
 
+  /** Of each projection that was waited for: one poll serves all. How far one is is the same for every tenant. */
+  const watermarks = new Map<string, Watermarks>()
+  scope.addHook('preClose', async () => watermarks.forEach((each) => each.close()))
+
+  async function watermarksOf(tenant: string, name: string): Promise<Watermarks> {
+    const row = await known(tenant, name)
+    const found = watermarks.get(row.name) ?? createWatermarks({ checkpoints: async () => placesOf(await known(tenant, name)), logEnds })
+    watermarks.set(row.name, found)
+    return found
+  }
+
   /** Waits until the live generation has folded a position; 412 with the gap otherwise. */
   async function hold(tenant: string, name: string, asked: ReadonlyMap<number, number> | undefined, seconds: number): Promise<void> {
     if (!asked) return
-    const checkpoints = async () => placesOf(await known(tenant, name))
-    const watermarks = createWatermarks({ checkpoints, logEnds })
-    const gap = await watermarks.wait(asked, seconds * 1000)
+    const gap = await (await watermarksOf(tenant, name)).wait(asked, seconds * 1000)
     if (gap.length === 0) return
     throw new ProblemError(
       'position-not-reached',
