@@ -212,8 +212,9 @@ export function createAttempts(options: AttemptOptions) {
     implementation: Implementation,
     stop: AbortSignal,
     began: number,
+    inherited: boolean,
   ): Promise<Ended> {
-    if (isOld(request) && !(await store.isOpen(request))) return skipped(request, watch)
+    if ((inherited || isOld(request)) && !(await store.isOpen(request))) return skipped(request, watch)
     if (scheduled.guarantee !== 'at-least-once') {
       const stored = await store.outcome(request)
       if (stored) return report(request, stored, began)
@@ -262,7 +263,6 @@ export function createAttempts(options: AttemptOptions) {
     const implementation = options.implementations.get(request.name)
     if (!implementation)
       return isOld(request) && !(await store.isOpen(request)) ? skipped(request, watch) : { state: 'again', because: 'not-implemented' }
-    if (inherited && !(await store.isOpen(request))) return skipped(request, watch)
     const begun = await orWithout<Begun>(() => memory.begin(request), { state: 'ours' })
     if (begun.state === 'done') return skipped(request, watch)
     if (begun.state === 'busy') {
@@ -270,6 +270,7 @@ export function createAttempts(options: AttemptOptions) {
       return { state: 'again', because: 'busy' }
     }
     if (begun.state === 'kept') {
+      if (inherited && !(await store.isOpen(request))) return skipped(request, watch)
       const reported = await fromCache(request, scheduled, begun.kept, began)
       void orWithout(() => memory.end(request, true), undefined)
       return reported
@@ -277,7 +278,7 @@ export function createAttempts(options: AttemptOptions) {
     watch.emit('worker:lock:taken', { name: request.name })
     let isReported = false
     try {
-      const ended = await runOnce(request, scheduled, implementation, stop, began)
+      const ended = await runOnce(request, scheduled, implementation, stop, began, inherited)
       isReported = ended.state === 'reported'
       return ended
     } finally {
