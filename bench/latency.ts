@@ -17,6 +17,9 @@ import { type Bench, introduce, millis, percentile, say } from './measure.ts'
 import { openRecorder } from './our-recorder.ts'
 import { cases } from './projection-definitions.ts'
 
+/** Seconds. */
+const WARM = 5
+
 /** `hop`: of a bare consumer that reads the same records meanwhile. */
 type Ours = { hop: Hops; recorded: Hops; projection: Hops; reader: Hops }
 
@@ -92,6 +95,13 @@ function openNotifications(ground: Ground, listen: (told: (place?: string) => vo
   }
 }
 
+/** What is not measured goes first: joined groups, prepared statements, warm code. */
+async function warmed(ground: Ground, seconds: number, seed: number, all: readonly Hops[]): Promise<void> {
+  await steady(ground, WARM, seed + 1000, all, 'append')
+  for (const hops of all) hops.lags.length = 0
+  await steady(ground, seconds, seed, all, 'append')
+}
+
 async function ours(ground: Ground, seconds: number, seed: number): Promise<Ours> {
   const all: Ours = { hop: new Hops(), recorded: new Hops(), projection: new Hops(), reader: new Hops() }
   const hearers: ((place?: string) => void)[] = []
@@ -108,12 +118,7 @@ async function ours(ground: Ground, seconds: number, seed: number): Promise<Ours
   await recorder.caughtUp()
   const closeProjection = await openProjection(ground, (hear) => hearers.push(hear), all.projection)
   const closeNotifications = openNotifications(ground, (hear) => hearers.push(hear), all.reader)
-  // What is not measured goes first: joined groups, prepared statements, warm code.
-  await bareHop(ground, all.hop, async () => {
-    await steady(ground, 2, seed + 1000, Object.values(all), 'append')
-    for (const hops of Object.values(all)) hops.lags.length = 0
-    await steady(ground, seconds, seed, Object.values(all), 'append')
-  })
+  await bareHop(ground, all.hop, () => warmed(ground, seconds, seed, Object.values(all)))
   await closeNotifications()
   await closeProjection()
   await recorder.stop()
@@ -136,7 +141,7 @@ export const bench: Bench = async (ground, { rounds = 2, seconds = 15, only }) =
   }
   for (let round = 1; round <= rounds; round++) {
     const hop = new Hops()
-    if (only !== 'ours') await bareHop(ground, hop, () => steady(ground, seconds, 700 + round, [hop], 'append'))
+    if (only !== 'ours') await bareHop(ground, hop, () => warmed(ground, seconds, 700 + round, [hop]))
     const alone = percentile(hop.lags, 0.5)
     const before = process.cpuUsage()
     say(`  round ${round}`)
@@ -149,6 +154,6 @@ export const bench: Bench = async (ground, { rounds = 2, seconds = 15, only }) =
     line('recorded', recorded, alone, beside)
     line('projection', projection, alone, beside)
     line('Redis reader', reader, alone, beside)
-    say(`  ${((user + system) / 1e6 / (seconds + 2)).toFixed(2)} cores in this process\n`)
+    say(`  ${((user + system) / 1e6 / (seconds + WARM)).toFixed(2)} cores in this process\n`)
   }
 }
