@@ -14,19 +14,38 @@ const flag = (fallback: boolean) =>
     .default(fallback ? 'true' : 'false')
     .transform((word) => word === 'true')
 
+/** Of another server; the values of secret ones are not shown. */
+const address = (protocol: RegExp, example: string) =>
+  z
+    .string()
+    .refine((given) => URL.canParse(given) && protocol.test(new URL(given).protocol), { error: `is not like ${example}` })
+    .optional()
+const brokers = z
+  .string()
+  .refine((given) => given.split(',').every((one) => /^(\[[\da-f:]+\]|[^\s:,]+):\d{1,5}$/i.test(one.trim())), {
+    error: 'is not host:port, or several with commas between',
+  })
+  .optional()
+
 const setting = <T>(env: string, parse: z.ZodType<T, string | undefined>, unit: string, about: string, secret?: true): Setting<T> =>
   secret ? { env, parse, unit, about, secret } : { env, parse, unit, about }
 
 export const SETTINGS = {
-  kafkaBrokers: setting('KAFKA_BROKERS', z.string().optional(), 'host:port,…', 'Kafka to use; without it, the local stack.'),
+  kafkaBrokers: setting('KAFKA_BROKERS', brokers, 'host:port,…', 'Kafka to use; without it, the local stack.'),
   registryUrl: setting(
     'SCHEMA_REGISTRY_URL',
-    z.string().optional(),
+    address(/^https?:$/, 'http://host:port/path'),
     'URL',
     'Confluent-compatible registry, with its path (Apicurio: /apis/ccompat/v7).',
   ),
-  databaseUrl: setting('DATABASE_URL', z.string().optional(), 'URL', 'Postgres to use; without it, the local stack.', true),
-  redisUrl: setting('REDIS_URL', z.string().optional(), 'URL', 'Redis to use; without it, the local stack.', true),
+  databaseUrl: setting(
+    'DATABASE_URL',
+    address(/^postgres(ql)?:$/, 'postgres://user:password@host:port/database'),
+    'URL',
+    'Postgres to use; without it, the local stack.',
+    true,
+  ),
+  redisUrl: setting('REDIS_URL', address(/^rediss?:$/, 'redis://host:port'), 'URL', 'Redis to use; without it, the local stack.', true),
   apiTokens: setting(
     'REFOLD_API_TOKENS',
     z.string().optional(),
@@ -251,11 +270,11 @@ export type Config = { readonly [K in keyof Settings]: Settings[K] extends Setti
 export function readConfig(env: Readonly<Record<string, string | undefined>>, overrides: Partial<Config> = {}): Config {
   const faults: string[] = []
   const values: Record<string, unknown> = {}
-  for (const [key, { env: name, parse }] of Object.entries(SETTINGS)) {
+  for (const [key, { env: name, parse, secret }] of Object.entries<Setting<unknown>>(SETTINGS)) {
     const given = env[name] === '' ? undefined : env[name]
-    const result = (parse as z.ZodType<unknown, string | undefined>).safeParse(given)
+    const result = parse.safeParse(given)
     if (result.success) values[key] = result.data
-    else faults.push(`${name}=${given}: ${result.error.issues.map((issue) => issue.message).join(', ')}`)
+    else faults.push(`${name}${secret ? '' : `=${given}`}: ${result.error.issues.map((issue) => issue.message).join(', ')}`)
   }
   const config = { ...values, ...overrides } as Config
   if (faults.length === 0 && config.groupHeartbeat * 3 > config.groupSession)

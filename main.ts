@@ -3,6 +3,7 @@
 import type { Logger } from 'pino'
 import { createHealth } from './api/health.ts'
 import type { Part } from './api/ports.ts'
+import { asError } from './errors.ts'
 import { createLifetime, type Lifetime } from './lifetime.ts'
 import type { Metrics } from './metrics.ts'
 import { migrate } from './postgres/migrate.ts'
@@ -55,9 +56,18 @@ function logHappenings(watch: Watch, logger: Logger): void {
 /** An application's projections are those of projections/define.ts: nothing else makes their kind. */
 const projectionsOf = (options: StartOptions) => requireApp(options, 'projector').projections as readonly Projection[]
 
+/** Rejects when it fires, with its reason; never, without one. */
+const whenStopped = (stop: AbortSignal | undefined): Promise<never> =>
+  new Promise((_, reject) => {
+    const told = () => reject(asError(stop?.reason))
+    if (stop?.aborted) told()
+    else stop?.addEventListener('abort', told, { once: true })
+  })
+
 /**
  * Starts the roles and resolves when they run. Servers that don't answer yet are waited for; what waiting can't mend
- * (`config-invalid`, `log-replaced`, `migration-failed`, …) rejects, with everything closed again.
+ * (`config-invalid`, `log-replaced`, `migration-failed`, …) rejects, with everything closed again; so does
+ * `stop`, with its reason.
  */
 export async function start(options: StartOptions): Promise<Running> {
   const { addresses, roles, logger, watch = createWatch() } = options
@@ -65,7 +75,8 @@ export async function start(options: StartOptions): Promise<Running> {
   logHappenings(watch, logger)
   const counted = watched(options.config, watch)
   const checks: Checks = new Map([['start', async () => STARTING]])
-  try {
+
+  async function startAll(): Promise<Running> {
     if (roles.includes('api')) await requirePort(options.config.host, options.config.port, 'REFOLD_PORT')
     await startHealth(options, checks, counted.metrics, lifetime)
     const base = await openBase(options, lifetime)
@@ -79,6 +90,11 @@ export async function start(options: StartOptions): Promise<Running> {
     const url = roles.includes('api') ? await startApi(options, base, checks, counted, lifetime) : undefined
     checks.delete('start')
     return { ...(url === undefined ? {} : { url }), watch, stop: () => lifetime.close() }
+  }
+
+  const stopped = whenStopped(options.stop)
+  try {
+    return await Promise.race([startAll(), stopped])
   } catch (error) {
     await lifetime.close()
     throw error

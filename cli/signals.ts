@@ -21,6 +21,26 @@ export function firstSignal(): Promise<NodeJS.Signals> {
   })
 }
 
+/** What is left of the event loop then is nothing that anybody waits for, ms. */
+const IDLE_AFTER = 1000
+
+/**
+ * Waits for the end of everything, for at most `ms`. Then, at the latest a second later, the process ends, whatever a client's
+ * library still has open. `late` is told when not everything ended: a process that is killed loses nothing either.
+ */
+export async function endWithin(ms: number, ending: Promise<unknown>, late: () => void): Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  const inTime = ending.then(() => true)
+  const isInTime = await Promise.race([inTime, new Promise<false>((resolve) => (timer = setTimeout(() => resolve(false), ms)))])
+  clearTimeout(timer)
+  inTime.catch(() => undefined)
+  if (!isInTime) {
+    late()
+    process.exit()
+  }
+  setTimeout(() => process.exit(), IDLE_AFTER).unref()
+}
+
 /** Between two looks whether the launcher lives, ms. */
 const LOOK_EVERY = 1000
 

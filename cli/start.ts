@@ -39,11 +39,15 @@ export async function loadApp(file: string): Promise<App> {
   throw new RefoldError('app-invalid', `${file}: its default export is not an application`)
 }
 
+/** A process that is told to stop has ended after, ms; one with workers after their drain and SPARE. */
+const MOST = 9500
+const SPARE = 1500
+
 type Options = { roles?: RoleName[]; app?: string; port?: number }
 
 async function run({ roles: given, app: file, port }: Options): Promise<void> {
   const roles = given ?? ROLE_NAMES.filter((role) => file !== undefined || !APP_ROLES.includes(role))
-  const [{ readConfig }, { resolveAddresses }, { start }, { stackFolder }, { pino }, { firstSignal }] = await Promise.all([
+  const [{ readConfig }, { resolveAddresses }, { start }, { stackFolder }, { pino }, { endWithin, firstSignal }] = await Promise.all([
     import('../config.ts'),
     import('../stack/addresses.ts'),
     import('../main.ts'),
@@ -54,12 +58,26 @@ async function run({ roles: given, app: file, port }: Options): Promise<void> {
   const config = readConfig(process.env, port === undefined ? {} : { port })
   const logger = pino({ level: config.logLevel })
   const app = file === undefined ? {} : { app: await loadApp(file) }
-  const running = await start({ config, addresses: resolveAddresses(config), roles, logger, ...app })
+  const stop = new AbortController()
+  const signalled = firstSignal().then(() => stop.abort())
+  const limit = roles.includes('worker') ? config.workerDrain + SPARE : MOST
+  const ending = (end: Promise<unknown>) =>
+    endWithin(limit, end, () =>
+      logger.warn({ ms: limit }, 'not everything could be ended in time; nothing is lost, others take over when its sessions run out'),
+    )
+  const starting = start({ config, addresses: resolveAddresses(config), roles, logger, stop: stop.signal, ...app })
+  await Promise.race([starting, signalled])
+  if (stop.signal.aborted) {
+    await ending(starting.then((running) => running.stop()).catch(() => undefined))
+    logger.info('stopped before all roles ran')
+    return
+  }
+  const running = await starting
   const forget = running.url === undefined ? () => undefined : announceApi(stackFolder(), running.url)
   logger.info({ roles, url: running.url }, 'running; Ctrl-C stops')
-  await firstSignal()
+  await signalled
   forget()
-  await running.stop()
+  await ending(running.stop())
   logger.info('stopped')
 }
 

@@ -44,6 +44,8 @@ export type StartOptions = {
   roles: readonly Role[]
   logger: Logger
   watch?: Watch
+  /** Fires when it is to end, also before all roles run. */
+  stop?: AbortSignal
   /** What the roles runtime and worker run. */
   app?: App
 }

@@ -65,7 +65,7 @@ export async function startWorker(
       const appended = await producer.append(outcomeEvent(request, outcome, { worker: id, duration, now: Date.now() }))
       clock.saw(appended.appendedAt)
     },
-    secrets: (name) => process.env[`REFOLD_SECRET_${name.toUpperCase()}`],
+    secrets: (name) => process.env[`REFOLD_SECRET_${name.toUpperCase()}`] || undefined,
     logger: lineLog(logger),
     watch,
     faults,

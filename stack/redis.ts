@@ -27,8 +27,11 @@ const PART: Part = {
   fetched: ['com/github/codemonstur'],
 }
 
-/** Redis holds nothing that must survive (design 8): no file, and no key thrown out silently either. */
-export const SETTINGS = { save: '', appendonly: 'no', 'maxmemory-policy': 'noeviction' }
+/**
+ * Redis holds nothing that must survive (design 8); what is there at an orderly stop is kept all the same, so that dead letters are
+ * not gone with it. No key is thrown out silently.
+ */
+export const SETTINGS = { save: '3600 1', appendonly: 'no', 'maxmemory-policy': 'noeviction' }
 
 export const redis: Server = {
   name: 'redis',

@@ -65,7 +65,8 @@ void t.test('every server has a health check, a pinned version, and ports on 127
 void t.test('what must survive is on a volume: the log and the database', async (t) => {
   t.same(services.kafka.volumes, [`kafka:${services.kafka.environment['KAFKA_LOG_DIRS']}`])
   t.same(services.postgres.volumes, ['postgres:/var/lib/postgresql'])
-  t.same(Object.keys(volumes).toSorted(), ['kafka', 'postgres'])
+  t.same(services.redis.volumes, ['redis:/data'], 'dead letters are not gone with an orderly stop')
+  t.same(Object.keys(volumes).toSorted(), ['kafka', 'postgres', 'redis'])
 })
 
 void t.test("versions are the stack's", async (t) => {

@@ -45,10 +45,10 @@ t.test('without setting and stack the refusal names the server and what to do', 
 
 t.test('a token without a tenant is refused, and not shown', async (t) => {
   const config = readConfig({
-    KAFKA_BROKERS: 'a',
-    SCHEMA_REGISTRY_URL: 'b',
-    DATABASE_URL: 'c',
-    REDIS_URL: 'd',
+    KAFKA_BROKERS: 'a:1',
+    SCHEMA_REGISTRY_URL: 'http://b',
+    DATABASE_URL: 'postgres://c/d',
+    REDIS_URL: 'redis://d',
     REFOLD_API_TOKENS: 'secret',
   })
   t.throws(() => resolveAddresses(config, t.testdir()), { code: 'config-invalid', message: /^(?!.*secret).*token=tenant/ })

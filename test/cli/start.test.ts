@@ -1,0 +1,62 @@
+// How `refold start` ends: before it runs, with something that does not end, with something left open.
+
+import { spawn } from 'node:child_process'
+import path from 'node:path'
+import t, { type Test } from 'tap'
+import { until } from '../support/wait.ts'
+
+const CLI = path.join(import.meta.dirname, '..', '..', 'cli')
+
+/** Ended with the test, if it has not ended by then. */
+function node(t: Test, args: readonly string[], env: NodeJS.ProcessEnv = {}) {
+  const child = spawn(process.execPath, [...args], { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
+  t.teardown(() => child.kill('SIGKILL'))
+  const said = { text: '' }
+  for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text: string) => (said.text += text))
+  const ended = new Promise<number | null>((resolve) => {
+    child.once('close', resolve)
+  })
+  return { child, said, ended }
+}
+
+t.test('told to stop while it waits for its servers, it ends well and soon', { timeout: 60_000 }, async (t) => {
+  const nobody = '127.0.0.1:9'
+  const { child, said, ended } = node(t, [path.join(CLI, 'main.ts'), 'start', '--roles', 'api,recorder', '--port', '0'], {
+    KAFKA_BROKERS: nobody,
+    SCHEMA_REGISTRY_URL: `http://${nobody}`,
+    DATABASE_URL: `postgres://nobody@${nobody}/none`,
+    REDIS_URL: `redis://${nobody}`,
+    REFOLD_API_TOKENS: 'token=tenant',
+    REFOLD_STACK: t.testdir(),
+  })
+  await until(() => said.text.includes('not yet, trying again'), { within: 30_000, what: 'it to wait' })
+  const began = performance.now()
+  child.kill('SIGTERM')
+  t.equal(await ended, 0, said.text)
+  t.ok(performance.now() - began < 10_000)
+  t.match(said.text, /stopped before all roles ran/)
+})
+
+const ending = (body: string) => [
+  '--input-type=module',
+  '-e',
+  `import { endWithin } from ${JSON.stringify(path.join(CLI, 'signals.ts'))}; setInterval(() => 0, 1000); ${body}; console.log('over')`,
+]
+
+t.test('what does not end in time does not keep the process', async (t) => {
+  const { said, ended } = node(t, ending(`await endWithin(100, new Promise(() => 0), () => console.log('late'))`))
+  t.equal(await ended, 0)
+  t.equal(said.text, 'late\n')
+})
+
+t.test('nor does what a library leaves open', async (t) => {
+  const { said, ended } = node(t, ending(`await endWithin(60_000, Promise.resolve(), () => console.log('late'))`))
+  t.equal(await ended, 0)
+  t.equal(said.text, 'over\n')
+})
+
+t.test('an end that fails is told', async (t) => {
+  const { said, ended } = node(t, ending(`await endWithin(60_000, Promise.reject(new Error('no')), () => console.log('late'))`))
+  t.equal(await ended, 1)
+  t.match(said.text, /Error: no/)
+})
