@@ -234,14 +234,30 @@ async function find(client: Client, id: string): Promise<Operation> {
   return client.get(`v1/operations/${segment(id)}`, operation)
 }
 
+/** Whoever runs takes an operation up within a second; after so long, ms, somebody is told that nobody did. */
+const UNTAKEN = 3000
+
+async function whyUntaken(client: Client, { projection: name }: Operation): Promise<string> {
+  const role = name === DERIVED ? 'recorder' : 'projector'
+  const { foldedBy } = await client.get(`v1/projections/${segment(name)}`, projection)
+  const why = foldedBy === 0 ? `no process folds ${name}` : 'no process has taken it up yet'
+  return `${why}: it begins when one with --roles ${role} ${role === 'projector' ? `and an application that defines ${name} ` : ''}runs`
+}
+
 /** Follows an operation until it is over, or waits for a person. */
 async function watch(id: string, output: Output): Promise<void> {
   const client = await openClient()
+  const began = performance.now()
   let said = ''
   let lines = 0
+  let isHinted = false
   for (;;) {
     const now = await find(client, id)
     const line = progressLine(now)
+    if (now.state === 'requested' && !isHinted && performance.now() - began > UNTAKEN) {
+      isHinted = true
+      process.stderr.write(`${await whyUntaken(client, now)}\n`)
+    }
     if (!asJson(output)) {
       for (const { at, line: step } of now.log.slice(lines)) print(`${at}  ${step}`)
       if (line !== said) print(line)

@@ -43,7 +43,7 @@ export const redis: Server = {
     const data = path.join(folder, 'data', 'redis')
     mkdirSync(data, { recursive: true })
     const settings = { ...SETTINGS, port: chosen, bind: HOST, dir: data, daemonize: 'no' }
-    const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, String(value)])
+    const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, ...String(value).split(' ')])
     const address = `redis://${HOST}:${chosen}`
     const server = await launch(address, { command, args, cwd: data })
     await untilAnswers({ name: 'redis', process: server, ports: [chosen], answers: () => redis.answers(address) })

@@ -124,7 +124,10 @@ void t.test("the database's settings are the stack's, addresses aside", async (t
 })
 
 void t.test("Redis' settings are the stack's", async (t) => {
-  t.same(services.redis.command, ['redis-server', ...Object.entries(REDIS_SETTINGS).flatMap(([name, value]) => [`--${name}`, value])])
+  t.same(services.redis.command, [
+    'redis-server',
+    ...Object.entries(REDIS_SETTINGS).flatMap(([name, value]) => [`--${name}`, ...value.split(' ')]),
+  ])
 })
 
 void t.test('the addresses in its head are those of its ports', async (t) => {

@@ -4,6 +4,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync 
 import { createServer } from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
+import { Redis } from 'ioredis'
 import { Client } from 'pg'
 import t from 'tap'
 import type { Test } from 'tap'
@@ -86,7 +87,11 @@ t.test('a stack with all usual ports taken', async (t) => {
 
   t.test('down ends its servers and keeps their data, --erase does not', async (t) => {
     const { postgres, redis } = readState(folder)!.servers
+    const asked = new Redis(redis!.address)
+    await asked.set('letter', 'dead')
+    asked.disconnect()
     t.same((await down(folder, quiet)).toSorted(), ['postgres', 'redis'])
+    t.ok(existsSync(path.join(folder, 'data', 'redis', 'dump.rdb')), 'also what Redis had')
     t.same([runs(postgres!), runs(redis!), existsSync(path.join(folder, 'stack.json'))], [false, false, false])
     t.ok(existsSync(path.join(folder, 'secrets.json')))
     t.same(await down(folder, quiet, { erase: true }), [])
