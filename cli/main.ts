@@ -11,6 +11,7 @@ import * as executions from './executions.ts'
 import * as incidents from './incidents.ts'
 import * as importing from './import.ts'
 import * as notifications from './notifications.ts'
+import * as operations from './operations.ts'
 import * as projections from './projections.ts'
 import * as receipts from './receipts.ts'
 import { endWithLauncher } from './signals.ts'
@@ -29,6 +30,7 @@ const MODULES: readonly { register: (program: Command) => void }[] = [
   executions,
   incidents,
   projections,
+  operations,
   notifications,
   receipts,
   verdicts,

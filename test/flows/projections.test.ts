@@ -3,7 +3,7 @@
 import path from 'node:path'
 import { Kafka, logLevel } from 'kafkajs'
 import t, { type Test } from 'tap'
-import { type Installation, type RefoldProcess, runRefold, startRefold, useInstallation } from '../support/refold-process.ts'
+import { type Installation, type RefoldProcess, runRefold, startCommand, startRefold, useInstallation } from '../support/refold-process.ts'
 import { type Rest, restOf } from '../support/rest.ts'
 import { cases, states } from '../support/projection-app.ts'
 import { startRivals } from '../support/rival-projectors.ts'
@@ -284,6 +284,13 @@ t.test('a new version is built beside the old one, and promoted when it has caug
   await until(async () => (await world.show('cases')).liveGeneration === 2, { within: 60_000, what: 'version 2 to be live' })
   await world.caughtUp('cases', 800)
   await next.kill()
+  const waiting = startCommand(['projection', 'rebuild', 'cases', '--wait'], asked)
+  let told = ''
+  waiting.child.stderr.on('data', (text: string) => (told += text))
+  await until(() => told.includes('it begins when one with --roles projector and an application that defines cases runs'), {
+    what: 'the terminal to say why nothing begins',
+  })
+  waiting.child.kill('SIGKILL')
 })
 
 t.test("Kafka's own tool asks for a reset; what would skip events is refused", async (t) => {
