@@ -22,6 +22,10 @@ export type TwoRuntimesOptions = {
   input?: unknown
   actions?: Readonly<Record<string, (call: FakeCall) => unknown>>
   events?: readonly { name: string; payload?: unknown }[]
+  /** Names the execution (default `test`), as of runWorkflow: its id decides what uuid() and random() give. */
+  key?: string
+  /** Milliseconds since 1970 UTC at the start. */
+  startAt?: number
   seed: number
   mutant?: Mutant
 }
@@ -113,21 +117,23 @@ class Simulation {
   readonly #contents = new Map<string, string>()
   readonly #requests: OpenAction[] = []
   readonly #events: { name: string; payload?: unknown }[]
+  #sent = 0
   readonly faults: string[] = []
   #head: Head = BLANK_HEAD
   #taken = 0
-  #now = Date.UTC(2026, 0, 1)
+  #now: number
   state: ExecutionState
 
   constructor(workflow: Workflow, options: TwoRuntimesOptions) {
     this.#options = options
-    this.#executionId = executionIdOf(TENANT, workflow.name, `seed-${options.seed}`)
+    this.#now = options.startAt ?? Date.UTC(2026, 0, 1)
+    this.#executionId = executionIdOf(TENANT, workflow.name, options.key ?? 'test')
     this.#below = randomOf(options.seed)
     this.#runtimes = [new Runtime(workflow, this.#executionId), new Runtime(options.second ?? workflow, this.#executionId)]
     this.#events = [...(options.events ?? [])]
     this.state = initial(TENANT, this.#executionId)
     const { name: workflow_name, version: workflow_version } = workflow
-    const payload = { workflow_name, workflow_version, key: null, input: options.input ?? null }
+    const payload = { workflow_name, workflow_version, key: options.key ?? 'test', input: options.input ?? null }
     this.#append(this.#input('workflow.started', startIdOf(TENANT, this.#executionId), payload))
   }
 
@@ -237,7 +243,7 @@ class Simulation {
   #send(): boolean {
     const event = this.#events.shift()
     if (!event) return false
-    const id = eventIdOf(TENANT, this.#executionId, event.name, this.#events.length)
+    const id = eventIdOf(TENANT, this.#executionId, 'sent', this.#sent++)
     this.#append(this.#input(event.name, id, event.payload))
     return true
   }

@@ -1,7 +1,7 @@
 // The author's kit, as an author uses it.
 
 import t from 'tap'
-import { orderFulfilment } from '../../examples/order-fulfilment/workflow.ts'
+import { orderFulfilment, pack } from '../../examples/order-fulfilment/workflow.ts'
 import { defineWorkflow } from '../../index.ts'
 import { replayHistory, tryAll } from '../../testing/index.ts'
 
@@ -20,6 +20,30 @@ const input = { order: 'o1', amount: 2000, lines: 3 }
 t.test('one call tries a workflow in all the ways its life may go', async (t) => {
   const run = await tryAll(orderFulfilment, { input, actions, events: [{ name: 'order.approved' }] })
   t.strictSame(run.state.result, { outcome: 'shipped', parcels: 3 })
+})
+
+t.test('what is the same at each replay is the same in all of its ways, however its execution is named', async (t) => {
+  const ids = defineWorkflow(
+    { name: 'ids', version: '1', actions: { pack } },
+    async ({ actions: { pack: run }, events, uuid, random, now, executionId }) => {
+      const begun = now()
+      await run({ order: 'o1', line: 1 })
+      const { id } = await events.waitFor('go')
+      return { begun, id, executionId, uuid: uuid(), random: random() }
+    },
+  )
+  const events = [{ name: 'go' }]
+  const plain = await tryAll(ids, { actions, events })
+  const named = await tryAll(ids, { actions, events, key: 'another', startAt: Date.UTC(2030, 0, 1) })
+  t.not(named.state.executionId, plain.state.executionId)
+})
+
+t.test('a race that the order of inputs decides: the failure says how it is tried', async (t) => {
+  const race = defineWorkflow({ name: 'race', version: '1', actions: { pack } }, async ({ actions: { pack: run }, sleep }) =>
+    Promise.race([run({ order: 'o1', line: 1 }).then(() => 'packed'), sleep(1000).then(() => 'late')]),
+  )
+  await t.rejects(tryAll(race, { actions }), /two runtimes, order \d+: it ended with .*"late".*seeds: 0/)
+  t.equal((await tryAll(race, { actions, seeds: 0 })).state.result, 'packed')
 })
 
 t.test('a workflow that rests on something outside is found', async (t) => {
