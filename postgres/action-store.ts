@@ -55,12 +55,18 @@ const ISOLATION: Readonly<Record<Isolation, string>> = {
 /** Undoes an action's work because its attempt has an outcome already. */
 class AlreadyEnded extends Error {}
 
-const sqlOf = (client: PoolClient): ActionSql => ({
-  async query(text, values = []) {
-    const { rows } = await client.query(text, [...values])
-    return rows as readonly Record<string, unknown>[]
-  },
-})
+/** The author's hand on a transaction; after `end` it lets nothing through: the connection is somebody else's then. */
+function sqlOf(client: PoolClient): { sql: ActionSql; end: () => void } {
+  let ended = false
+  const sql: ActionSql = {
+    async query(text, values = []) {
+      if (ended) throw new Error('the transaction of this attempt has ended: nothing more is written')
+      const { rows } = await client.query(text, [...values])
+      return rows as readonly Record<string, unknown>[]
+    },
+  }
+  return { sql, end: () => (ended = true) }
+}
 
 /**
  * `engine` connects as refold_engine; `actions` as the role that logs in: authors' database actions run there, and their
@@ -107,8 +113,11 @@ export function createActionStore(engine: Pool, actions: Pool, worker: string): 
     async inTransaction(request, isolation, work) {
       try {
         return await inTransaction(actions, async (client) => {
-          await client.query(`SET TRANSACTION ISOLATION LEVEL ${ISOLATION[isolation]}`)
-          const result = await work(sqlOf(client))
+          // The role that logs in need not go past row-level security: it is let see this tenant's outcomes, as refold_api is.
+          const tenant = client.escapeLiteral(request.tenant)
+          await client.query(`SET TRANSACTION ISOLATION LEVEL ${ISOLATION[isolation]}; SET LOCAL refold.tenant = ${tenant}`)
+          const { sql, end } = sqlOf(client)
+          const result = await work(sql).finally(end)
           const { rowCount } = await client.query(PUT_OUTCOME, [...attemptOf(request), textOf({ result }), worker])
           if (rowCount !== 1) throw new AlreadyEnded()
           return { result }

@@ -1,0 +1,87 @@
+// Database actions on a real server: the role they run as, what it needs, and what a transaction that is over lets through.
+
+import { randomBytes } from 'node:crypto'
+import t, { type Test } from 'tap'
+import type { ActionRequest } from '../../schemas/generated.ts'
+import { createActionStore } from '../../postgres/action-store.ts'
+import { createPgPool } from '../../postgres/pool.ts'
+import type { ActionSql } from '../../workflow/action.ts'
+import { useDatabase } from '../support/database.ts'
+import { useStack } from '../support/stack.ts'
+
+const EXECUTION = '0b8f1c7e-5d1e-4c3a-9a48-000000000001'
+
+// Only what tells an attempt is looked at.
+const attempt = (action: number, changes: object = {}) =>
+  ({ tenant: "o'brien", execution_id: EXECUTION, action, attempt: 1, ...changes }) as ActionRequest
+
+/** A store whose role logs in with what docs/examples/roles.sql gives it: no superuser, no way past row-level security. */
+async function useStore(t: Test, server: string) {
+  const { url, admin, engine } = await useDatabase(t, server)
+  const login = `test_login_${randomBytes(4).toString('hex')}`
+  await admin.query(`
+    CREATE ROLE ${login} LOGIN PASSWORD 'secret';
+    GRANT refold_engine, refold_api TO ${login};
+    CREATE SCHEMA shop;
+    CREATE TABLE shop.bookings (tenant text NOT NULL, action integer NOT NULL, UNIQUE (tenant, action));
+    GRANT USAGE ON SCHEMA shop TO ${login};
+    GRANT SELECT, INSERT ON shop.bookings TO ${login}`)
+  const as = new URL(url)
+  as.username = login
+  as.password = 'secret'
+  const actions = createPgPool(as.href, { max: 1, name: 'test-actions' })
+  t.teardown(async () => {
+    await actions.end()
+    await admin.query(`DROP SCHEMA shop CASCADE; DROP OWNED BY ${login}; DROP ROLE ${login}`)
+  })
+  const booked = async () =>
+    (await admin.query<{ action: number }>('SELECT action FROM shop.bookings ORDER BY 1')).rows.map((row) => row.action)
+  return { store: createActionStore(engine, actions, 'w1'), login, booked }
+}
+
+const BOOK = 'INSERT INTO shop.bookings (tenant, action) VALUES ($1, $2)'
+
+t.test('they run as the role that logs in, and effect and outcome are one transaction', async (t) => {
+  const { databaseUrl } = useStack(t, ['postgres'])
+  if (databaseUrl === undefined) return
+  const { store, login, booked } = await useStore(t, databaseUrl)
+  const book = async (sql: ActionSql) => {
+    const [row] = await sql.query("SELECT current_user AS who, current_setting('transaction_isolation') AS isolation")
+    await sql.query(BOOK, ["o'brien", 1])
+    return JSON.stringify(row)
+  }
+  const first = await store.inTransaction(attempt(1), 'serializable', book)
+  t.strictSame(first, { result: JSON.stringify({ who: login, isolation: 'serializable' }) })
+  t.strictSame(await store.outcome(attempt(1)), first)
+  // Run again: what is stored wins, and what the second run did is undone.
+  const again = await store.inTransaction(attempt(1), 'read committed', async (sql) => {
+    await sql.query(BOOK, ["o'brien", 2])
+    return '"again"'
+  })
+  t.strictSame(again, first)
+  await t.rejects(
+    store.inTransaction(attempt(3), 'read committed', async (sql) => {
+      await sql.query(BOOK, ["o'brien", 3])
+      throw new Error('sold out')
+    }),
+    /sold out/,
+  )
+  t.strictSame(await booked(), [1])
+  t.equal(await store.outcome(attempt(3)), undefined)
+})
+
+t.test('an attempt that was given up writes nothing more', async (t) => {
+  const { databaseUrl } = useStack(t, ['postgres'])
+  if (databaseUrl === undefined) return
+  const { store, booked } = await useStore(t, databaseUrl)
+  let late: Promise<unknown> | undefined
+  const given = Promise.withResolvers<void>()
+  const work = async (sql: ActionSql) => {
+    late = given.promise.then(() => sql.query(BOOK, ["o'brien", 4]))
+    throw new Error('no outcome within 30000 ms')
+  }
+  await t.rejects(store.inTransaction(attempt(4), 'read committed', work), /no outcome/)
+  given.resolve()
+  await t.rejects(Promise.resolve(late), /has ended/)
+  t.strictSame(await booked(), [])
+})
