@@ -77,7 +77,7 @@ export async function projectionRoutes(
   scope: FastifyInstance,
   options: ReadOptions & Pick<ApiDeps, 'projections' | 'logEnds'>,
 ): Promise<void> {
-  const { reads, logEnds, projections } = options
+  const { reads, logEnds, projections, watermarks: ofRecorder } = options
   const routes = scope.withTypeProvider<ZodTypeProvider>()
 
   async function known(tenant: string, name: string): Promise<ProjectionRow> {
@@ -154,7 +154,11 @@ export async function projectionRoutes(
         200: z.object({
           rows: z.array(z.looseObject({})),
           nextCursor: z.string().nullable(),
-          frozen: z.boolean().describe('No code that runs folds it any more.'),
+          frozen: z
+            .boolean()
+            .describe(
+              'The newest code that was deployed is of another version: these rows are of the one before, until its generation is promoted.',
+            ),
         }),
         ...answers,
         ...shapes.problems.missing,
@@ -175,7 +179,7 @@ export async function projectionRoutes(
       const page = await reads.rows(request.tenant, name, { table, where, limit, after })
       if (!page && name === 'derived') throw new RefoldError('not-found', 'the rows of derived are what /v1/executions shows')
       if (!page) throw noProjection(table === undefined ? name : `${name} with a table ${table}`)
-      void reply.header('refold-watermark', formatPositions(page.checkpoints))
+      ofRecorder.mark(reply, page.checkpoints)
       const next = JSON.stringify(page.next ? sealCursor(page.next) : null)
       return sendJson(reply, `{"rows":[${page.rows.join(',')}],"nextCursor":${next},"frozen":${page.frozen}}`)
     },

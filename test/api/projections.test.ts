@@ -2,13 +2,14 @@
 
 import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
+import type { ApiDeps } from '../../api/ports.ts'
 import type { ProjectionRow } from '../../postgres/reads/projections.ts'
 import { fakeApi } from '../support/fake-api.ts'
 import { until } from '../support/wait.ts'
 
 /** A projection with one partition, whose checkpoint is `next.at`; `polls` counts how often it was asked for, and how many did at once. */
-async function useProjection(t: Test) {
-  const api = await fakeApi(t)
+async function useProjection(t: Test, more: Partial<ApiDeps> = {}) {
+  const api = await fakeApi(t, more)
   const next = { at: 0 }
   const polls = { all: 0, now: 0, most: 0 }
   const row = (): ProjectionRow => ({
@@ -50,6 +51,12 @@ t.test('rows from a position on: those who wait share one poll', async (t) => {
   t.equal(polls.most, 1)
   next.at = 5
   for (const answer of await Promise.all(asked)) t.match(answer, { statusCode: 200, headers: { 'refold-watermark': 'p0:5' } })
+})
+
+t.test('rows say how new they are, and how much of the log is not in them', async (t) => {
+  const { api, next } = await useProjection(t, { logEnds: async () => new Map([[0, 12]]) })
+  next.at = 4
+  t.match((await api.send('/v1/projections/cases/rows')).headers, { 'refold-watermark': 'p0:4', 'refold-lag': '8' })
 })
 
 t.test('closing the API ends the waits for a projection', async (t) => {
