@@ -7,7 +7,8 @@ export type Output = { json?: boolean }
 
 export const asJson = ({ json }: Output) => json ?? !process.stdout.isTTY
 export const print = (text: string) => process.stdout.write(`${text}\n`)
-export const columns = () => process.stdout.columns || 120
+/** Of the terminal; what goes elsewhere is not cut. */
+export const columns = () => (process.stdout.isTTY ? process.stdout.columns || 120 : Infinity)
 
 /** Description of --json, the same for all commands. */
 export const JSON_OPTION = ['--json', 'the server’s JSON, also on a terminal'] as const

@@ -11,7 +11,7 @@ export function oneLine(text: string, width = Infinity): string {
 
 /** `rows` under `headings`; the last column takes what is left of `width`. */
 export function table(headings: readonly string[], rows: readonly (readonly string[])[], width = Infinity): string {
-  const lines = [headings, ...rows.map((row) => row.map((cell) => oneLine(cell, 60)))]
+  const lines = [headings, ...rows.map((row) => row.map((cell, column) => oneLine(cell, column < headings.length - 1 ? 60 : width)))]
   const widths = headings.map((_, column) => Math.max(...lines.map((line) => line[column]?.length ?? 0)))
   return lines
     .map((line) => {

@@ -16,6 +16,12 @@ t.test('no line is longer than the terminal', async (t) => {
   t.equal(table(['A', 'B'], [['1', 'x'.repeat(50)]], 10), `A  B\n1  ${'x'.repeat(6)}…`)
 })
 
+t.test('the last column is cut by the terminal only', async (t) => {
+  const long = 'x'.repeat(100)
+  t.equal(table(['A', 'B'], [['1', long]]), `A  B\n1  ${long}`)
+  t.equal(table(['A', 'B'], [[long, '1']]), `${'A'.padEnd(60)}  B\n${'x'.repeat(59)}…  1`)
+})
+
 t.test('what would move the cursor is not printed', async (t) => {
   t.equal(oneLine('a\u001b[2Jb\nc'), 'a [2Jb c')
   t.equal(
