@@ -3,6 +3,9 @@
 import { Argument, Option } from 'commander'
 import type { Command } from 'commander'
 import type { Kind } from '../stack/stack.ts'
+import { example } from './output.ts'
+
+const VARIABLES = ['KAFKA_BROKERS', 'SCHEMA_REGISTRY_URL', 'DATABASE_URL', 'REDIS_URL', 'REFOLD_API_TOKEN'] as const
 
 const say = (line: string) => process.stderr.write(`${line}\n`)
 
@@ -58,6 +61,28 @@ export function register(program: Command): void {
         if (state) console.log(`\ndevelopment token (tenant demo): ${state.developmentToken}`)
       }
       if (rows.length === 0 || rows.some((row) => row.state === 'silent')) process.exitCode = 1
+    })
+
+  stack
+    .command('env')
+    .description('addresses as variables, with the passwords: for psql, redis-cli and programs of your own')
+    .addArgument(new Argument('[variable]', 'its value alone').choices(VARIABLES))
+    .addHelpText('after', example('psql "$(npm run -s refold -- stack env DATABASE_URL)"'))
+    .action(async (variable?: (typeof VARIABLES)[number]) => {
+      const [{ resolveAddresses }, { readConfig }] = await Promise.all([import('../stack/addresses.ts'), import('../config.ts')])
+      const { kafkaBrokers, registryUrl, databaseUrl, redisUrl, apiTokens } = resolveAddresses(readConfig(process.env))
+      const [token] = apiTokens.keys()
+      const values: Partial<Record<(typeof VARIABLES)[number], string>> = {
+        KAFKA_BROKERS: kafkaBrokers.join(','),
+        SCHEMA_REGISTRY_URL: registryUrl,
+        DATABASE_URL: databaseUrl,
+        REDIS_URL: redisUrl,
+        ...(token !== undefined && { REFOLD_API_TOKEN: token }),
+      }
+      const chosen = Object.entries(values).filter(([name]) => variable === undefined || name === variable)
+      // For a shell's eval and for a file of variables alike.
+      for (const [name, value] of chosen)
+        console.log(variable === undefined ? `${name}='${value.replaceAll("'", String.raw`'\''`)}'` : value)
     })
 
   stack
