@@ -40,7 +40,7 @@ export type ActionOptions<P extends z.ZodType, R extends z.ZodType> = {
   result: R
   retry?: { attempts?: number; backoff?: Duration; factor?: number; max?: Duration }
   timeout?: Duration
-  /** An attempt that calls `heartbeat` less often than this has failed; for long actions. */
+  /** An attempt that calls `heartbeat` less often than this has failed; for long actions. A worker that dies is no failure: another repeats the attempt. */
   heartbeat?: Duration
   guarantee?: Guarantee
   /** Default `read committed`; of exactly-once actions. */
@@ -140,9 +140,9 @@ export type ActionContext<P = unknown> = {
   /** Aborted at the timeout, and when the worker is told to stop. */
   readonly signal: AbortSignal
   readonly logger: LineLog
-  /** Tells that a long attempt lives; `progress` is kept for the next attempt. */
+  /** Tells that a long attempt lives; `progress` is kept, about once a second, for the next attempt and for a repetition of this one. */
   heartbeat(progress?: unknown): void
-  /** What an earlier attempt kept by `heartbeat`. */
+  /** What was kept by `heartbeat`, by an earlier attempt or, where the contract has `heartbeat`, by a worker that died in this one. */
   readonly progress: unknown
   /** A secret of the worker's machine: the setting REFOLD_SECRET_<NAME>. Never hand it on to a result: that is in the log. */
   secret(name: string): string

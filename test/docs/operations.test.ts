@@ -43,7 +43,7 @@ void t.test('the statements that make the roles make them as the migration does'
   if (!databaseUrl) return
   const prefix = `docs_${randomBytes(4).toString('hex')}`
   const statements = regionOf(read('examples/roles.sql'), 'roles')
-    .replaceAll(/refold_(engine|api|login)/g, `${prefix}_$1`)
+    .replaceAll(/refold_(engine|api|reader|login)/g, `${prefix}_$1`)
     .replace('DATABASE refold ', `DATABASE ${prefix} `)
     .split(';')
     .filter((statement) => statement.trim() !== '')
@@ -51,7 +51,7 @@ void t.test('the statements that make the roles make them as the migration does'
   await client.connect()
   t.teardown(async () => {
     await client.query(`DROP DATABASE IF EXISTS ${prefix} WITH (FORCE)`)
-    for (const role of ['login', 'engine', 'api']) await client.query(`DROP ROLE IF EXISTS ${prefix}_${role}`)
+    for (const role of ['login', 'engine', 'api', 'reader']) await client.query(`DROP ROLE IF EXISTS ${prefix}_${role}`)
     await client.end()
   })
   for (const statement of statements) await client.query(statement)
