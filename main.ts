@@ -46,6 +46,7 @@ function logHappenings(watch: Watch, logger: Logger): void {
   watch.on('runtime:requests:swept', (facts) => logger.info(facts, 'old requests without an outcome were made again'))
   watch.on('runtime:decisions:resent', (facts) => logger.debug(facts, 'decisions were appended again'))
   watch.on('projector:partition:parked', (facts) => logger.error(facts, 'a projection cannot go past an event: see its incident'))
+  watch.on('projector:event:passed', (facts) => logger.warn(facts, 'an event was passed, as a person let another generation pass it'))
   watch.on('notifier:stream:refilled', (facts) => logger.info(facts, 'Redis had lost the notifications; the newest were sent again'))
   watch.on('notifier:round:failed', (facts) => logger.debug(facts, 'notifications wait; they are sent in order when Redis is back'))
   watch.on('worker:attempt:ended', (facts) => logger.debug(facts, 'an attempt ended'))

@@ -23,6 +23,7 @@ export type Happenings = {
     ms: number
   }
   'projector:partition:parked': { projection: string; generation: number; partition: number; offset: number }
+  'projector:event:passed': { projection: string; generation: number; partition: number; offset: number; reason: string }
   'notifier:events:sent': { sent: number; behind: number }
   'notifier:stream:refilled': { sent: number }
   'notifier:round:failed': { error: string }

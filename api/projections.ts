@@ -26,7 +26,7 @@ function projectionJson(row: ProjectionRow) {
     liveGeneration: row.live_generation,
     previousGeneration: row.previous_generation,
     stoppedAt: row.stopped_at,
-    generations: row.generations.map(({ generation, version, state, made_at: madeAt }) => ({ generation, version, state, madeAt })),
+    generations: row.generations.map(({ made_at: madeAt, parked, ...one }) => ({ ...one, madeAt, parked: parked.map(formatPosition) })),
     lag: row.places.reduce((sum, { next, recorded }) => sum + Math.max(0, recorded - next), 0),
     watermark: formatPositions(placesOf(row)),
     parked: row.places.flatMap(({ partition, parked }) => (parked === null ? [] : [formatPosition({ partition, offset: parked })])),

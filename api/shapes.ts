@@ -322,7 +322,15 @@ export const projection = z
     liveGeneration: z.int().nullable(),
     previousGeneration: z.int().nullable().describe('What a rollback goes back to.'),
     stoppedAt: z.string().nullable(),
-    generations: z.array(z.object({ generation: z.int(), version: z.int(), state: z.string(), madeAt: z.string() })),
+    generations: z.array(
+      z.object({
+        generation: z.int(),
+        version: z.int(),
+        state: z.string(),
+        madeAt: z.string(),
+        parked: z.array(z.string()).describe('Positions at which the code throws and this generation stands.'),
+      }),
+    ),
     lag: z.int().describe('Recorded events that the live generation has not folded yet.'),
     watermark: z.string().describe('Checkpoints of the live generation.'),
     parked: z.array(z.string()).describe('Positions at which its code throws and it stands; see incidents.'),

@@ -1,4 +1,4 @@
-// `refold operation`: what is being done to projections, by the server.
+// `refold operation`: what is being done to projections, on the server.
 
 import type { Command } from 'commander'
 import { z } from 'zod'
@@ -6,6 +6,7 @@ import type { Client } from './client.ts'
 import { answer, asJson, columns, example, JSON_OPTION, openClient, type Output, print, segment, whole } from './output.ts'
 import { table } from './table.ts'
 
+/** As the API shows it. */
 export const operation = z.object({
   id: z.string(),
   projection: z.string(),
@@ -18,6 +19,7 @@ export const operation = z.object({
     total: z.number().optional(),
     rate: z.number().optional(),
     secondsLeft: z.number().nullish(),
+    parked: z.array(z.string()).optional(),
   }),
   comparison: z
     .looseObject({
@@ -44,10 +46,11 @@ type Operation = z.infer<typeof operation>
 
 const OVER = new Set(['done', 'aborted', 'failed'])
 
-function progressLine({ state, progress: { done, total, rate, secondsLeft } }: Operation): string {
-  if (done === undefined || total === undefined) return state
+function progressLine({ state, progress: { done, total, rate, secondsLeft, parked = [] } }: Operation): string {
+  const stands = parked.length === 0 || OVER.has(state) ? '' : `, parked at ${parked.join(', ')}`
+  if (done === undefined || total === undefined) return `${state}${stands}`
   const left = secondsLeft == null ? '' : `, ${secondsLeft} s left`
-  return `${state}: ${done} of ${total} records, ${rate ?? 0}/s${left}`
+  return `${state}: ${done} of ${total} records, ${rate ?? 0}/s${left}${stands}`
 }
 
 async function find(client: Client, id: string): Promise<Operation> {

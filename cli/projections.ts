@@ -1,5 +1,5 @@
-// `refold projection`: read models, and what a person asks of them. Every change runs on the server: a terminal may be closed at
-// any time.
+// `refold projection`: read models, and what a person asks of them. Every change runs on the server, as an operation: a terminal
+// may be closed at any time.
 
 import type { Command } from 'commander'
 import { z } from 'zod'
@@ -15,7 +15,9 @@ const projection = z.object({
   liveGeneration: z.number().nullable(),
   previousGeneration: z.number().nullable(),
   stoppedAt: z.string().nullable(),
-  generations: z.array(z.object({ generation: z.number(), version: z.number(), state: z.string(), madeAt: z.string() })),
+  generations: z.array(
+    z.object({ generation: z.number(), version: z.number(), state: z.string(), madeAt: z.string(), parked: z.array(z.string()) }),
+  ),
   lag: z.number(),
   watermark: z.string(),
   parked: z.array(z.string()),
@@ -96,7 +98,12 @@ async function show(name: string, output: Output): Promise<void> {
       ]),
     )
     print('')
-    const cells = one.generations.map(({ generation, version, state, madeAt }) => [String(generation), String(version), state, madeAt])
+    const cells = one.generations.map(({ generation, version, state, madeAt, parked }) => [
+      String(generation),
+      String(version),
+      parked.length === 0 ? state : `${state}, parked at ${parked.join(', ')}`,
+      madeAt,
+    ])
     print(table(['GENERATION', 'VERSION', 'STATE', 'MADE'], cells, columns()))
   })
 }

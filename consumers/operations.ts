@@ -7,13 +7,17 @@
 // O2  Generations are compared at equal positions, a partition at a time; a hold that keeps them there ends by itself.
 // O3  A promotion locks both generations' checkpoints and requires the new one to be as far as the live one.
 // O4  A promotion stops writes of the live rows only when the new generation is near, and for less than a second at a time.
+// O5  No generation is held for one that is parked: it would never come. The operation says where it is parked, and goes on by
+//     itself once that is passed.
 
 import { setTimeout as pause } from 'node:timers/promises'
 import { asError } from '../errors.ts'
+import { formatPosition } from '../workflow/position.ts'
 
 export type OperationState = 'requested' | 'building' | 'comparing' | 'ready' | 'promoting' | 'done' | 'aborted' | 'failed'
 
-export type PartitionProgress = { partition: number; next: number; live: number; recorded: number }
+/** `parked`: the offset at which the built generation stands, since its code throws there. */
+export type PartitionProgress = { partition: number; next: number; live: number; recorded: number; parked: number | null }
 
 /** Rows of a partition that are not the same in both generations; at most so many keys are shown. */
 export type Difference = { table: string; key: Record<string, unknown>; kind: 'changed' | 'missing' | 'extra' }
@@ -76,18 +80,47 @@ const LOOK_EVERY = 20
 
 const sumOf = (partitions: readonly PartitionProgress[], of: 'next' | 'recorded') => partitions.reduce((sum, one) => sum + one[of], 0)
 
+const releaseOf = (partitions: readonly PartitionProgress[]) => new Map(partitions.map(({ partition }) => [partition, null]))
+
+const parkedOf = (partitions: readonly PartitionProgress[]): readonly string[] =>
+  partitions.flatMap(({ partition, parked }) => (parked === null ? [] : [formatPosition({ partition, offset: parked })]))
+
+/** O5. What a person is told when it parks, and when it goes on; undefined: nothing new. */
+function lineOf({ projection, progress }: Operation, generation: number, parked: readonly string[]): string | undefined {
+  const { parked: before = [] } = progress as { parked?: readonly string[] }
+  if (parked.join() === before.join()) return undefined
+  if (parked.length === 0) return `generation ${generation} goes on from ${before.join(', ')}`
+  return (
+    `generation ${generation} is parked at ${parked.join(', ')}: see \`refold incidents\`, then mend the code, ` +
+    `\`refold projection skip ${projection} --reason …\` or \`refold projection abort ${projection}\``
+  )
+}
+
 export function createOperations(store: OperationStore, say: (facts: object, line: string) => void) {
+  /** O5. Gives the progress of the partitions, having said whether one of them is parked. */
+  async function look(operation: Operation, generation: number): Promise<readonly PartitionProgress[]> {
+    const partitions = await store.progress(operation.projection, generation)
+    const parked = parkedOf(partitions)
+    const line = lineOf(operation, generation, parked)
+    if (line === undefined) return partitions
+    operation.progress = { ...operation.progress, parked }
+    await store.update(operation.id, { progress: operation.progress, line })
+    return partitions
+  }
+
   async function build(operation: Operation, generation: number): Promise<void> {
-    const { id, projection } = operation
-    const partitions = await store.progress(projection, generation)
+    const { id } = operation
+    const partitions = await look(operation, generation)
+    const parked = parkedOf(partitions)
     const [done, total] = [sumOf(partitions, 'next'), sumOf(partitions, 'recorded')]
     const { at = Date.now(), done: before = done, rate = 0 } = operation.progress as { at?: number; done?: number; rate?: number }
     const seconds = (Date.now() - at) / 1000
     const current = seconds > 0 ? (done - before) / seconds : 0
     const smooth = Math.round(rate === 0 ? current : 0.7 * rate + 0.3 * current)
     const left = Math.max(0, total - done)
-    const progress = { at: Date.now(), done, total, rate: smooth, secondsLeft: smooth > 0 ? Math.ceil(left / smooth) : null }
-    if (partitions.length > 0 && partitions.every(isCaughtUp))
+    const secondsLeft = smooth > 0 && parked.length === 0 ? Math.ceil(left / smooth) : null
+    const progress = { at: Date.now(), done, total, rate: smooth, secondsLeft, parked }
+    if (partitions.length > 0 && parked.length === 0 && partitions.every(isCaughtUp))
       await store.update(id, { state: 'comparing', progress, line: `caught up after ${done} records` })
     else await store.update(id, { progress })
   }
@@ -102,7 +135,11 @@ export function createOperations(store: OperationStore, say: (facts: object, lin
       return store.update(id, { state: next, comparison, line: `not compared: ${why}` })
     }
     const comparison: Comparison = operation.comparison ?? { partitions: [], differing: 0 }
-    const partitions = await store.progress(projection, generation)
+    const partitions = await look(operation, generation)
+    if (parkedOf(partitions).length > 0) {
+      await store.hold(projection, 'both', generation, releaseOf(partitions))
+      return store.update(id, { state: 'building' })
+    }
     const rest = partitions.filter(({ partition }) => !comparison.partitions.some((one) => one.partition === partition))
     const [first] = rest
     if (!first) {
@@ -122,8 +159,8 @@ export function createOperations(store: OperationStore, say: (facts: object, lin
 
   async function promote(operation: Operation, generation: number): Promise<void> {
     const { id, projection } = operation
-    const partitions = await store.progress(projection, generation)
-    if (partitions.some(({ next, live }) => next < live - NEAR)) return
+    const partitions = await look(operation, generation)
+    if (partitions.some(({ next, live, parked }) => next < (parked === null ? live - NEAR : live))) return
     await store.hold(projection, 'live', generation, new Map(partitions.map(({ partition, live }) => [partition, live])))
     const until = performance.now() + LONGEST_STOP
     let outcome = await store.promote(projection, generation)
@@ -131,7 +168,7 @@ export function createOperations(store: OperationStore, say: (facts: object, lin
       await pause(LOOK_EVERY)
       outcome = await store.promote(projection, generation)
     }
-    await store.hold(projection, 'both', generation, new Map(partitions.map(({ partition }) => [partition, null])))
+    await store.hold(projection, 'both', generation, releaseOf(partitions))
     if (outcome === 'promoted') await store.update(id, { state: 'done', line: `generation ${generation} is live` })
   }
 
@@ -160,7 +197,9 @@ export function createOperations(store: OperationStore, say: (facts: object, lin
       case 'comparing':
         return compare(operation, generation)
       case 'ready':
-        return wanted === 'promote' ? store.update(id, { state: 'promoting', line: 'to be promoted' }) : undefined
+        if (wanted === 'promote') return store.update(id, { state: 'promoting', line: 'to be promoted' })
+        await look(operation, generation)
+        return undefined
       case 'promoting':
         return promote(operation, generation)
       case 'done':

@@ -74,6 +74,11 @@ export type ProjectionStore = {
   foldsFirst?: FoldsFirst
   /** Positions that a person let pass. */
   skipped(partition: number): Promise<ReadonlySet<number>>
+  /** Passes a position that a person let another generation of the projection pass; gives the reason, undefined: none did. */
+  takeSkip(partition: number, offset: number): Promise<string | undefined>
+  /** Whether an incident says that it is parked: also one of a process before this one. */
+  isParked(partition: number): Promise<boolean>
+  /** Of a generation that was dropped meanwhile there is no incident. */
   park(partition: number, offset: number, error: Error, event: ProjectionEvent): Promise<void>
   mended(partition: number): Promise<void>
 }

@@ -7,7 +7,8 @@
 // J2  The checkpoint moves first, by compare-and-set, in the transaction of the rows: two projectors on one partition cost
 //     work, never truth.
 // J3  A hold (stop_at) is not passed, and ends by itself.
-// J4  What `evolve` throws at is tried again, then an incident; the generation stands at that position, others go on.
+// J4  What `evolve` throws at is tried again, then an incident; the generation stands at that position, others go on. A position
+//     that a person let another generation pass is passed here too, and no incident.
 // J5  Below the log's first offset the audit is read instead: nothing is ever skipped.
 // J6  Small batches of several partitions share a transaction: each moves its own checkpoint, and one that was overtaken or held
 //     is left out. Should the transaction fail, each has one of its own. A handler's are never shared.
@@ -78,7 +79,7 @@ type Stored = { outcome: Outcome; next: number; events: number }
 export function createProjector(options: ProjectorOptions): LogHandler & { forget(): void } {
   const { projection, generation, store, schemas, watch, faults, passes = createSharedPasses(schemas.read) } = options
   const memories = new Map<number, Memory>()
-  const parked = new Map<number, number>()
+  const parked = new Set<number>()
   /** Positions that a person let pass; looked up anew after each failure. */
   const skips = new Map<number, ReadonlySet<number>>()
 
@@ -262,9 +263,15 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
           await pause(TRIES[attempt])
           continue
         }
+        const reason = await store.takeSkip(partition, event.offset)
+        if (reason !== undefined) {
+          skips.set(partition, await store.skipped(partition))
+          watch.emit('projector:event:passed', { projection: projection.name, generation, partition, offset: event.offset, reason })
+          continue
+        }
         await store.park(partition, event.offset, error, event)
         watch.emit('projector:partition:parked', { projection: projection.name, generation, partition, offset: event.offset })
-        parked.set(partition, event.offset)
+        parked.add(partition)
         throw new RefoldError(
           'projection-parked',
           `${projection.name} generation ${generation} at p${partition}:${event.offset}: ${error.message}`,
@@ -332,6 +339,7 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
     async checkpoint(partition) {
       memories.delete(partition)
       skips.set(partition, await store.skipped(partition))
+      if (await store.isParked(partition)) parked.add(partition)
       const next = await store.checkpoint(partition)
       const low = await options.low(partition)
       return next < low ? fromAudit(partition, next, low) : next

@@ -239,7 +239,7 @@ export function createDerivedControl(owner: Pool, engine: Pool, partitions: numb
       const places = await placesOf(owner, derivedReader(generation))
       return [...places].map(([partition, next]) => {
         const live = recorded.get(partition) ?? 0
-        return { partition, next, live, recorded: live }
+        return { partition, next, live, recorded: live, parked: null }
       })
     },
     // The recorder is held by its row's lock, for a moment, and nothing else needs holding.

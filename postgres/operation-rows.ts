@@ -76,6 +76,20 @@ export async function refuseOffset(pool: Pool, reader: string, detail: string, e
   )
 }
 
+/** Until the transaction ends: row-level security shows incidents of no tenant to operators only, and holds the tables' owner too. */
+export const seeIncidents = (client: Pick<Pool, 'query'>) => client.query("SELECT set_config('refold.operator', 'on', true)")
+
+/** Closes what is open of a projection's generations that are gone, for there is nothing left to mend. */
+export async function closeIncidentsOfRetired(client: Pick<Pool, 'query'>, projection: string): Promise<void> {
+  await seeIncidents(client)
+  await client.query(
+    `UPDATE refold.incidents i SET closed_at = now() FROM refold.generations g
+     WHERE i.kind = 'projection-parked' AND i.closed_at IS NULL AND i.evidence ->> 'projection' = $1
+       AND g.projection = $1 AND g.generation = (i.evidence ->> 'generation')::int AND g.state = 'retired'`,
+    [projection],
+  )
+}
+
 /** One at a time over all processes, until the transaction ends. */
 export const lockProjection = (client: Pick<Pool, 'query'>, projection: string) =>
   client.query('SELECT pg_advisory_xact_lock(hashtext($1))', [`refold.projection.${projection}`])

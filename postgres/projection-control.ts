@@ -5,7 +5,7 @@ import type { Pool, PoolClient } from 'pg'
 import type { Difference, OperationStore, PartitionComparison, PartitionProgress } from '../consumers/operations.ts'
 import { RefoldError } from '../errors.ts'
 import { definitionText, type Projection, type TableDefinition } from '../projections/define.ts'
-import { createOperationRows, isBusy, lockProjection, SWAP_WAIT } from './operation-rows.ts'
+import { closeIncidentsOfRetired, createOperationRows, isBusy, lockProjection, SWAP_WAIT } from './operation-rows.ts'
 import { inTransaction } from './pool.ts'
 import { generationDdl, quoted, readerOf, schemaOf, viewsDdl } from './projection-tables.ts'
 
@@ -85,6 +85,8 @@ export function createProjectionControl(pool: Pool, projections: readonly Projec
         [name, version],
       )
       await checkDefinition(client, projection)
+      // Versions before this one left them open.
+      await closeIncidentsOfRetired(client, name)
       const { rows } = await client.query<{ live_generation: number | null; version: number }>(
         'SELECT live_generation, version FROM refold.projections WHERE name = $1',
         [name],
@@ -185,8 +187,8 @@ export function createProjectionControl(pool: Pool, projections: readonly Projec
       return `the live generation is of version ${found.live}, this one of version ${found.built}`
     },
     async progress(name, generation) {
-      const { rows } = await pool.query<{ partition: number; next: string; live: string; recorded: string }>(
-        `SELECT n.partition, n.next_offset AS next, coalesce(l.next_offset, 0) AS live, coalesce(r.next_offset, 0) AS recorded
+      const { rows } = await pool.query<{ partition: number; next: string; live: string; recorded: string; parked: string | null }>(
+        `SELECT n.partition, n.next_offset AS next, n.parked_at AS parked, coalesce(l.next_offset, 0) AS live, coalesce(r.next_offset, 0) AS recorded
          FROM refold.checkpoints n
          LEFT JOIN refold.checkpoints l ON l.reader = $2 AND l.partition = n.partition
          LEFT JOIN refold.checkpoints r ON r.reader = 'recorder' AND r.partition = n.partition
@@ -198,6 +200,7 @@ export function createProjectionControl(pool: Pool, projections: readonly Projec
         next: Number(row.next),
         live: Number(row.live),
         recorded: Number(row.recorded),
+        parked: row.parked === null ? null : Number(row.parked),
       }))
     },
     async hold(name, which, generation, stops) {
@@ -245,6 +248,7 @@ export function createProjectionControl(pool: Pool, projections: readonly Projec
       if (!rows[0]) return
       await client.query(`DROP SCHEMA IF EXISTS ${quoted(rows[0].schema_name)} CASCADE`)
       await client.query('DELETE FROM refold.checkpoints WHERE reader = $1', [readerOf(name, generation)])
+      await closeIncidentsOfRetired(client, name)
     })
   }
 

@@ -3,6 +3,8 @@
 import type { Pool } from 'pg'
 import { RefoldError } from '../errors.ts'
 import { DERIVED } from './derived-tables.ts'
+import { seeIncidents } from './operation-rows.ts'
+import { inTransaction } from './pool.ts'
 
 export type ProjectionRequests = {
   /** Opens an operation; gives its id. Errors: `not-found`, `operation-open`, `operation-impossible`. */
@@ -100,19 +102,24 @@ export function createProjectionRequests(pool: Pool, drop: (projection: string, 
     },
     async skip(projection, reason) {
       await standing(projection)
-      const { rows } = await pool.query<{ partition: number; generation: string; offset: string }>(
-        `SELECT partition, evidence ->> 'generation' AS generation, evidence ->> 'offset' AS offset FROM refold.incidents
-         WHERE kind = 'projection-parked' AND closed_at IS NULL AND evidence ->> 'projection' = $1`,
-        [projection],
-      )
-      if (rows.length === 0) throw new RefoldError('operation-impossible', `${projection} is not parked`)
-      for (const { partition, generation, offset } of rows)
-        await pool.query(
-          `INSERT INTO refold.projection_skips (projection, generation, partition, log_offset, reason) VALUES ($1, $2, $3, $4, $5)
-           ON CONFLICT DO NOTHING`,
-          [projection, Number(generation), partition, Number(offset), reason],
+      return inTransaction(pool, async (client) => {
+        await seeIncidents(client)
+        const { rows } = await client.query<{ partition: number; generation: number; offset: string }>(
+          `SELECT i.partition, g.generation, i.evidence ->> 'offset' AS offset FROM refold.incidents i
+           JOIN refold.generations g ON g.projection = $1 AND g.generation = (i.evidence ->> 'generation')::int AND g.state <> 'retired'
+           WHERE i.kind = 'projection-parked' AND i.closed_at IS NULL AND i.evidence ->> 'projection' = $1
+           ORDER BY i.partition, g.generation`,
+          [projection],
         )
-      return rows.map(({ partition, offset }) => `p${partition}:${offset}`)
+        if (rows.length === 0) throw new RefoldError('operation-impossible', `${projection} is not parked`)
+        for (const { partition, generation, offset } of rows)
+          await client.query(
+            `INSERT INTO refold.projection_skips (projection, generation, partition, log_offset, reason) VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT DO NOTHING`,
+            [projection, generation, partition, Number(offset), reason],
+          )
+        return [...new Set(rows.map(({ partition, offset }) => `p${partition}:${offset}`))]
+      })
     },
   }
 }

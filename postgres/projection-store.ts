@@ -259,6 +259,24 @@ export function createProjectionStore(pool: Pool, projection: Projection, genera
       )
       return new Set(rows.map(({ log_offset: offset }) => Number(offset)))
     },
+    async takeSkip(partition, offset) {
+      const { rows } = await pool.query<{ reason: string }>(
+        `INSERT INTO refold.projection_skips (projection, generation, partition, log_offset, reason)
+         SELECT projection, $2, partition, log_offset, reason || ' (taken over from generation ' || generation || ')'
+         FROM refold.projection_skips WHERE projection = $1 AND generation <> $2 AND partition = $3 AND log_offset = $4
+         ORDER BY skipped_at, generation LIMIT 1
+         ON CONFLICT DO NOTHING RETURNING reason`,
+        [projection.name, generation, partition, offset],
+      )
+      return rows[0]?.reason
+    },
+    async isParked(partition) {
+      const { rowCount } = await pool.query(
+        "SELECT FROM refold.incidents WHERE kind = 'projection-parked' AND subject = $1 AND closed_at IS NULL",
+        [`${reader}/${partition}`],
+      )
+      return rowCount === 1
+    },
     async park(partition, offset, error, event) {
       await pool.query('UPDATE refold.checkpoints SET parked_at = $3 WHERE reader = $1 AND partition = $2', [reader, partition, offset])
       const evidence = {
@@ -269,9 +287,17 @@ export function createProjectionStore(pool: Pool, projection: Projection, genera
         error: error.message,
       }
       await pool.query(
-        `INSERT INTO refold.incidents (kind, subject, partition, summary, evidence) VALUES ('projection-parked', $1, $2, $3, $4)
+        `WITH mine AS (SELECT FROM refold.generations WHERE projection = $5 AND generation = $6 AND state <> 'retired' FOR SHARE)
+         INSERT INTO refold.incidents (kind, subject, partition, summary, evidence) SELECT 'projection-parked', $1, $2, $3, $4 FROM mine
          ON CONFLICT (kind, subject) WHERE closed_at IS NULL DO UPDATE SET summary = excluded.summary, evidence = excluded.evidence`,
-        [`${reader}/${partition}`, partition, `${reader} stands at p${partition}:${offset}: ${error.message}`, JSON.stringify(evidence)],
+        [
+          `${reader}/${partition}`,
+          partition,
+          `${reader} stands at p${partition}:${offset}: ${error.message}`,
+          JSON.stringify(evidence),
+          projection.name,
+          generation,
+        ],
       )
     },
     async mended(partition) {

@@ -8,7 +8,13 @@ import type { Checkpoints } from './checkpoints.ts'
 import type { ReadPool, Transaction } from './pool.ts'
 import { timeText } from './time.ts'
 
-const generationShape = z.object({ generation: z.number(), version: z.number(), state: z.string(), made_at: z.string() })
+const generationShape = z.object({
+  generation: z.number(),
+  version: z.number(),
+  state: z.string(),
+  made_at: z.string(),
+  parked: z.array(z.object({ partition: z.number(), offset: z.number() })),
+})
 const placeShape = z.object({ partition: z.number(), next: z.number(), recorded: z.number(), parked: z.number().nullable() })
 
 const projectionRow = z.object({
@@ -27,7 +33,9 @@ export type ProjectionRow = z.infer<typeof projectionRow>
 
 const PROJECTIONS = sql.fragment`
   SELECT p.name, p.version, p.live_generation, p.previous_generation, ${timeText('stopped_at')},
-    (SELECT coalesce(json_agg(json_build_object('generation', g.generation, 'version', g.version, 'state', g.state, 'made_at', g.made_at)
+    (SELECT coalesce(json_agg(json_build_object('generation', g.generation, 'version', g.version, 'state', g.state, 'made_at', g.made_at,
+       'parked', (SELECT coalesce(json_agg(json_build_object('partition', k.partition, 'offset', k.parked_at) ORDER BY k.partition), '[]')
+         FROM refold.checkpoints k WHERE k.reader = p.name || '@g' || g.generation AND k.parked_at IS NOT NULL))
        ORDER BY g.generation), '[]') FROM refold.generations g WHERE g.projection = p.name AND g.state <> 'retired')::text AS generations,
     (SELECT coalesce(json_agg(json_build_object('partition', c.partition, 'next', c.next_offset, 'recorded', coalesce(r.next_offset, 0),
        'parked', c.parked_at)

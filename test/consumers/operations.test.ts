@@ -1,4 +1,5 @@
-// A promotion and the writes that it stops: none while the new generation is far behind, and never for a second.
+// A promotion and the writes that it stops: none while the new generation is far behind, and never for a second. And a built
+// generation that is parked: it is said, and nobody is held for it.
 
 import t from 'tap'
 import { createOperations, type Operation, type OperationStore } from '../../consumers/operations.ts'
@@ -28,7 +29,7 @@ function world(behind: number, evenAfter: number, { live = 2, wanted = null }: {
     isLive: async (_, generation) => generation === live,
     notComparable: never,
     compare: never,
-    progress: async () => [{ partition: 0, next: 10_000 - behind, live: 10_000, recorded: 10_000 }],
+    progress: async () => [{ partition: 0, next: 10_000 - behind, live: 10_000, recorded: 10_000, parked: null }],
     async hold(_, __, ___, stops) {
       const holds = [...stops.values()].some((stop) => stop !== null)
       if (holds && !told.isHeld) since = performance.now()
@@ -70,4 +71,88 @@ t.test('a promotion whose generation never comes near can be given up; one that 
   const promoted = world(0, 0, { wanted: 'abort', live: 1 })
   await promoted.advance()
   t.match(promoted.told, { state: 'done' })
+})
+
+/** Two partitions, of which the new generation may be parked in the second, behind the live one. */
+function building(state: Operation['state'], progress: Operation['progress'] = {}) {
+  const operation: Operation = { ...PROMOTING, kind: 'rebuild', generation: 2, state, progress }
+  const told = { held: new Map<number, number | null>(), everHeld: 0, compared: 0, lines: [] as string[] }
+  const at = { parked: 7 as number | null, next: 7 }
+  const never = () => Promise.reject(new Error('not asked of a build'))
+  const store: OperationStore = {
+    open: async () => [operation],
+    alone: (one, step) => step(structuredClone(one)),
+    async update(_, { line, ...change }) {
+      Object.assign(operation, change)
+      if (line !== undefined) told.lines.push(line)
+    },
+    makeGeneration: never,
+    dropGeneration: never,
+    isLive: async () => false,
+    notComparable: async () => undefined,
+    compare: async (_, __, partition) => {
+      told.compared++
+      if (partition === 1 && at.next < 9) return 'apart'
+      return { partition, at: 9, live: 1, built: 1, differing: 0, shown: [] }
+    },
+    progress: async () => [
+      { partition: 0, next: 9, live: 9, recorded: 9, parked: null },
+      { partition: 1, next: at.next, live: 9, recorded: 9, parked: at.parked },
+    ],
+    async hold(_, __, ___, stops) {
+      for (const [partition, stop] of stops) {
+        told.held.set(partition, stop)
+        if (stop !== null) told.everHeld++
+      }
+    },
+    promote: async () => 'behind',
+  }
+  const faults: string[] = []
+  const { advance } = createOperations(store, (_, line) => void faults.push(line))
+  const heldNow = () => [...told.held.values()].filter((stop) => stop !== null)
+  return { operation, told, at, faults, advance, heldNow }
+}
+
+t.test('O5: a build that is parked says where, once, is not caught up, and goes on by itself', async (t) => {
+  const { operation, told, at, faults, advance } = building('building')
+  for (let i = 0; i < 3; i++) await advance()
+  t.match(operation, { state: 'building', progress: { parked: ['p1:7'], secondsLeft: null } })
+  t.equal(told.lines.length, 1)
+  t.match(told.lines[0], /generation 2 is parked at p1:7: see `refold incidents`.*projection skip p --reason.*abort p/)
+  Object.assign(at, { parked: null, next: 9 })
+  for (let i = 0; i < 3; i++) await advance()
+  t.match(operation, { state: 'ready', progress: { parked: [] } })
+  t.strictSame(told.lines.slice(1), ['generation 2 goes on from p1:7', 'caught up after 18 records', 'compared: 0 differing rows'])
+  t.strictSame(faults, [])
+})
+
+t.test('O5: one that parks while it is compared lets go of what it holds', async (t) => {
+  const { operation, told, at, advance, heldNow } = building('comparing')
+  at.parked = null
+  await advance()
+  t.strictSame(heldNow(), [9], 'the live one is held in the partition where the other is behind')
+  at.parked = 7
+  await advance()
+  t.strictSame(heldNow(), [])
+  t.equal(operation.state, 'building')
+  const { everHeld } = told
+  for (let i = 0; i < 3; i++) await advance()
+  t.match(operation, { state: 'building' })
+  t.equal(told.everHeld, everHeld, 'and holds nothing again')
+})
+
+t.test('O5: a promotion does not stop writes for one that is parked behind the live generation', async (t) => {
+  const { operation, told, advance } = building('promoting')
+  await advance()
+  t.equal(told.everHeld, 0)
+  t.equal(operation.state, 'promoting')
+  t.match(told.lines, [/parked at p1:7/])
+})
+
+t.test('one that is ready and parks says so', async (t) => {
+  const { operation, told, advance } = building('ready')
+  await advance()
+  await advance()
+  t.equal(operation.state, 'ready')
+  t.match(told.lines, [/parked at p1:7/])
 })

@@ -9,6 +9,7 @@ import { createProjectionControl } from '../../postgres/projection-control.ts'
 import { createProjectionStore } from '../../postgres/projection-store.ts'
 import { createSchemaTexts } from '../../postgres/schema-texts.ts'
 import { defineProjection } from '../../projections/define.ts'
+import type { ProjectionEvent } from '../../projections/event.ts'
 import { createWatch } from '../../watch.ts'
 import { type TestDatabase, useDatabase } from '../support/database.ts'
 import { event } from '../support/events.ts'
@@ -33,14 +34,14 @@ const seen = defineProjection({
 type Projecting = { projector: LogHandler; recorder: LogHandler; asked: () => number; names: () => Promise<string | undefined> }
 
 /** `told`: what the recorder is said to have passed. */
-async function projecting(database: TestDatabase, told: () => number | undefined): Promise<Projecting> {
+async function projecting(database: TestDatabase, told: () => number | undefined, code = seen): Promise<Projecting> {
   const { admin, engine } = database
-  await createProjectionControl(admin, [seen], PARTITIONS).sync(seen)
-  const store = createProjectionStore(engine, seen, 1)
+  await createProjectionControl(admin, [code], PARTITIONS).sync(code)
+  const store = createProjectionStore(engine, code, 1)
   let asked = 0
   const news: RecordedNews = { told, above: async () => undefined }
   const projector = createProjector({
-    projection: seen,
+    projection: code,
     generation: 1,
     store: { ...store, windows: (spans) => (asked++, store.windows(spans)) },
     schemas: createReaderSchemas(codec, createSchemaTexts(engine), PARTITIONS, store.recorded),
@@ -130,5 +131,49 @@ t.test('what the projector assumes of the recorder', async (t) => {
     await hold(null)
     t.equal(await storing, 3)
     t.equal(await names(), 'a b c ')
+  })
+  const incidents = async ({ admin }: TestDatabase) =>
+    (await admin.query<{ closed: boolean }>('SELECT closed_at IS NOT NULL AS closed FROM refold.incidents')).rows
+
+  t.test('the incident of one that is mended is closed, by another process too', async (t) => {
+    const database = await useDatabase(t, databaseUrl)
+    const { recorder, projector } = await projecting(database, () => undefined)
+    const batch = batchOf([record(0, 'a'), record(1, 'thrown')], 0)
+    await recorder.batch(batch)
+    await t.rejects(projector.batch(batch), { code: 'projection-parked' })
+    t.strictSame(await incidents(database), [{ closed: false }])
+    const mended = await projecting(database, () => undefined, { ...seen, evolve: (row) => row })
+    t.equal(await mended.projector.batch(batchOf([record(1, 'thrown')], 1)), 2)
+    t.strictSame(await incidents(database), [{ closed: true }])
+  })
+
+  t.test('J4: what a person let another generation pass is passed, where it is still thrown at, and nowhere else', async (t) => {
+    const database = await useDatabase(t, databaseUrl)
+    const { recorder, projector, names } = await projecting(database, () => undefined)
+    const batch = batchOf([record(0, 'a'), record(1, 'thrown'), record(2, 'b'), record(3, 'thrown')], 0)
+    await recorder.batch(batch)
+    await database.admin.query("INSERT INTO refold.projection_skips SELECT 'seen', 7, $1, n, 'known' FROM unnest('{0,1}'::bigint[]) n", [
+      PARTITION,
+    ])
+    await t.rejects(projector.batch(batch), { code: 'projection-parked', message: /:3/ })
+    t.equal(await names(), 'a b ', 'the one that does not throw was folded')
+    const { rows } = await database.admin.query('SELECT log_offset, reason FROM refold.projection_skips WHERE generation = 1')
+    t.strictSame(rows, [{ log_offset: '1', reason: 'known (taken over from generation 7)' }])
+  })
+
+  t.test('a generation that was dropped leaves no incident, though it throws afterwards', async (t) => {
+    const database = await useDatabase(t, databaseUrl)
+    const { recorder, projector } = await projecting(database, () => undefined)
+    const batch = batchOf([record(0, 'thrown')], 0)
+    await recorder.batch(batch)
+    await t.rejects(projector.batch(batch), { code: 'projection-parked' })
+    await database.admin.query("UPDATE refold.generations SET state = 'following'")
+    const control = createProjectionControl(database.admin, [seen], PARTITIONS)
+    await control.dropGeneration('seen', 1)
+    t.strictSame(await incidents(database), [{ closed: true }])
+    const store = createProjectionStore(database.engine, seen, 1)
+    const thrown = new Error('thrown')
+    await store.park(PARTITION, 0, thrown, { id: idOf(0), name: 'thrown', executionId: idOf(0) } as ProjectionEvent)
+    t.strictSame(await incidents(database), [{ closed: true }])
   })
 })

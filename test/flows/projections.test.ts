@@ -1,110 +1,18 @@
 // Projections on real servers: exact over kills, read in SQL and over REST, rebuilt in every way without anybody noticing.
 
-import path from 'node:path'
 import { Kafka, logLevel } from 'kafkajs'
-import t, { type Test } from 'tap'
-import { type Installation, type RefoldProcess, runRefold, startCommand, startRefold, useInstallation } from '../support/refold-process.ts'
-import { type Rest, restOf } from '../support/rest.ts'
+import t from 'tap'
 import { cases, states } from '../support/projection-app.ts'
+import { executionOf, STATES, useWorld, type World } from '../support/projection-world.ts'
+import { runRefold, startCommand } from '../support/refold-process.ts'
 import { startRivals } from '../support/rival-projectors.ts'
-import { useStack } from '../support/stack.ts'
 import { until } from '../support/wait.ts'
 
 t.setTimeout(600_000)
 
-const APP = path.join(import.meta.dirname, '..', 'support', 'projection-app.ts')
-const STATES = ['placed', 'paid', 'packed', 'sent']
 /** Deaths in the middle of catch-up, and how long two fight over the same partitions, ms. */
 const KILLS = Number(process.env['REFOLD_TEST_KILLS'] ?? 5)
 const FIGHT = Number(process.env['REFOLD_TEST_FIGHT'] ?? 5000)
-const JSON_BODY = { 'content-type': 'application/json' }
-
-type Operation = {
-  id: string
-  state: string
-  generation: number
-  comparison: { differing: number; partitions: { shown: { kind: string; key: { execution: string } }[] }[] } | null
-}
-type Shown = {
-  liveGeneration: number
-  lag: number
-  generations: { generation: number; state: string }[]
-  operation: string | null
-  foldedBy: number | null
-}
-
-type World = {
-  installation: Installation
-  url: string
-  rest: Rest
-  brokers: string[]
-  project: (code?: string) => Promise<RefoldProcess>
-  /** Sends events of so many executions, each state once, beginning with number `first`. */
-  send: (first: number, executions: number) => Promise<void>
-  show: (name: string) => Promise<Shown>
-  /** Until the live generation has folded all that is recorded, and that is all that was sent. */
-  caughtUp: (name: string, total: number) => Promise<void>
-  ask: (name: string, verb: string, body?: object) => Promise<{ status: number; operation: string }>
-  operation: (id: string, state: string) => Promise<Operation>
-}
-
-const executionOf = (n: number) => `0b8f1c7e-5d1e-4c3a-9a44-${n.toString(16).padStart(12, '0')}`
-
-async function useWorld(t: Test): Promise<World | undefined> {
-  const stack = useStack(t, ['kafka', 'registry', 'postgres'])
-  if (!stack.databaseUrl) return undefined
-  const installation = await useInstallation(t, stack, 'token=tenant')
-  Object.assign(installation.env, {
-    REFOLD_GROUP_SESSION: '1500',
-    REFOLD_GROUP_HEARTBEAT: '300',
-    REFOLD_OPERATOR_TOKENS: 'token',
-    REFOLD_PROJECTOR_BATCH: '200',
-  })
-  const { url } = await startRefold(t, installation, 'api,recorder')
-  const rest = restOf(url, 'token')
-  const world: World = {
-    installation,
-    url,
-    rest,
-    brokers: stack.kafkaBrokers,
-    project: (code = '1') => startRefold(t, installation, 'projector', { app: APP, env: { PROJECTION_CODE: code } }),
-    async send(first, executions) {
-      for (let at = 0; at < executions; at += 100) {
-        const events = Array.from({ length: Math.min(100, executions - at) }, (_, i) => first + at + i).flatMap((n) =>
-          STATES.map((to_state) => ({ execution_id: executionOf(n), event_name: `case.${to_state}`, to_state, payload: { amount: n } })),
-        )
-        const answer = await rest.send(events)
-        if (answer.status !== 202) throw new Error(`${answer.status} ${answer.text}`)
-      }
-    },
-    show: async (name) => (await rest.get(`/v1/projections/${name}`)).json() as Shown,
-    async caughtUp(name, total) {
-      await until(
-        async () => {
-          const { rows } = await installation.database.admin.query<{ n: string }>('SELECT count(*) AS n FROM refold.workflow_events')
-          const shown = await world.show(name)
-          return Number(rows[0]?.n) === total && shown.lag === 0
-        },
-        { within: 90_000, every: 100, what: `${name} to fold ${total} events` },
-      )
-    },
-    async ask(name, verb, body = {}) {
-      const answer = await rest.post(`/v1/projections/${name}/${verb}`, JSON.stringify(body), JSON_BODY)
-      return { status: answer.status, operation: (answer.json() as { operation: string }).operation }
-    },
-    operation: (id, state) => {
-      let last: Operation | undefined
-      return until(
-        async () => {
-          last = (await rest.get(`/v1/operations/${id}`)).json() as Operation
-          return last.state === state && last
-        },
-        { within: 90_000, every: 100, what: () => `operation ${id} to be ${state}, not ${JSON.stringify(last)}` },
-      )
-    },
-  }
-  return world
-}
 
 const countsOf = async ({ installation }: World, table: string) =>
   (
