@@ -2,7 +2,7 @@
 // generation never waits for one that stands.
 
 import t from 'tap'
-import { executionOf, useWorld, type World } from '../support/projection-world.ts'
+import { executionOf, type Operation, useWorld, type World } from '../support/projection-world.ts'
 import { runRefold } from '../support/refold-process.ts'
 import { until } from '../support/wait.ts'
 
@@ -24,6 +24,15 @@ const skips = async ({ installation }: World) =>
 
 const stands = (world: World, reader: string) =>
   until(async () => (await openIncidents(world)).includes(reader), { within: 60_000, what: `${reader} to stand` })
+
+const saysParked = (world: World, id: string) =>
+  until(
+    async () => {
+      const now = (await world.rest.get(`/v1/operations/${id}`)).json() as Operation
+      return (now.progress.parked ?? []).length > 0 && now.state === 'building' && now
+    },
+    { within: 30_000, what: 'the operation to say that it is parked' },
+  )
 
 const one = (name: string) => [{ execution_id: executionOf(5), event_name: name }]
 
@@ -63,13 +72,7 @@ t.test('a rebuild that is parked holds nobody, says so, and can be given up or h
   await stands(world, 'cases@g2')
   await world.rest.send([...one('case.after'), ...one('case.after')])
   await world.caughtUp('cases', 83)
-  const parked = await until(
-    async () => {
-      const now = (await world.rest.get(`/v1/operations/${first.operation}`)).json() as Awaited<ReturnType<World['operation']>>
-      return (now.progress.parked ?? []).length > 0 && now.state === 'building' && now
-    },
-    { within: 30_000, what: 'the operation to say that it is parked' },
-  )
+  const parked = await saysParked(world, first.operation)
   const [position] = parked.progress.parked ?? []
   t.match(parked.log.at(-1)?.line, `generation 2 is parked at ${position}: see \`refold incidents\``)
   t.match(await world.show('cases'), { parked: [], generations: [{ parked: [] }, { generation: 2, parked: [position] }] })
@@ -84,6 +87,7 @@ t.test('a rebuild that is parked holds nobody, says so, and can be given up or h
 
   const second = await world.ask('cases', 'rebuild')
   await stands(world, 'cases@g3')
+  await saysParked(world, second.operation)
   t.match(await world.ask('cases', 'skip', { reason: 'known to be wrong' }), { status: 202, detail: new RegExp(`passes? ${position}$`) })
   const ready = await world.operation(second.operation, 'ready')
   t.ok(

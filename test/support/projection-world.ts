@@ -11,7 +11,7 @@ const APP = path.join(import.meta.dirname, 'projection-app.ts')
 export const STATES = ['placed', 'paid', 'packed', 'sent']
 const JSON_BODY = { 'content-type': 'application/json' }
 
-type Operation = {
+export type Operation = {
   id: string
   state: string
   generation: number
