@@ -246,10 +246,14 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
     return stored ?? { outcome: 'overtaken', next, events: 0 }
   }
 
-  /** J4. Up to the event that throws; then that one by itself, again and again. */
-  async function storeOrPark(move: Move, events: Events): Promise<Stored> {
-    const { partition, from } = move
-    for (let attempt = 0; ; attempt++) {
+  /**
+   * J4. Up to the event that throws; then that one by itself, again and again. A handler takes a batch as a whole and does not say
+   * which it was: half the batch is tried, and half of that, until one event is left.
+   */
+  async function storeOrPark(given: Move, events: Events): Promise<Stored> {
+    const { partition, from } = given
+    let move = given
+    for (let attempt = 0; ;) {
       try {
         const stored = await storeEvents(move, events)
         if (stored.outcome === 'stored' && parked.delete(partition)) await store.mended(partition)
@@ -257,10 +261,13 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
       } catch (error) {
         if (!(error instanceof Thrown)) throw error
         const { event } = error
-        const good = projection.how === 'fold' ? event.offset : from
-        if (good > from) return storeEvents({ ...move, next: good }, events)
+        if (projection.how === 'handle' && move.next - from > 1) {
+          move = { ...move, next: from + Math.ceil((move.next - from) / 2) }
+          continue
+        }
+        if (event.offset > from) return storeEvents({ ...move, next: event.offset }, events)
         if (attempt < TRIES.length) {
-          await pause(TRIES[attempt])
+          await pause(TRIES[attempt++])
           continue
         }
         const reason = await store.takeSkip(partition, event.offset)

@@ -8,7 +8,7 @@ import type { LogHandler, LogRecord } from '../../kafka/log.ts'
 import { createProjectionControl } from '../../postgres/projection-control.ts'
 import { createProjectionStore } from '../../postgres/projection-store.ts'
 import { createSchemaTexts } from '../../postgres/schema-texts.ts'
-import { defineProjection } from '../../projections/define.ts'
+import { defineProjection, type Projection } from '../../projections/define.ts'
 import type { ProjectionEvent } from '../../projections/event.ts'
 import { createWatch } from '../../watch.ts'
 import { type TestDatabase, useDatabase } from '../support/database.ts'
@@ -34,7 +34,7 @@ const seen = defineProjection({
 type Projecting = { projector: LogHandler; recorder: LogHandler; asked: () => number; names: () => Promise<string | undefined> }
 
 /** `told`: what the recorder is said to have passed. */
-async function projecting(database: TestDatabase, told: () => number | undefined, code = seen): Promise<Projecting> {
+async function projecting(database: TestDatabase, told: () => number | undefined, code: Projection = seen): Promise<Projecting> {
   const { admin, engine } = database
   await createProjectionControl(admin, [code], PARTITIONS).sync(code)
   const store = createProjectionStore(engine, code, 1)
@@ -159,6 +159,51 @@ t.test('what the projector assumes of the recorder', async (t) => {
     t.equal(await names(), 'a b ', 'the one that does not throw was folded')
     const { rows } = await database.admin.query('SELECT log_offset, reason FROM refold.projection_skips WHERE generation = 1')
     t.strictSame(rows, [{ log_offset: '1', reason: 'known (taken over from generation 7)' }])
+  })
+
+  t.test('a handler that throws at a batch parks at the event it throws at, and no other is passed with it', async (t) => {
+    const database = await useDatabase(t, databaseUrl)
+    const taken: string[] = []
+    const picky = defineProjection({
+      name: 'picky',
+      version: 1,
+      tables: { names: { columns: { name: 'text', events: 'bigint' }, key: ['name'], view: 'sum' } },
+      async handle(tx, events) {
+        await tx.query(
+          `INSERT INTO names (partition, tenant, name, events) SELECT p, t, n, 1 FROM unnest($1::int[], $2::text[], $3::text[]) AS e (p, t, n)`,
+          [events.map(({ partition }) => partition), events.map(({ tenant }) => tenant), events.map(({ name }) => name)],
+        )
+        if (events.some(({ name }) => name === 'bad')) throw new Error('not this one')
+        taken.push(...events.map(({ name }) => name))
+      },
+    })
+    const { recorder, projector } = await projecting(database, () => undefined, picky)
+    const names = Array.from({ length: 11 }, (_, i) => (i === 6 || i === 9 ? 'bad' : `n${i}`))
+    const batch = batchOf(
+      names.map((name, i) => record(i, name)),
+      0,
+    )
+    await recorder.batch(batch)
+    const stored = async () =>
+      (await database.admin.query<{ name: string }>('SELECT name FROM projections.names')).rows.map(({ name }) => name).toSorted()
+    for (const at of [6, 9]) {
+      await t.rejects(
+        projector.batch(batchOf(batch.records.slice(await projector.checkpoint(PARTITION)), await projector.checkpoint(PARTITION))),
+        {
+          code: 'projection-parked',
+          message: new RegExp(`:${at}:`),
+        },
+      )
+      t.equal(await projector.checkpoint(PARTITION), at, 'what is before it is stored')
+      const skip =
+        "INSERT INTO refold.projection_skips (projection, generation, partition, log_offset, reason) VALUES ('picky', 1, $1, $2, 'known')"
+      await database.admin.query(skip, [PARTITION, at])
+    }
+    const from = await projector.checkpoint(PARTITION)
+    t.equal(await projector.batch(batchOf(batch.records.slice(from), from)), 11)
+    const good = names.filter((name) => name !== 'bad').toSorted()
+    t.strictSame(await stored(), good)
+    t.strictSame(taken.toSorted(), good, 'each once')
   })
 
   t.test('a generation that was dropped leaves no incident, though it throws afterwards', async (t) => {

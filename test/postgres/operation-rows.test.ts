@@ -1,0 +1,48 @@
+// What is written beside operations, by the role that logs in: it owns the tables, and row-level security is forced on it too.
+
+import { randomBytes } from 'node:crypto'
+import t from 'tap'
+import { closeIncidentsOfRetired, refuseOffset } from '../../postgres/operation-rows.ts'
+import { createPgPool } from '../../postgres/pool.ts'
+import { useDatabase } from '../support/database.ts'
+import { useStack } from '../support/stack.ts'
+
+t.test('incidents that belong to no tenant are opened and closed by an owner that is no superuser', async (t) => {
+  const { databaseUrl } = useStack(t, ['postgres'])
+  if (databaseUrl === undefined) return
+  const { url, admin } = await useDatabase(t, databaseUrl)
+  const login = `test_owner_${randomBytes(4).toString('hex')}`
+  await admin.query(`
+    CREATE ROLE ${login} LOGIN PASSWORD 'secret';
+    GRANT USAGE ON SCHEMA refold TO ${login};
+    ALTER TABLE refold.generations OWNER TO ${login};
+    ALTER TABLE refold.incidents OWNER TO ${login};
+    INSERT INTO refold.projections (name, version) VALUES ('cases', 1);
+    INSERT INTO refold.generations (projection, generation, version, schema_name, definition, state) VALUES ('cases', 2, 1, 'gone', '{}', 'retired');
+    INSERT INTO refold.incidents (kind, subject, summary, evidence)
+    VALUES ('projection-parked', 'cases@g2/0', '', '{"projection": "cases", "generation": 2}')`)
+  const as = new URL(url)
+  as.username = login
+  as.password = 'secret'
+  const owner = createPgPool(as.href, { max: 1, name: 'test-owner' })
+  t.teardown(async () => {
+    await owner.end()
+    await admin.query(
+      `ALTER TABLE refold.incidents OWNER TO CURRENT_USER; ALTER TABLE refold.generations OWNER TO CURRENT_USER; DROP OWNED BY ${login}; DROP ROLE ${login}`,
+    )
+  })
+  const incidents = async () =>
+    (await admin.query('SELECT kind, summary, closed_at IS NOT NULL AS closed FROM refold.incidents ORDER BY kind')).rows
+  await refuseOffset(owner, 'cases@g1', 'beyond the checkpoint', { group: 'g' })
+  await refuseOffset(owner, 'cases@g1', 'still beyond it', { group: 'g' })
+  t.strictSame(await incidents(), [
+    { kind: 'offset-refused', summary: 'still beyond it', closed: false },
+    { kind: 'projection-parked', summary: '', closed: false },
+  ])
+  const client = await owner.connect()
+  await client.query('BEGIN')
+  await closeIncidentsOfRetired(client, 'cases')
+  await client.query('COMMIT')
+  client.release()
+  t.match(await incidents(), [{ closed: false }, { closed: true }])
+})
