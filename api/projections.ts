@@ -177,7 +177,7 @@ export async function projectionRoutes(
       await hold(request.tenant, name, minPosition, wait ?? 0)
       const after = cursor === undefined ? undefined : openCursor(cursor, z.array(z.string()))
       const page = await reads.rows(request.tenant, name, { table, where, limit, after })
-      if (!page && name === 'derived') throw new RefoldError('not-found', 'the rows of derived are what /v1/executions shows')
+      if (!page && name === DERIVED) throw new RefoldError('not-found', 'the rows of derived are what /v1/executions shows')
       if (!page) throw noProjection(table === undefined ? name : `${name} with a table ${table}`)
       ofRecorder.mark(reply, page.checkpoints)
       const next = JSON.stringify(page.next ? sealCursor(page.next) : null)

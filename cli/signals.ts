@@ -29,16 +29,16 @@ const IDLE_AFTER = 1000
  * library still has open. `late` is told when not everything ended: a process that is killed loses nothing either.
  */
 export async function endWithin(ms: number, ending: Promise<unknown>, late: () => void): Promise<void> {
-  let timer: NodeJS.Timeout | undefined
-  const inTime = ending.then(() => true)
-  const isInTime = await Promise.race([inTime, new Promise<false>((resolve) => (timer = setTimeout(() => resolve(false), ms)))])
-  clearTimeout(timer)
-  inTime.catch(() => undefined)
-  if (!isInTime) {
+  const { promise: timeUp, resolve } = Promise.withResolvers<false>()
+  const timer = setTimeout(() => resolve(false), ms)
+  try {
+    if (await Promise.race([ending.then(() => true), timeUp])) return
     late()
     process.exit()
+  } finally {
+    clearTimeout(timer)
+    setTimeout(() => process.exit(), IDLE_AFTER).unref()
   }
-  setTimeout(() => process.exit(), IDLE_AFTER).unref()
 }
 
 /** Between two looks whether the launcher lives, ms. */
