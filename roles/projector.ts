@@ -2,6 +2,7 @@
 // whoever's turn it is takes the next step of the open operations.
 
 import { setTimeout as pause } from 'node:timers/promises'
+import type { Part } from '../api/ports.ts'
 import { createOperations } from '../consumers/operations.ts'
 import { asError } from '../errors.ts'
 import type { LogReader } from '../kafka/log.ts'
@@ -162,10 +163,15 @@ export async function startProjector(
   })
   checks.set('projector', async () => {
     const parts = [...readers.values()].map(({ reader, generation }) => ({ state: reader.health().state, generation }))
-    const bad = parts.find(({ state }) => state !== 'running')
-    if (!bad) return { name: 'projector', ready: true }
-    return { name: 'projector', ready: false, detail: `${bad.generation.projection}@g${bad.generation.generation}: ${bad.state}` }
+    return projectorPart(parts.filter(({ state }) => state !== 'running'))
   })
   checks.set('projector-postgres', () => part('projector-postgres', () => pool.query('SELECT')))
   logger.info({ projections: projections.map(({ name, version }) => `${name} ${version}`) }, 'projector started')
+}
+
+/** Nobody reads one that is not live: that it stands is told, and no process that serves the live ones is taken out for it. */
+function projectorPart(bad: readonly { state: string; generation: Generation }[]): Part {
+  const ready = bad.every(({ generation: { state } }) => state !== 'live')
+  const detail = bad.map(({ state, generation: { projection, generation, state: is } }) => `${projection}@g${generation} (${is}): ${state}`)
+  return { name: 'projector', ready, ...(bad.length > 0 ? { detail: detail.join(', ') } : {}) }
 }

@@ -2,18 +2,10 @@
 
 import { type AddressInfo, createServer } from 'node:net'
 import t, { type Test } from 'tap'
+import { freePort } from '../support/free-port.ts'
 import { startCommand, startRefold, useInstallation } from '../support/refold-process.ts'
 import { useStack } from '../support/stack.ts'
 import { until } from '../support/wait.ts'
-
-/** A port that was free a moment ago. */
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as AddressInfo
-  await new Promise((resolve) => server.close(resolve))
-  return port
-}
 
 /** Environment of a process whose servers don't answer. */
 const nowhere = (test: Test, healthPort: number) => ({

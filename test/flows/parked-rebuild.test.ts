@@ -2,6 +2,7 @@
 // generation never waits for one that stands.
 
 import t from 'tap'
+import { freePort } from '../support/free-port.ts'
 import { executionOf, type Operation, useWorld, type World } from '../support/projection-world.ts'
 import { runRefold } from '../support/refold-process.ts'
 import { until } from '../support/wait.ts'
@@ -34,20 +35,41 @@ const saysParked = (world: World, id: string) =>
     { within: 30_000, what: 'the operation to say that it is parked' },
   )
 
+/** Gives how to ask /readyz of the projector that is started next. */
+async function withHealth({ installation }: World): Promise<() => Promise<{ status: number; body: unknown }>> {
+  const port = await freePort()
+  Object.assign(installation.env, { REFOLD_HEALTH_PORT: String(port), REFOLD_STUCK_AFTER: '1000' })
+  return async () => {
+    const answer = await fetch(`http://127.0.0.1:${port}/readyz`)
+    return { status: answer.status, body: await answer.json() }
+  }
+}
+
+const projectorTo = (ready: () => Promise<{ status: number; body: unknown }>, detail: RegExp) =>
+  until(
+    async () => {
+      const answer = await ready()
+      return detail.test(JSON.stringify(answer.body)) && answer
+    },
+    { within: 30_000, what: `/readyz to say ${detail}` },
+  )
+
 const one = (name: string) => [{ execution_id: executionOf(5), event_name: name }]
 
 t.test('a position that a person passed is passed by a rebuild too', async (t) => {
   const world = await useWorld(t)
   if (!world) return
+  const ready = await withHealth(world)
   await world.project('fragile')
   await world.send(0, 20)
   await world.rest.send(one('poison'))
   await stands(world, 'cases@g1')
+  t.equal((await projectorTo(ready, /cases@g1 \(live\): stuck/)).status, 503, 'a live generation that stands is for somebody to look at')
   t.equal((await world.ask('cases', 'skip', { reason: 'known to be wrong' })).status, 202)
   await world.caughtUp('cases', 81)
   const { operation } = await world.ask('cases', 'rebuild')
-  const ready = await world.operation(operation, 'ready')
-  t.equal(ready.comparison?.differing, 0)
+  const built = await world.operation(operation, 'ready')
+  t.equal(built.comparison?.differing, 0)
   t.strictSame(await skips(world), [
     { generation: 1, reason: 'known to be wrong' },
     { generation: 2, reason: 'known to be wrong (taken over from generation 1)' },
@@ -67,6 +89,7 @@ t.test('a rebuild that is parked holds nobody, says so, and can be given up or h
   t.equal(await before.stop(), 0)
 
   // The live generation folded it with other code; the one that is built can't.
+  const readiness = await withHealth(world)
   await world.project('fragile')
   const first = await world.ask('cases', 'rebuild')
   await stands(world, 'cases@g2')
@@ -79,6 +102,11 @@ t.test('a rebuild that is parked holds nobody, says so, and can be given up or h
   const asTerminal = '--import=data:text/javascript,process.stdout.isTTY=true'
   const asked = { ...world.installation.env, REFOLD_API_URL: world.url, REFOLD_API_TOKEN: 'token', NODE_OPTIONS: asTerminal }
   t.match((await runRefold(['projection', 'show', 'cases'], asked)).stdout, new RegExp(`2 +1 +building, parked at ${position}`))
+
+  t.match(await projectorTo(readiness, /cases@g2 \(building\): stuck/), {
+    status: 200,
+    body: { status: 'ready', parts: { projector: { ready: true } } },
+  })
 
   await world.ask('cases', 'abort')
   await world.operation(first.operation, 'aborted')
