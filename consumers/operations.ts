@@ -4,9 +4,11 @@
 // closed terminal or a process that dies changes nothing.
 //
 // O1  Each step may be taken twice. What a step decided is stored before the next one.
-// O2  Generations are compared at equal positions, a partition at a time; a hold that keeps them there ends by itself.
+// O2  Generations are compared at equal positions, a partition at a time, in one snapshot: they are held only until it is taken, and
+//     the hold ends by itself too.
 // O3  A promotion locks both generations' checkpoints and requires the new one to be as far as the live one.
-// O4  A promotion stops writes of the live rows only when the new generation is near, and for less than a second at a time.
+// O4  Writes of the live rows stop for less than a second at a time: for a promotion only when the new generation is near, for a
+//     comparison only where it has moved since the last time in vain.
 // O5  No generation is held for one that is parked: it would never come. The operation says where it is parked, and goes on by
 //     itself once that is passed.
 
@@ -61,7 +63,8 @@ export type OperationStore = {
   progress(projection: string, generation: number): Promise<readonly PartitionProgress[]>
   /** Keeps generations at offsets, by partition, for some seconds; null lets them go on. */
   hold(projection: string, which: 'both' | 'live', generation: number, stops: ReadonlyMap<number, number | null>): Promise<void>
-  compare(projection: string, generation: number, partition: number): Promise<PartitionComparison | 'apart'>
+  /** `taken`: called once both are in one snapshot, from where on they may move. */
+  compare(projection: string, generation: number, partition: number, taken: () => Promise<void>): Promise<PartitionComparison | 'apart'>
   /** O3. `behind`: the new one is not as far; `busy`: a reader of the view has it for long. */
   promote(projection: string, generation: number): Promise<'promoted' | 'behind' | 'busy'>
 }
@@ -77,6 +80,16 @@ const isCaughtUp = ({ next, live, recorded }: PartitionProgress): boolean => {
 const NEAR = 500
 const LONGEST_STOP = 500
 const LOOK_EVERY = 20
+
+/** What `action` gave when it was as wanted, or last. */
+async function soon<T>(action: () => Promise<T>, isWanted: (result: T) => boolean): Promise<T> {
+  const until = performance.now() + LONGEST_STOP
+  for (;;) {
+    const result = await action()
+    if (isWanted(result) || performance.now() >= until) return result
+    await pause(LOOK_EVERY)
+  }
+}
 
 const sumOf = (partitions: readonly PartitionProgress[], of: 'next' | 'recorded') => partitions.reduce((sum, one) => sum + one[of], 0)
 
@@ -97,6 +110,9 @@ function lineOf({ projection, progress }: Operation, generation: number, parked:
 }
 
 export function createOperations(store: OperationStore, say: (facts: object, line: string) => void) {
+  /** Where the built generation stood when a partition was held for it last, for nothing. Of a process: one hold more does no harm. */
+  const inVain = new Map<string, string>()
+
   /** O5. Gives the progress of the partitions, having said whether one of them is parked. */
   async function look(operation: Operation, generation: number): Promise<readonly PartitionProgress[]> {
     const partitions = await store.progress(operation.projection, generation)
@@ -125,6 +141,25 @@ export function createOperations(store: OperationStore, say: (facts: object, lin
     else await store.update(id, { progress })
   }
 
+  /** O4. `apart`: the built one does not come, or not soon. */
+  async function compareHeld(projection: string, generation: number, { partition, next, live }: PartitionProgress) {
+    const [place, here] = [`${projection}/${partition}`, `g${generation}:${next}`]
+    if (next < live && inVain.get(place) === here) return 'apart'
+    const letGo = () => store.hold(projection, 'both', generation, new Map([[partition, null]]))
+    await store.hold(projection, 'both', generation, new Map([[partition, Math.max(next, live)]]))
+    try {
+      const found = await soon(
+        () => store.compare(projection, generation, partition, letGo),
+        (one) => one !== 'apart',
+      )
+      if (found === 'apart') inVain.set(place, here)
+      else inVain.delete(place)
+      return found
+    } finally {
+      await letGo()
+    }
+  }
+
   /** O2. One partition a step. */
   async function compare(operation: Operation, generation: number): Promise<void> {
     const { id, projection, kind } = operation
@@ -147,10 +182,8 @@ export function createOperations(store: OperationStore, say: (facts: object, lin
       const progress = { ...operation.progress, done, total, secondsLeft: 0 }
       return store.update(id, { state: next, comparison, progress, line: `compared: ${comparison.differing} differing rows` })
     }
-    await store.hold(projection, 'both', generation, new Map([[first.partition, Math.max(first.next, first.live)]]))
-    const found = await store.compare(projection, generation, first.partition)
+    const found = await compareHeld(projection, generation, first)
     if (found === 'apart') return
-    await store.hold(projection, 'both', generation, new Map([[first.partition, null]]))
     const compared = { partitions: [...comparison.partitions, found], differing: comparison.differing + found.differing }
     await store.update(id, { comparison: compared })
     operation.comparison = compared
@@ -162,12 +195,10 @@ export function createOperations(store: OperationStore, say: (facts: object, lin
     const partitions = await look(operation, generation)
     if (partitions.some(({ next, live, parked }) => next < (parked === null ? live - NEAR : live))) return
     await store.hold(projection, 'live', generation, new Map(partitions.map(({ partition, live }) => [partition, live])))
-    const until = performance.now() + LONGEST_STOP
-    let outcome = await store.promote(projection, generation)
-    while (outcome === 'behind' && performance.now() < until) {
-      await pause(LOOK_EVERY)
-      outcome = await store.promote(projection, generation)
-    }
+    const outcome = await soon(
+      () => store.promote(projection, generation),
+      (one) => one !== 'behind',
+    )
     await store.hold(projection, 'both', generation, releaseOf(partitions))
     if (outcome === 'promoted') await store.update(id, { state: 'done', line: `generation ${generation} is live` })
   }

@@ -132,7 +132,7 @@ export function createProjectionControl(pool: Pool, projections: readonly Projec
     return (JSON.parse(rows[0]?.definition ?? '{"tables":[]}') as StoredDefinition).tables
   }
 
-  async function compareTable(live: string, built: string, table: TableDefinition, partition: number) {
+  async function compareTable(client: PoolClient, live: string, built: string, table: TableDefinition, partition: number) {
     const { name, columns, key } = table
     const comparable = (one: string) => (columns[one] === 'json' ? `${quoted(one)}::jsonb AS ${quoted(one)}` : quoted(one))
     const all = ['tenant', ...Object.keys(columns).map(comparable)].join(', ')
@@ -146,7 +146,7 @@ export function createProjectionControl(pool: Pool, projections: readonly Projec
             FROM a FULL JOIN b ON ${same} WHERE a IS DISTINCT FROM b)
       SELECT (SELECT count(*) FROM a) AS live, (SELECT count(*) FROM b) AS built, (SELECT count(*) FROM d) AS differing,
              (SELECT coalesce(json_agg(x), '[]') FROM (SELECT kind, key FROM d LIMIT ${SHOWN}) x) AS shown`
-    const { rows } = await pool.query<{ live: string; built: string; differing: string; shown: Omit<Difference, 'table'>[] }>(sql, [
+    const { rows } = await client.query<{ live: string; built: string; differing: string; shown: Omit<Difference, 'table'>[] }>(sql, [
       partition,
     ])
     const row = rows[0]
@@ -215,25 +215,33 @@ export function createProjectionControl(pool: Pool, projections: readonly Projec
         [which === 'both' ? [live, readerOf(name, generation)] : [live], [...stops.keys()], [...stops.values()]],
       )
     },
-    async compare(name, generation, partition) {
+    async compare(name, generation, partition, taken) {
       const live = await liveOf(pool, name)
-      const at = async (which: number) =>
-        Number((await nextOffset(pool, readerOf(name, which))).rows.find((row) => row.partition === partition)?.next_offset ?? 0)
-      const before = await at(live)
-      if (before !== (await at(generation))) return 'apart'
-      let found: PartitionComparison = { partition, at: before, live: 0, built: 0, differing: 0, shown: [] }
-      for (const table of await tablesOf(pool, name, generation)) {
-        const one = await compareTable(schemaOf(name, live), schemaOf(name, generation), table, partition)
-        found = {
-          ...found,
-          live: found.live + one.live,
-          built: found.built + one.built,
-          differing: found.differing + one.differing,
-          shown: [...found.shown, ...one.shown].slice(0, SHOWN),
+      const client = await pool.connect()
+      try {
+        await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY')
+        const at = async (which: number) =>
+          Number((await nextOffset(client, readerOf(name, which))).rows.find((row) => row.partition === partition)?.next_offset ?? 0)
+        // The first statement takes the snapshot.
+        const position = await at(live)
+        if (position !== (await at(generation))) return 'apart'
+        await taken()
+        let found: PartitionComparison = { partition, at: position, live: 0, built: 0, differing: 0, shown: [] }
+        for (const table of await tablesOf(client, name, generation)) {
+          const one = await compareTable(client, schemaOf(name, live), schemaOf(name, generation), table, partition)
+          found = {
+            ...found,
+            live: found.live + one.live,
+            built: found.built + one.built,
+            differing: found.differing + one.differing,
+            shown: [...found.shown, ...one.shown].slice(0, SHOWN),
+          }
         }
+        return found
+      } finally {
+        await client.query('ROLLBACK').catch(() => undefined)
+        client.release()
       }
-      // The hold may have run out meanwhile: then it is done again.
-      return (await at(live)) === before && (await at(generation)) === before ? found : 'apart'
     },
     promote: (name, generation) => swap(name, generation),
   }

@@ -76,8 +76,8 @@ t.test('a promotion whose generation never comes near can be given up; one that 
 /** Two partitions, of which the new generation may be parked in the second, behind the live one. */
 function building(state: Operation['state'], progress: Operation['progress'] = {}) {
   const operation: Operation = { ...PROMOTING, kind: 'rebuild', generation: 2, state, progress }
-  const told = { held: new Map<number, number | null>(), everHeld: 0, compared: 0, lines: [] as string[] }
-  const at = { parked: 7 as number | null, next: 7 }
+  const told = { held: new Map<number, number | null>(), everHeld: 0, seen: [] as unknown[], lines: [] as string[] }
+  const at = { parked: 7 as number | null, next: 7, whileCompared: () => undefined as unknown }
   const never = () => Promise.reject(new Error('not asked of a build'))
   const store: OperationStore = {
     open: async () => [operation],
@@ -90,9 +90,10 @@ function building(state: Operation['state'], progress: Operation['progress'] = {
     dropGeneration: never,
     isLive: async () => false,
     notComparable: async () => undefined,
-    compare: async (_, __, partition) => {
-      told.compared++
+    compare: async (_, __, partition, taken) => {
       if (partition === 1 && at.next < 9) return 'apart'
+      await taken()
+      at.whileCompared()
       return { partition, at: 9, live: 1, built: 1, differing: 0, shown: [] }
     },
     progress: async () => [
@@ -126,19 +127,50 @@ t.test('O5: a build that is parked says where, once, is not caught up, and goes 
   t.strictSame(faults, [])
 })
 
-t.test('O5: one that parks while it is compared lets go of what it holds', async (t) => {
-  const { operation, told, at, advance, heldNow } = building('comparing')
+t.test('O4: a comparison lets writes go on before a second is over, also where the other throws and is tried again', async (t) => {
+  const { operation, told, at, faults, advance, heldNow } = building('comparing')
   at.parked = null
+  const began = performance.now()
   await advance()
-  t.strictSame(heldNow(), [9], 'the live one is held in the partition where the other is behind')
-  at.parked = 7
-  await advance()
+  const held = performance.now() - began
+  t.ok(told.everHeld === 2 && held > 0 && held < 1000, `both partitions were held, for ${held} ms`)
   t.strictSame(heldNow(), [])
+  await advance()
+  t.equal(told.everHeld, 2, 'not again where it has not moved')
+  at.next = 8
+  await advance()
+  t.equal(told.everHeld, 3, 'it has moved')
+  at.next = 9
+  await advance()
+  await advance()
+  t.match(operation, { state: 'ready' })
+  t.strictSame([heldNow(), faults], [[], []])
+})
+
+t.test('O2: what is held goes on once both are in a snapshot, and when the comparison fails', async (t) => {
+  const { told, at, faults, advance, heldNow } = building('comparing')
+  Object.assign(at, { parked: null, next: 9 })
+  at.whileCompared = () => told.seen.push(...heldNow())
+  await advance()
+  t.strictSame([told.everHeld, told.seen], [2, []])
+  const failing = building('comparing')
+  failing.at.parked = null
+  failing.at.whileCompared = () => {
+    throw new Error('no such table')
+  }
+  await failing.advance()
+  t.strictSame(failing.heldNow(), [])
+  t.equal(failing.faults.length, 1)
+  t.strictSame(faults, [])
+})
+
+t.test('O5: one that parks while it is compared is held for no more', async (t) => {
+  const { operation, told, advance, heldNow } = building('comparing')
+  await advance()
   t.equal(operation.state, 'building')
-  const { everHeld } = told
   for (let i = 0; i < 3; i++) await advance()
   t.match(operation, { state: 'building' })
-  t.equal(told.everHeld, everHeld, 'and holds nothing again')
+  t.strictSame([told.everHeld, heldNow()], [0, []])
 })
 
 t.test('O5: a promotion does not stop writes for one that is parked behind the live generation', async (t) => {
