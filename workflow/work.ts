@@ -5,6 +5,8 @@
 // W1  Pure: rows are replaced, never changed; the same events give the same rows, however they are cut into batches.
 // W2  Decisions have the last word on a row; inputs only move what is open. (A decision may be appended after inputs that its
 //     replay had not seen: a wait is satisfied though the cancel came first in the log.)
+//     No decision ends a wait that is cancelled: where cancel and wait came close together, or a second cancel came, its row may
+//     be wrong until the execution ends. What is open then, the history says (postgres/reads/work.ts).
 // W3  Nothing in a payload makes a row that the tables can't hold: numbers are whole and small, times are times.
 
 import type { WorkflowEvent } from '../schemas/generated.ts'

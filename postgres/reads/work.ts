@@ -78,6 +78,22 @@ export type OpenWork = {
 const decisionsRow = z.object({ decision: z.number() })
 const pausedRow = z.object({ appended_at: z.string() })
 
+/**
+ * The fold (workflow/work.ts) takes cancels in the order of the log, a replay at its own pace: a wait that was decided before the first
+ * cancel is ended by it though it stands behind it in the log, and one that was decided then is ended by none that comes later.
+ */
+const openWaits = (transaction: Transaction, tenant: string, executionId: string) =>
+  transaction.any(sql.type(waitRow)`
+    WITH mine AS NOT MATERIALIZED (SELECT * FROM refold.workflow_events WHERE tenant = ${tenant} AND execution_id = ${executionId}),
+         cancel AS (SELECT seq, appended_at FROM mine WHERE event_name = 'workflow.cancelRequested'
+                      AND seq > (SELECT min(seq) FROM mine WHERE event_name = 'workflow.started' AND decision = 0) ORDER BY seq LIMIT 1),
+         behind AS (SELECT d.decision AS wait, d.created_at < c.appended_at AS is_over FROM cancel c JOIN mine d ON d.seq > c.seq
+                      WHERE d.event_name = 'wait.started')
+    SELECT wait, names::text AS names, ${timeText('started_at')}, ${timeText('timeout_at')}
+    FROM refold.workflow_waits w LEFT JOIN behind b USING (wait) WHERE tenant = ${tenant} AND execution_id = ${executionId}
+      AND CASE WHEN b.wait IS NULL THEN ended_at IS NULL ELSE status IN ('open', 'cancelled') AND NOT is_over END
+    ORDER BY wait`)
+
 async function openWork(transaction: Transaction, tenant: string, executionId: string): Promise<OpenWork> {
   const mine = sql.fragment`tenant = ${tenant} AND execution_id = ${executionId}`
   const actions = await transaction.any(sql.type(actionRow)`
@@ -85,9 +101,7 @@ async function openWork(transaction: Transaction, tenant: string, executionId: s
   const timers = await transaction.any(sql.type(timerRow)`
     SELECT timer, purpose, action, ${timeText('fire_at')}, ${timeText('started_at')}
     FROM refold.workflow_timers t WHERE ${mine} AND t.ended_at IS NULL ORDER BY t.timer`)
-  const waits = await transaction.any(sql.type(waitRow)`
-    SELECT wait, names::text AS names, ${timeText('started_at')}, ${timeText('timeout_at')}
-    FROM refold.workflow_waits w WHERE ${mine} AND w.ended_at IS NULL ORDER BY w.wait`)
+  const waits = await openWaits(transaction, tenant, executionId)
   const head = await transaction.maybeOne(sql.type(decisionsRow)`SELECT decision FROM refold.execution_heads WHERE ${mine}`)
   const paused = await transaction.maybeOne(sql.type(pausedRow)`
     SELECT ${timeText('appended_at')} FROM refold.workflow_events e

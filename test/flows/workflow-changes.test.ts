@@ -119,6 +119,46 @@ t.test('waits and timers hold over restarts', { timeout: 240_000 }, async (t) =>
   t.equal(await ask(doomed, 'resume'), 409)
 })
 
+t.test('a diagnosis names the wait that is open, whenever cancels came', async (t) => {
+  const flows = await useFlows(t)
+  if (!flows) return
+  const { start, signal, ended, ask, show } = flows
+  const { admin } = flows.installation.database
+  const saysUndone = (id: string) =>
+    until(async () => /waits for undone/.test((await flows.diagnosis(id)).summary), { within: 20_000, what: 'the wait of the undoing' })
+  // In the log before the first wait is declared: no runtime runs yet.
+  const early = await start('undoing')
+  await until(async () => (await show(early)).status === 'running', { what: 'the start to be recorded' })
+  t.equal(await ask(early, 'cancel'), 202)
+  await flows.process('runtime')
+  await saysUndone(early)
+  t.strictSame((await flows.diagnosis(early)).also, [])
+
+  const twice = await start('undoing')
+  t.match((await flows.diagnosed(twice, 'waiting-for-event')).evidence, { names: ['go'], timeoutAt: null })
+  t.equal(await ask(twice, 'cancel'), 202)
+  await saysUndone(twice)
+  t.equal(await ask(twice, 'cancel'), 202)
+  const cancels = async () =>
+    (await admin.query("SELECT FROM refold.workflow_events WHERE execution_id = $1 AND event_name = 'workflow.cancelRequested'", [twice]))
+      .rowCount
+  await until(async () => (await cancels()) === 2, { what: 'the second cancel to be recorded' })
+  t.match(await flows.diagnosis(twice), { cause: 'waiting-for-event', evidence: { names: ['undone'] } }, 'only the first one counts')
+
+  const plain = await start('undoing')
+  await flows.diagnosed(plain, 'waiting-for-event')
+  await signal(plain, 'go', 'came')
+  t.match(await ended(plain), { result: 'came' })
+  for (const id of [early, twice]) {
+    await signal(id, 'undone', 'mended')
+    t.match(await ended(id), { status: 'completed', result: 'mended' })
+  }
+  const { rows } = await admin.query('SELECT status FROM refold.workflow_waits WHERE ended_at IS NULL')
+  t.strictSame(rows, [], 'of executions that are over no wait is open')
+  const { rows: came } = await admin.query('SELECT status, event_name FROM refold.workflow_waits WHERE execution_id = $1', [plain])
+  t.strictSame(came, [{ status: 'satisfied', event_name: 'go' }])
+})
+
 t.test('each cause is named, with what it rests on', { timeout: 240_000 }, async (t) => {
   const flows = await useFlows(t)
   if (!flows) return

@@ -60,6 +60,13 @@ const waiting = defineWorkflow({ name: 'waiting', version: '1', input: z.object(
   const event = await events.waitFor('go', { timeout: input.ms })
   return event === null ? { late: now() - since - input.ms } : { came: event.payload }
 })
+const undoing = defineWorkflow({ name: 'undoing', version: '1' }, async ({ events }) => {
+  try {
+    return (await events.waitFor('go')).payload
+  } catch {
+    return (await events.waitFor('undone')).payload
+  }
+})
 const sleeping = defineWorkflow({ name: 'sleeping', version: '1', input: z.object({ ms: z.number() }) }, async ({ input, sleep, now }) => {
   const since = now()
   await sleep(input.ms)
@@ -74,7 +81,7 @@ const foreign = defineWorkflow({ name: 'foreign', version: '1', actions }, async
 })
 
 export default defineApp({
-  workflows: [fan, changing, versioned, waiting, sleeping, failing, stuck, long, foreign],
+  workflows: [fan, changing, versioned, waiting, undoing, sleeping, failing, stuck, long, foreign],
   implementations: [
     implement(mark, async ({ parameters, executionId, action, attempt, signal }) => {
       await ledger().query('INSERT INTO ledger (guarantee, execution, action, attempt, pid) VALUES ($1, $2, $3, $4, $5)', [

@@ -12,7 +12,14 @@ import { until } from './wait.ts'
 export const FLOW_APP = path.join(import.meta.dirname, 'flow-app.ts')
 
 export type Execution = { executionId: string; status: string; currentState: string; result: unknown; error: unknown; lastSeq: number }
-export type Diagnosis = { cause: string; summary: string; evidence: Record<string, unknown>; byItself: string; youCan: string[] }
+export type Diagnosis = {
+  cause: string
+  summary: string
+  evidence: Record<string, unknown>
+  byItself: string
+  youCan: string[]
+  also: string[]
+}
 
 export type Flows = {
   installation: Installation
