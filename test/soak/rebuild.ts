@@ -1,13 +1,13 @@
 // A rebuild under load: events come in and rows are read, at rates, while generations are built, compared, promoted and gone back
 // from; projector, API and terminal are killed in the middle; a reader holds the view open. No reader may notice.
 
-import path from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { Pool } from 'pg'
 import { caseOf, type Load, paced, ReadLog, readInSql, readOverRest, watchLocks, WriteWatch, Written } from '../support/rebuild-load.ts'
-import { launchRefold, type RefoldProcess, startCommand } from '../support/refold-process.ts'
-import { type Rest, restOf } from '../support/rest.ts'
+import { launchRefold } from '../support/refold-process.ts'
+import { restOf } from '../support/rest.ts'
 import { until } from '../support/wait.ts'
+import { type Operation, Operators } from './operators.ts'
 import { randomOf } from './workload.ts'
 
 export type RebuildOptions = {
@@ -47,8 +47,6 @@ export type RebuildReport = {
   seconds: number
 }
 
-const APP = path.join(import.meta.dirname, '..', 'support', 'projection-app.ts')
-const JSON_BODY = { 'content-type': 'application/json' }
 /** Longest pause of writes at a promotion or rollback, and longest wait of a read for a lock, ms. */
 const LONGEST_PAUSE = 1000
 const LONGEST_WAIT = 250
@@ -59,101 +57,9 @@ const HISTORY = 10
 /** Rows spoiled by hand, of each kind: as many quiet executions, of which neither writers nor readers know. */
 const SPOILED = 20
 
-type Operation = {
-  state: string
-  generation: number
-  comparison: { differing: number; partitions: { differing: number; shown: { kind: string; key: { execution: string } }[] }[] } | null
-}
-
 const timesOf = (sorted: readonly number[]): Times => {
   const at = (share: number) => Math.round(10 * (sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0)) / 10
   return { p50: at(0.5), p99: at(0.99), max: at(1), reads: sorted.length }
-}
-
-/** The processes of which any may die, and what a person does with them. */
-class Operators {
-  readonly #env: NodeJS.ProcessEnv
-  readonly #rest: Rest
-  readonly killed: string[] = []
-  readonly #running = new Map<string, { process: RefoldProcess; start: () => Promise<RefoldProcess> }>()
-
-  constructor(env: NodeJS.ProcessEnv, rest: Rest) {
-    this.#env = env
-    this.#rest = rest
-  }
-
-  /** The one under that name is ended first, as an operator would. */
-  async start(name: 'projector' | 'api', code = '1'): Promise<void> {
-    await this.#running.get(name)?.process.stop()
-    const start = () => launchRefold(this.#env, name, name === 'projector' ? { app: APP, env: { PROJECTION_CODE: code } } : {}).running
-    this.#running.set(name, { process: await start(), start })
-  }
-
-  async kill(name: 'projector' | 'api', during: string): Promise<void> {
-    const one = this.#running.get(name)
-    if (!one) throw new Error(`no ${name} runs`)
-    await one.process.kill()
-    this.killed.push(`${name}, ${during}`)
-    one.process = await one.start()
-  }
-
-  /** What a person types; the terminal that follows it is killed by kill -9 once the server has heard of it. */
-  async typeAndDie(verb: string, during: string): Promise<string> {
-    const url = this.#running.get('api')?.process.url
-    const { child } = startCommand(['projection', verb, 'cases', '--wait'], { ...this.#env, REFOLD_API_URL: url })
-    const id = await new Promise<string>((resolve, reject) => {
-      let text = ''
-      child.stdout.on('data', (chunk: Buffer) => {
-        text += chunk.toString()
-        const found = /"operation":"([^"]+)"/.exec(text)?.[1]
-        if (found !== undefined) resolve(found)
-      })
-      child.once('close', () => reject(new Error(`projection ${verb}: ${text}`)))
-    })
-    child.kill('SIGKILL')
-    this.killed.push(`terminal, ${during}`)
-    return id
-  }
-
-  async ask(verb: string): Promise<string> {
-    const answer = await this.#rest.post(`/v1/projections/cases/${verb}`, '{}', JSON_BODY)
-    if (answer.status !== 202) throw new Error(`${verb}: ${answer.text}`)
-    return (answer.json() as { operation: string }).operation
-  }
-
-  reached(id: string, state: string): Promise<Operation> {
-    let last: Operation | undefined
-    return until(
-      async () => {
-        last = (await this.#rest.get(`/v1/operations/${id}`)).json() as Operation
-        return last.state === state && last
-      },
-      { within: 300_000, every: 50, what: () => `${state}, not ${JSON.stringify(last)}` },
-    )
-  }
-
-  /** Until it is under way; gives the state in which it is then. */
-  async underWay(id: string): Promise<string> {
-    return until(
-      async () => {
-        const { state } = (await this.#rest.get(`/v1/operations/${id}`)).json() as Operation
-        return state !== 'requested' && state
-      },
-      { within: 60_000, what: 'the operation to be taken up' },
-    )
-  }
-
-  async live(): Promise<{ liveGeneration: number; lag: number }> {
-    return (await this.#rest.get('/v1/projections/cases')).json() as { liveGeneration: number; lag: number }
-  }
-
-  /** What is not live goes, so that one generation is folded beside a build. */
-  async retire(): Promise<void> {
-    const answer = await this.#rest.post('/v1/projections/cases/retire', '{}', JSON_BODY)
-    if (answer.status !== 202) throw new Error(`retire: ${answer.text}`)
-  }
-
-  stop = () => Promise.all([...this.#running.values()].map(({ process: one }) => one.stop()))
 }
 
 export async function runRebuild(options: RebuildOptions): Promise<RebuildReport> {
