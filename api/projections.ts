@@ -224,24 +224,46 @@ export async function projectionRoutes(
   } as const
   type Verb = keyof typeof ASKED
 
-  async function ask(verb: Verb, name: string, body: { reason?: string | null | undefined; generation?: number | null | undefined }) {
+  type Asked = { reason?: string | null | undefined; generation?: number | null | undefined }
+
+  /** Of an operation: it would wait without a word. */
+  const whenStopped = async (tenant: string, name: string) =>
+    (await known(tenant, name)).stopped_at === null
+      ? ''
+      : `; it is stopped: nothing of it is folded or promoted until \`refold projection start ${name}\``
+
+  async function stopped(tenant: string, name: string): Promise<string> {
+    const { operation } = await known(tenant, name)
+    return operation === null ? '' : `; operation ${operation} waits until it is started again`
+  }
+
+  async function ask(tenant: string, verb: Verb, name: string, body: Asked) {
     const reason = body.reason ?? 'asked over REST'
     switch (verb) {
       case 'rebuild':
       case 'reset':
       case 'rollback':
-        return { operation: await projections.open(name, verb, reason), detail: `${verb} of ${name} is under way` }
+        return {
+          detail: `${verb} of ${name} is under way${await whenStopped(tenant, name)}`,
+          operation: await projections.open(name, verb, reason),
+        }
       case 'promote':
+        return {
+          detail: `${verb} of ${name} is asked for${await whenStopped(tenant, name)}`,
+          operation: await projections.want(name, verb),
+        }
       case 'abort':
         return { operation: await projections.want(name, verb), detail: `${verb} of ${name} is asked for` }
       case 'stop':
+        await projections.stop(name, true)
+        return { operation: null, detail: `${name} stops within a second or two${await stopped(tenant, name)}` }
       case 'start':
-        await projections.stop(name, verb === 'stop')
-        return { operation: null, detail: `${name} ${verb === 'stop' ? 'stops' : 'starts'} within a second or two` }
+        await projections.stop(name, false)
+        return { operation: null, detail: `${name} starts within a second or two` }
       case 'retire':
         return { operation: null, detail: `generation ${await projections.retire(name, body.generation ?? undefined)} of ${name} is gone` }
       case 'skip': {
-        if (!body.reason) throw new RefoldError('request-invalid', 'skip needs a reason')
+        if (!body.reason) throw new RefoldError('request-invalid', 'skip needs a reason (`--reason`): why these events may be passed')
         return { operation: null, detail: `${name} passes ${(await projections.skip(name, reason)).join(', ')}` }
       }
       default:
@@ -259,8 +281,13 @@ export async function projectionRoutes(
         params,
         body: z
           .strictObject({
-            reason: z.string().max(1000).nullish().describe('Why; kept with the operation.'),
-            generation: z.int().min(1).nullish(),
+            reason: z
+              .string()
+              .max(1000)
+              .refine((text) => !text.includes('\0'), 'holds a NUL character')
+              .nullish()
+              .describe('Why; kept with the operation.'),
+            generation: z.int32().min(1).nullish(),
           })
           .nullish()
           .meta({ id: 'ProjectionRequest' }),
@@ -274,7 +301,7 @@ export async function projectionRoutes(
       },
       handler: async (request, reply) => {
         if (!request.operator) throw new RefoldError('forbidden', `${verb} of ${request.params.name}`)
-        const answer = await ask(verb, request.params.name, request.body ?? {})
+        const answer = await ask(request.tenant, verb, request.params.name, request.body ?? {})
         request.log.info({ tenant: request.tenant, projection: request.params.name, verb, ...answer }, 'projection asked')
         if (answer.operation !== null) void reply.header('location', `/v1/operations/${answer.operation}`)
         return reply.code(202).send(answer)

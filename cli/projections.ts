@@ -214,6 +214,8 @@ async function diff(name: string, output: Output): Promise<void> {
   const { operations } = await client.get('v1/operations', z.object({ operations: z.array(operation) }), { limit: 200 })
   const newest = operations.find((one) => one.projection === name && one.comparison !== null)
   if (!newest?.comparison) {
+    // Refused where there is none of that name.
+    await client.get(`v1/projections/${segment(name)}`, projection)
     const nothing = `Nothing of ${name} was compared yet: refold projection rebuild ${name}\n`
     if (asJson(output)) print('null')
     return void process[asJson(output) ? 'stderr' : 'stdout'].write(nothing)

@@ -193,6 +193,9 @@ export function createOperations(store: OperationStore, say: (facts: object, lin
   async function promote(operation: Operation, generation: number): Promise<void> {
     const { id, projection } = operation
     const partitions = await look(operation, generation)
+    // One that is live may have none either: a step that promoted it died before it said so.
+    if (partitions.length === 0 && !(await store.isLive(projection, generation)))
+      return store.update(id, { state: 'failed', line: `generation ${generation} is gone: it was retired meanwhile` })
     if (partitions.some(({ next, live, parked }) => next < (parked === null ? live - NEAR : live))) return
     await store.hold(projection, 'live', generation, new Map(partitions.map(({ partition, live }) => [partition, live])))
     const outcome = await soon(

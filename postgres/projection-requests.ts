@@ -71,7 +71,13 @@ export function createProjectionRequests(pool: Pool, drop: (projection: string, 
       if (open === null) throw new RefoldError('operation-impossible', `no operation of ${projection} is open`)
       if (what === 'promote' && state !== 'ready')
         throw new RefoldError('operation-impossible', `operation ${open} is ${state}: it can be promoted once it is ready`)
-      await pool.query('UPDATE refold.operations SET wanted = $2, changed_at = now() WHERE id = $1 AND ended_at IS NULL', [open, what])
+      // Who gives up is heard first, whoever asks for what at the same time.
+      const { rowCount } = await pool.query(
+        `UPDATE refold.operations SET wanted = $2, changed_at = now()
+         WHERE id = $1 AND ended_at IS NULL AND ($2 = 'abort' OR wanted IS DISTINCT FROM 'abort')`,
+        [open, what],
+      )
+      if (rowCount === 0) throw new RefoldError('operation-impossible', `operation ${open} is over, or was asked to be given up`)
       return open
     },
     async stop(projection, stopped) {

@@ -77,7 +77,7 @@ t.test('a promotion whose generation never comes near can be given up; one that 
 function building(state: Operation['state'], progress: Operation['progress'] = {}) {
   const operation: Operation = { ...PROMOTING, kind: 'rebuild', generation: 2, state, progress }
   const told = { held: new Map<number, number | null>(), everHeld: 0, seen: [] as unknown[], lines: [] as string[] }
-  const at = { parked: 7 as number | null, next: 7, whileCompared: () => undefined as unknown }
+  const at = { parked: 7 as number | null, next: 7, isGone: false, whileCompared: () => undefined as unknown }
   const never = () => Promise.reject(new Error('not asked of a build'))
   const store: OperationStore = {
     open: async () => [operation],
@@ -96,10 +96,13 @@ function building(state: Operation['state'], progress: Operation['progress'] = {
       at.whileCompared()
       return { partition, at: 9, live: 1, built: 1, differing: 0, shown: [] }
     },
-    progress: async () => [
-      { partition: 0, next: 9, live: 9, recorded: 9, parked: null },
-      { partition: 1, next: at.next, live: 9, recorded: 9, parked: at.parked },
-    ],
+    progress: async () =>
+      at.isGone
+        ? []
+        : [
+            { partition: 0, next: 9, live: 9, recorded: 9, parked: null },
+            { partition: 1, next: at.next, live: 9, recorded: 9, parked: at.parked },
+          ],
     async hold(_, __, ___, stops) {
       for (const [partition, stop] of stops) {
         told.held.set(partition, stop)
@@ -187,4 +190,12 @@ t.test('one that is ready and parks says so', async (t) => {
   await advance()
   t.equal(operation.state, 'ready')
   t.match(told.lines, [/parked at p1:7/])
+})
+
+t.test('one whose generation was retired meanwhile is over, and says so', async (t) => {
+  const { operation, told, at, advance } = building('promoting')
+  at.isGone = true
+  await advance()
+  t.equal(operation.state, 'failed')
+  t.match(told.lines, [/^generation 2 is gone/])
 })
