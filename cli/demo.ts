@@ -6,6 +6,7 @@ import type { Running } from '../main.ts'
 import type { Addresses } from '../stack/addresses.ts'
 import type { ApiAddress } from './client.ts'
 import { announceApi } from './announced.ts'
+import { endWithin, firstSignal, inTime, stopLimit } from './signals.ts'
 
 const say = (line = '') => process.stdout.write(`${line}\n`)
 const seconds = (since: number) => `${((performance.now() - since) / 1000).toFixed(1)} s`
@@ -49,7 +50,8 @@ async function refold({ lifetime, folder }: Demo): Promise<Running & { url: stri
     }
   }
   const running = await startAnywhere(5)
-  lifetime.owns(running, (opened) => opened.stop())
+  // By itself within its time: the servers are ended after it, whatever a client keeps open.
+  lifetime.owns(running, (opened) => inTime(stopLimit(ROLES, given), opened.stop()))
   if (running.url === undefined) throw new Error('the API did not say where it listens')
   lifetime.owns(announceApi(folder, running.url), (forget) => forget())
   say(`Refold: ${ROLES.join(', ')} in one process, at ${running.url} (its log: ${path.relative(process.cwd(), log)})`)
@@ -112,12 +114,11 @@ async function show(demo: Demo): Promise<boolean> {
   return complete && fulfilled
 }
 
+/** Refold's own time to stop, then the servers', which are killed after theirs; ms. */
+const LONGEST_END = 60_000
+
 async function run({ once = false }: { once?: boolean }): Promise<void> {
-  const [{ createLifetime }, { firstSignal }, { stackFolder }] = await Promise.all([
-    import('../lifetime.ts'),
-    import('./signals.ts'),
-    import('../stack/state.ts'),
-  ])
+  const [{ createLifetime }, { stackFolder }] = await Promise.all([import('../lifetime.ts'), import('../stack/state.ts')])
   const lifetime = createLifetime()
   const stop = new AbortController()
   const stopped = firstSignal().then(() => stop.abort())
@@ -130,7 +131,9 @@ async function run({ once = false }: { once?: boolean }): Promise<void> {
     }
   } finally {
     say('Ending what was started here.')
-    await lifetime.close()
+    await endWithin(LONGEST_END, lifetime.close(), () =>
+      say('Not everything ended in time: `npm run refold -- stack down` ends the servers.'),
+    )
   }
 }
 

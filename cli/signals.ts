@@ -24,19 +24,33 @@ export function firstSignal(): Promise<NodeJS.Signals> {
 /** What is left of the event loop then is nothing that anybody waits for, ms. */
 const IDLE_AFTER = 1000
 
+/** A process that is told to stop has ended after, ms; one with workers after their drain and SPARE. */
+const MOST = 9500
+const SPARE = 1500
+export const stopLimit = (roles: readonly string[], { workerDrain }: { workerDrain: number }): number =>
+  roles.includes('worker') ? workerDrain + SPARE : MOST
+
+/** Waits for an end, for at most `ms`; gives whether it came. */
+export async function inTime(ms: number, ending: Promise<unknown>): Promise<boolean> {
+  const { promise: timeUp, resolve } = Promise.withResolvers<false>()
+  const timer = setTimeout(() => resolve(false), ms)
+  try {
+    return await Promise.race([ending.then(() => true), timeUp])
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
 /**
  * Waits for the end of everything, for at most `ms`. Then, at the latest a second later, the process ends, whatever a client's
  * library still has open. `late` is told when not everything ended: a process that is killed loses nothing either.
  */
 export async function endWithin(ms: number, ending: Promise<unknown>, late: () => void): Promise<void> {
-  const { promise: timeUp, resolve } = Promise.withResolvers<false>()
-  const timer = setTimeout(() => resolve(false), ms)
   try {
-    if (await Promise.race([ending.then(() => true), timeUp])) return
+    if (await inTime(ms, ending)) return
     late()
     process.exit()
   } finally {
-    clearTimeout(timer)
     setTimeout(() => process.exit(), IDLE_AFTER).unref()
   }
 }

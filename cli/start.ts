@@ -39,28 +39,25 @@ export async function loadApp(file: string): Promise<App> {
   throw new RefoldError('app-invalid', `${file}: its default export is not an application`)
 }
 
-/** A process that is told to stop has ended after, ms; one with workers after their drain and SPARE. */
-const MOST = 9500
-const SPARE = 1500
-
 type Options = { roles?: RoleName[]; app?: string; port?: number }
 
 async function run({ roles: given, app: file, port }: Options): Promise<void> {
   const roles = given ?? ROLE_NAMES.filter((role) => file !== undefined || !APP_ROLES.includes(role))
-  const [{ readConfig }, { resolveAddresses }, { start }, { stackFolder }, { pino }, { endWithin, firstSignal }] = await Promise.all([
-    import('../config.ts'),
-    import('../stack/addresses.ts'),
-    import('../main.ts'),
-    import('../stack/state.ts'),
-    import('pino'),
-    import('./signals.ts'),
-  ])
+  const [{ readConfig }, { resolveAddresses }, { start }, { stackFolder }, { pino }, { endWithin, firstSignal, stopLimit }] =
+    await Promise.all([
+      import('../config.ts'),
+      import('../stack/addresses.ts'),
+      import('../main.ts'),
+      import('../stack/state.ts'),
+      import('pino'),
+      import('./signals.ts'),
+    ])
   const config = readConfig(process.env, port === undefined ? {} : { port })
   const logger = pino({ level: config.logLevel })
   const app = file === undefined ? {} : { app: await loadApp(file) }
   const stop = new AbortController()
   const signalled = firstSignal().then(() => stop.abort())
-  const limit = roles.includes('worker') ? config.workerDrain + SPARE : MOST
+  const limit = stopLimit(roles, config)
   const ending = (end: Promise<unknown>) =>
     endWithin(limit, end, () =>
       logger.warn({ ms: limit }, 'not everything could be ended in time; nothing is lost, others take over when its sessions run out'),

@@ -1,6 +1,8 @@
+import { connect } from 'node:net'
 import t from 'tap'
-import { runRefold, useInstallation } from '../support/refold-process.ts'
+import { runRefold, startCommand, useInstallation } from '../support/refold-process.ts'
 import { useStack } from '../support/stack.ts'
+import { until } from '../support/wait.ts'
 
 t.setTimeout(180_000)
 
@@ -17,4 +19,21 @@ t.test('the demo imports, shows and ends; run again, it finds duplicates only', 
     t.match(stdout, /SEQ {2}CREATED[^]*1 {4}\d{4}-\d\d-\d\d \d\d:\d\d {2}\S+ +Confirmation of receipt\n/)
     t.match(stdout, /curl -s -H 'Authorization: Bearer demo-token' http:\/\/127\.0\.0\.1:\d+\/v1\/executions\/[0-9a-f-]{36}\/events/)
   }
+  // Without --once it stays, until it is told to end; a request that never comes to its end does not keep it.
+  const { child, finished } = startCommand(['demo'], env)
+  t.teardown(() => child.kill('SIGKILL'))
+  let said = ''
+  child.stdout.on('data', (text: string) => (said += text))
+  await until(() => said.includes('It stays up until Ctrl-C.'), { within: 60_000, what: 'the demo to stay' })
+  const socket = connect(Number(/http:\/\/127\.0\.0\.1:(\d+)/.exec(said)?.[1]), '127.0.0.1')
+  socket.on('error', () => undefined) // the demo's end
+  t.teardown(() => socket.destroy())
+  socket.write(
+    'POST /v1/executions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer demo-token\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{',
+  )
+  await new Promise((resolve) => socket.once('connect', resolve))
+  const began = performance.now()
+  child.kill('SIGTERM')
+  t.equal((await finished).code, 0, 'exit code')
+  t.ok(performance.now() - began < 15_000, `it ended after ${Math.round(performance.now() - began)} ms`)
 })
