@@ -11,6 +11,7 @@
 import { hostname } from 'node:os'
 import { setTimeout as pause } from 'node:timers/promises'
 import { Redis } from 'ioredis'
+import { tellAway } from './away.ts'
 import { addDeadLetter } from './dead-letters.ts'
 import { type Notification, readNotification } from './notification.ts'
 
@@ -31,7 +32,7 @@ export type ReaderOptions = {
   deliveries?: number
   /** Wait before the next delivery of an entry that failed `delivery` times, ms (default 1 s, then 5 s). */
   backOff?: (delivery: number) => number
-  /** Told of what fails and is tried again. */
+  /** Told of what fails and is tried again; of a Redis that is away once, within 2 s (default: a warning of the process). */
   failed?: (error: Error, notification: Notification | undefined) => void
 }
 
@@ -67,6 +68,7 @@ class Consumer {
   readonly #options: Required<Omit<ReaderOptions, 'url'>>
   readonly #redis: Redis
   readonly #blocking: Redis
+  readonly #telling: { end(): void }
   readonly #stopping = new AbortController()
   /** Why an entry failed last, by its id. */
   readonly #errors = new Map<string, Error>()
@@ -82,13 +84,14 @@ class Consumer {
       idle: 30_000,
       deliveries: 3,
       backOff: (delivery) => (delivery <= 1 ? 1000 : 5000),
-      failed: () => undefined,
+      failed: (error, notification) =>
+        process.emitWarning(notification ? `${notification.position}: ${error.message}` : error.message, 'RefoldReader'),
       ...options,
     }
     const retryStrategy = (times: number) => Math.min(100 * times, 2000)
     this.#redis = new Redis(url, { maxRetriesPerRequest: null, retryStrategy })
     this.#blocking = new Redis(url, { maxRetriesPerRequest: null, retryStrategy })
-    for (const connection of [this.#redis, this.#blocking]) connection.on('error', (error: Error) => this.#options.failed(error, undefined))
+    this.#telling = tellAway([this.#redis, this.#blocking], (error) => this.#options.failed(error, undefined))
   }
 
   async makeGroup(): Promise<void> {
@@ -210,6 +213,7 @@ class Consumer {
 
   async close(work: Promise<unknown>): Promise<void> {
     this.#stopping.abort()
+    this.#telling.end()
     await this.#turn
     // A blocking read ends with its connection.
     this.#blocking.disconnect()
