@@ -12,7 +12,7 @@ type Entry = {
 export const CATALOGUE = {
   'config-invalid': {
     title: 'A setting is not valid',
-    help: 'Correct the environment variable named in the detail; docs/settings.md lists them all.',
+    help: 'Correct what the detail names; docs/settings.md lists all environment variables.',
     retryable: false,
   },
   'part-missing': {

@@ -78,7 +78,7 @@ export async function start(options: StartOptions): Promise<Running> {
   const checks: Checks = new Map([['start', async () => STARTING]])
 
   async function startAll(): Promise<Running> {
-    if (roles.includes('api')) await requirePort(options.config.host, options.config.port, 'REFOLD_PORT')
+    if (roles.includes('api')) await requirePort(options.config.host, options.config.port, options.portFrom ?? 'REFOLD_PORT')
     await startHealth(options, checks, counted.metrics, lifetime)
     const base = await openBase(options, lifetime)
     await untilUp(logger, 'database', () => migrateDatabase(addresses.databaseUrl, logger))

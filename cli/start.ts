@@ -62,7 +62,8 @@ async function run({ roles: given, app: file, port }: Options): Promise<void> {
     endWithin(limit, end, () =>
       logger.warn({ ms: limit }, 'not everything could be ended in time; nothing is lost, others take over when its sessions run out'),
     )
-  const starting = start({ config, addresses: resolveAddresses(config), roles, logger, stop: stop.signal, ...app })
+  const portFrom = port === undefined ? {} : { portFrom: '--port' }
+  const starting = start({ config, addresses: resolveAddresses(config), roles, logger, stop: stop.signal, ...portFrom, ...app })
   await Promise.race([starting, signalled])
   if (stop.signal.aborted) {
     await ending(starting.then((running) => running.stop()).catch(() => undefined))

@@ -37,7 +37,7 @@ function jwtOf({ jwksUrl, jwtIssuer: issuer, jwtAudience: audience, jwtTenantCla
 }
 
 export async function startApi(
-  { config, addresses, logger, app }: StartOptions,
+  { config, addresses, logger, app, portFrom = 'REFOLD_PORT' }: StartOptions,
   base: Base,
   checks: Checks,
   { watch, cache, metrics }: Watched,
@@ -72,7 +72,7 @@ export async function startApi(
     logger,
   )
   lifetime.owns(api, (opened) => opened.close())
-  const url = await listen(api, config.host, config.port, 'REFOLD_PORT')
+  const url = await listen(api, config.host, config.port, portFrom)
   logger.info({ url }, 'api started')
   return url
 }

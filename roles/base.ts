@@ -46,6 +46,8 @@ export type StartOptions = {
   watch?: Watch
   /** Fires when it is to end, also before all roles run. */
   stop?: AbortSignal
+  /** What gave the API's port, as a person wrote it, for the message that it is taken (default: REFOLD_PORT). */
+  portFrom?: string
   /** What the roles runtime and worker run. */
   app?: App
 }

@@ -64,6 +64,9 @@ t.test('so is the API’s, before anything is begun', async (t) => {
   t.teardown(() => taken.close())
   const { port } = taken.address() as AddressInfo
   // Servers that don't answer would be waited for.
-  const { finished } = startCommand(['start', '--roles', 'api,recorder', '--port', String(port)], nowhere(t, 0))
-  t.match(await finished, { code: 1, stderr: new RegExp(`setting is not valid: REFOLD_PORT=${port} on 127.0.0.1: .*EADDRINUSE`) })
+  const start = (args: string[], env: NodeJS.ProcessEnv) =>
+    startCommand(['start', '--roles', 'api,recorder', ...args], { ...nowhere(t, 0), ...env }).finished
+  const refusal = (given: string) => ({ code: 1, stderr: new RegExp(`setting is not valid: ${given}=${port} on 127.0.0.1: .*EADDRINUSE`) })
+  t.match(await start([], { REFOLD_PORT: String(port) }), refusal('REFOLD_PORT'))
+  t.match(await start(['--port', String(port)], { REFOLD_PORT: '1' }), refusal('--port'), 'named as it was given')
 })
