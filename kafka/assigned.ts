@@ -26,6 +26,8 @@ export type AssignedPorts = {
   /** The handler's checkpoint moved to `next`. */
   moved(partition: number, next: number): void
   failed(partition: number, error: RefoldError, tries: number): void
+  /** What it failed at last has succeeded. */
+  goesOn(partition: number): void
   /** It rests, goes on elsewhere than behind what it took, or is closed. */
   away(partition: number): void
 }
@@ -104,6 +106,7 @@ export class Assigned {
   /** Finds its place in the log, then lets the client fetch from there; tries until it succeeds or is closed. */
   async position(): Promise<void> {
     this.phase = { name: 'positioning' }
+    const isOwed = this.#failures > 0 // something by the handler, which a place found says nothing of
     this.#ports.hold(this.partition)
     while (!this.closed) {
       try {
@@ -115,6 +118,7 @@ export class Assigned {
         this.phase = { name: 'reading' }
         // Mirrored at once: the group's offset may be a person's, or missing.
         this.#ports.moved(this.partition, next)
+        if (!isOwed) this.#succeeded()
         return this.#ports.release(this.partition, this.#witness?.offset ?? next)
       } catch (error) {
         await this.#rest(error)
@@ -167,7 +171,7 @@ export class Assigned {
       const stored = await this.#store(part)
       if (stored === undefined || this.closed) return 'left'
       this.next = stored
-      this.#failures = 0
+      this.#succeeded()
       this.#ports.moved(this.partition, stored)
       if (stored !== part.next) {
         this.#ports.away(this.partition)
@@ -189,6 +193,12 @@ export class Assigned {
     } finally {
       this.busy = false
     }
+  }
+
+  #succeeded(): void {
+    if (this.#failures === 0) return
+    this.#failures = 0
+    this.#ports.goesOn(this.partition)
   }
 
   // Not awaited: the client's call-back returns, and other partitions go on.

@@ -6,10 +6,11 @@
 // M3  Batches of control records alone never reach the client's call-back; END_BATCH_PROCESS tells of them.
 // M4  readUncommitted: the client's other filter leaks aborted records depending on where a fetch begins, and a foreign
 //     open transaction would stop every reader.
+// M5  What keeps several partitions and passes by itself is one warning for all of them, and one line when all go on.
 
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Consumer, ConsumerEndBatchProcessEvent, EachBatchPayload, Kafka } from 'kafkajs'
-import { asError } from '../errors.ts'
+import { asError, type ErrorCode } from '../errors.ts'
 import type { Admin } from './admin.ts'
 import { Assigned } from './assigned.ts'
 import type { AssignedPorts } from './assigned.ts'
@@ -68,6 +69,8 @@ export function createMember(options: ReaderOptions, settings: GroupSettings, po
     ...FETCH,
   })
   const moved = new Map<number, number>()
+  /** Partition → code of what it rests for. */
+  const resting = new Map<number, ErrorCode>()
   let assigned = new Map<number, Assigned>()
   let left = false
   let mirrorTimer: NodeJS.Timeout | undefined
@@ -104,10 +107,19 @@ export function createMember(options: ReaderOptions, settings: GroupSettings, po
       failed(partition, error, tries) {
         ports.failed(error)
         const facts = { topic, group, partition, code: error.code, tries }
-        logger[tries === 1 || error.code === 'log-replaced' ? 'warn' : 'debug'](facts, `reading rests: ${error.message}`)
+        // M5. `internal` is what a handler threw: each partition has its own.
+        const isTold = error.retryable && error.code !== 'internal' && [...resting.values()].includes(error.code)
+        const isNew = resting.get(partition) !== error.code
+        if (own(partition)) resting.set(partition, error.code)
+        logger[(isNew && !isTold) || error.code === 'log-replaced' ? 'warn' : 'debug'](facts, `reading rests: ${error.message}`)
+      },
+      goesOn(partition) {
+        if (!own(partition) || !resting.delete(partition) || resting.size > 0) return
+        logger.info({ topic, group }, 'reading goes on')
       },
     }
     assigned = current
+    resting.clear()
     for (const partition of partitions) current.set(partition, new Assigned(topic, partition, handler, toClient, maxRecords))
     logger.info({ topic, group, partitions }, 'partitions assigned')
     for (const each of current.values()) {

@@ -1,6 +1,7 @@
 // One partition's rules with a client that is played by the test; on a real Kafka a gap can hardly be provoked.
 
 import t from 'tap'
+import { RefoldError } from '../../errors.ts'
 import { Assigned } from '../../kafka/assigned.ts'
 import type { AssignedPorts } from '../../kafka/assigned.ts'
 import type { Fetched } from '../../kafka/fetched.ts'
@@ -42,11 +43,12 @@ function play({ checkpoint = 0, high = 1000, maxRecords = 100 } = {}) {
     release: (_, offset) => void calls.push(`release ${offset}`),
     moved: (_, next) => void calls.push(`moved ${next}`),
     failed: (_, { code }) => void calls.push(`failed ${code}`),
+    goesOn: () => void calls.push('goes on'),
     away: () => undefined,
   }
   const assigned = new Assigned('topic', 0, follower.handler, ports, maxRecords)
   t.teardown(() => assigned.close())
-  return { assigned, calls, follower, bounds }
+  return { assigned, calls, follower, bounds, ports }
 }
 
 const handed = ({ batches }: Follower) => batches.map(({ from, next }) => [from, next])
@@ -135,6 +137,21 @@ t.test('A4: after a failure it holds, rests, and asks for the checkpoint again',
   t.strictSame(calls.slice(3), ['moved 2', 'hold', 'failed internal'])
   t.equal(await assigned.take(batch(6, 8)), 'left', 'what was fetched meanwhile is left')
   await until(() => calls.at(-1) === 'release 2')
+  t.notOk(calls.includes('goes on'), 'that it found its place says nothing of the handler')
+  follower.before = () => undefined
+  t.equal(await assigned.take(batch(2, 6)), 'taken')
+  t.equal(calls.filter((call) => call === 'goes on').length, 1, 'told when the handler stored something')
+})
+
+t.test('A4: one whose place could not be found goes on once it is', async (t) => {
+  const { assigned, calls, ports } = play()
+  let asked = 0
+  ports.bounds = async () => {
+    if (++asked <= 2) throw new RefoldError('log-unavailable', 'away')
+    return { low: 0, high: 9 }
+  }
+  await assigned.position()
+  t.strictSame(calls, ['hold', 'failed log-unavailable', 'failed log-unavailable', 'moved 0', 'goes on', 'release 0'])
 })
 
 t.test('A5: closed, it hands on nothing more, and the rest of a batch neither', async (t) => {

@@ -1,4 +1,5 @@
 import t from 'tap'
+import { RefoldError } from '../../errors.ts'
 import { createAdmin } from '../../kafka/admin.ts'
 import { createClient } from '../../kafka/client.ts'
 import type { Log } from '../../kafka/log.ts'
@@ -57,6 +58,50 @@ if (kafka) {
     await until(() => follower.checkpoint(0) === 2)
     t.equal(lines.filter(({ line }) => line === 'partitions assigned').length, 1, 'it never lost its place in the group')
     t.equal(follower.refused, 0)
+  })
+
+  t.test('what keeps all partitions of a group is worth one warning, and one line when they go on', async (t) => {
+    const topic = await kafka.topic(6)
+    const { lines, logger } = lineKeeper()
+    const options = { brokers: kafka.brokers, clientId: kafka.prefix, logger }
+    const admin = createAdmin(createClient(options), logger)
+    let away = true
+    const bounds = async (of: string) => {
+      if (away) throw new RefoldError('log-unavailable', 'away')
+      return admin.bounds(of)
+    }
+    const follower = new Follower()
+    const settings = { fetchWait: 100, groupSession: 6000, groupHeartbeat: 200, stuckAfter: 60_000 }
+    const reader = createReader({ topic, group: `${topic}.g`, handler: follower.handler, mirror }, settings, {
+      kafka: () => createClient(options),
+      admin: { ...admin, bounds },
+      logger,
+    })
+    t.teardown(async () => {
+      await reader.stop()
+      await admin.close()
+    })
+    await reader.start()
+    const rests = (level: Line['level']) => lines.filter((one) => one.level === level && one.line.startsWith('reading rests'))
+    await until(() => rests('warn').length + rests('debug').length >= 12)
+    t.equal(rests('warn').length, 1)
+    away = false
+    const goesOn = () => lines.filter(({ line }) => line === 'reading goes on')
+    await until(() => goesOn().length > 0)
+    await Promise.all([0, 1, 2, 3, 4, 5].map((partition) => append(kafka.log(), topic, partition)))
+    await until(() => [0, 1, 2, 3, 4, 5].every((partition) => follower.checkpoint(partition) === 1))
+    t.match(goesOn(), [{ level: 'info', facts: { topic, group: `${topic}.g` } }])
+    // A partition that its handler fails at is another matter, told by itself.
+    follower.before = ({ partition }) => {
+      if (partition === 3 || partition === 4) throw new Error('no')
+    }
+    await append(kafka.log(), topic, 3)
+    await append(kafka.log(), topic, 4)
+    await until(() => rests('warn').length === 3)
+    const partitions = rests('warn')
+      .slice(1)
+      .map(({ facts }) => ('partition' in facts ? facts.partition : undefined))
+    t.strictSame(new Set(partitions), new Set([3, 4]))
   })
 
   t.test('R1: a client that stands still is built anew', async (t) => {

@@ -46,6 +46,7 @@ class Played {
         release: (_, offset) => (this.fetches = offset),
         moved: () => undefined,
         failed: () => this.failures++,
+        goesOn: () => undefined,
         away: () => shared.away(this.assigned),
       },
       5000,
