@@ -36,16 +36,18 @@ const absent = (name: string, setting: string) => wrong(name, 'no address is kno
 
 /** Everything that was looked at, in the order it is shown. Never rejects for a server that is away. */
 export async function examine(config: Config, state: StackState | null): Promise<Finding[]> {
-  const [machine, kafka, postgres, others, { lookAtKafka }, { lookAtPostgres }, { lookAtRedis }, { lookAtRegistry }] = await Promise.all([
-    import('./doctor/machine.ts'),
-    import('./doctor/kafka.ts'),
-    import('./doctor/postgres.ts'),
-    import('./doctor/others.ts'),
-    import('../kafka/look.ts'),
-    import('../postgres/look.ts'),
-    import('../redis/look.ts'),
-    import('../schemas/look.ts'),
-  ])
+  const [machine, kafka, postgres, { judgeProjections }, others, { lookAtKafka }, { lookAtPostgres }, { lookAtRedis }, { lookAtRegistry }] =
+    await Promise.all([
+      import('./doctor/machine.ts'),
+      import('./doctor/kafka.ts'),
+      import('./doctor/postgres.ts'),
+      import('./doctor/projections.ts'),
+      import('./doctor/others.ts'),
+      import('../kafka/look.ts'),
+      import('../postgres/look.ts'),
+      import('../redis/look.ts'),
+      import('../schemas/look.ts'),
+    ])
   const { brokers, registryUrl, databaseUrl, redisUrl } = knownAddresses(config, state)
   const topic = `${config.topicPrefix}.events`
   const subject = `${topic}-value`
@@ -75,6 +77,7 @@ export async function examine(config: Config, state: StackState | null): Promise
   else {
     const seen = log?.state === 'seen' ? log.seen.topic : undefined
     found.push(...postgres.judgePostgres(database.seen), ...postgres.judgeLog(database.seen, seen, topic, config))
+    found.push(...judgeProjections(database.seen.projections))
   }
   if (!cache) found.push(absent('redis', 'REDIS_URL'))
   else found.push(...(cache.state === 'failed' ? [cache.finding] : others.judgeRedis(cache.seen)))

@@ -13,6 +13,19 @@ export type RoleLook = {
   bypassesRls: boolean
 }
 
+export type ProjectionLook = {
+  name: string
+  /** Of its live generation; null before there is one. */
+  version: number | null
+  /** A person stopped it. */
+  isStopped: boolean
+  /** Processes that fold its live generation; null: it is the recorder's own, folded by that. */
+  foldedBy: number | null
+  parked: readonly { generation: number; isLive: boolean; position: string }[]
+  /** What is being done to it; `quiet` ms since something was noted. */
+  operation: { id: string; kind: string; state: string; wanted: string | null; quiet: number } | null
+}
+
 export type PostgresLook = {
   version: string
   /** The role that logs in, and whether it may make what migrations make. */
@@ -34,6 +47,8 @@ export type PostgresLook = {
   checkpoints: ReadonlyMap<number, number>
   /** Registry id → text of the writers' schemas that the recorder has met; the newest thousand. */
   schemas: ReadonlyMap<number, string>
+  /** None before all migrations ran. */
+  projections: readonly ProjectionLook[]
 }
 
 const ROLES = ['refold_engine', 'refold_api']
@@ -49,8 +64,9 @@ export async function lookAtPostgres(databaseUrl: string, within: number): Promi
   try {
     await client.connect()
     await client.query('SET default_transaction_read_only = on')
-    const applied = await appliedMigrations(client)
-    return { ...(await serverOf(client)), ...(await refoldOf(client)), migrations: await compare(applied), roles: await rolesOf(client) }
+    const found = await compare(await appliedMigrations(client))
+    const projections = found.some(({ state }) => state === 'missing') ? [] : await projectionsOf(client)
+    return { ...(await serverOf(client)), ...(await refoldOf(client)), migrations: found, roles: await rolesOf(client), projections }
   } finally {
     // Where it never connected, there is nothing to say goodbye to.
     await client.end()
@@ -123,3 +139,19 @@ async function rolesOf(client: Client): Promise<RoleLook[]> {
     return { name, exists: role !== undefined, granted: role?.granted === true, bypassesRls: role?.bypasses === true }
   })
 }
+
+const PROJECTIONS = `
+  SELECT p.name, (SELECT g.version FROM refold.generations g WHERE g.projection = p.name AND g.generation = p.live_generation) AS version,
+    p.stopped_at IS NOT NULL AS "isStopped",
+    CASE p.name WHEN 'derived' THEN NULL ELSE (SELECT count(*) FROM refold.processes s
+      WHERE s.seen_at > now() - interval '30 seconds' AND p.name || '@g' || p.live_generation = ANY (s.generations))::int END AS "foldedBy",
+    (SELECT coalesce(json_agg(json_build_object('generation', g.generation, 'isLive', g.generation = p.live_generation,
+       'position', 'p' || k.partition || ':' || k.parked_at) ORDER BY g.generation, k.partition), '[]')
+     FROM refold.generations g JOIN refold.checkpoints k ON k.reader = p.name || '@g' || g.generation AND k.parked_at IS NOT NULL
+     WHERE g.projection = p.name AND g.state <> 'retired') AS parked,
+    (SELECT json_build_object('id', o.id, 'kind', o.kind, 'state', o.state, 'wanted', o.wanted,
+       'quiet', (extract(epoch FROM now() - o.changed_at) * 1000)::bigint)
+     FROM refold.operations o WHERE o.projection = p.name AND o.ended_at IS NULL) AS operation
+  FROM refold.projections p ORDER BY p.name`
+
+const projectionsOf = async (client: Client): Promise<ProjectionLook[]> => (await client.query<ProjectionLook>(PROJECTIONS)).rows

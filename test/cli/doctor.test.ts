@@ -7,12 +7,15 @@ import { clock, type Finding, look } from '../../cli/doctor/finding.ts'
 import { lookAtNode, lookAtPort } from '../../cli/doctor/machine.ts'
 import { judgeRedis, judgeRegistry } from '../../cli/doctor/others.ts'
 import { judgeLog, judgePostgres } from '../../cli/doctor/postgres.ts'
+import { judgeProjections } from '../../cli/doctor/projections.ts'
 import { readConfig } from '../../config.ts'
 import type { TopicLook } from '../../kafka/look.ts'
 import { EVENTS_SETTINGS } from '../../kafka/topics.ts'
-import type { PostgresLook } from '../../postgres/look.ts'
+import type { PostgresLook, ProjectionLook } from '../../postgres/look.ts'
+import { executionOf, useWorld } from '../support/projection-world.ts'
 import { runRefold, startRefold, useInstallation } from '../support/refold-process.ts'
 import { useStack } from '../support/stack.ts'
+import { until } from '../support/wait.ts'
 
 t.setTimeout(240_000)
 
@@ -120,6 +123,41 @@ void t.test('on real servers', { timeout: 240_000 }, async (t) => {
   })
 })
 
+void t.test(
+  'projections on real servers: parked, folded by nobody, with an operation that nobody takes up',
+  { timeout: 240_000 },
+  async (t) => {
+    const world = await useWorld(t)
+    if (!world) return
+    const { env, database } = world.installation
+    const about = async () => bad((await doctor(env)).about('projections'))
+    const projector = await world.project('fragile')
+    await world.send(0, 5)
+    await world.caughtUp('cases', 20)
+    await until(async () => (await world.show('handled')).foldedBy === 1, { what: 'the process to say what it folds' })
+    t.same(await about(), [], 'all is well')
+    await world.rest.send([{ execution_id: executionOf(5), event_name: 'poison' }])
+    await until(async () => (await world.show('cases')).parked.length > 0, { within: 60_000, what: 'cases to stand' })
+    t.match(await about(), [
+      { level: 'wrong', found: /^cases generation 1 is parked at p\d+:\d+$/, todo: /refold incidents; .*projection skip cases --reason/ },
+    ])
+    await projector.stop()
+    await world.ask('states', 'rebuild')
+    await database.admin.query("UPDATE refold.operations SET changed_at = now() - interval '2 minutes'")
+    const found = await about()
+    for (const name of ['cases', 'states', 'handled'])
+      t.match(
+        found.find((one) => one.found.startsWith(`no process folds ${name}:`)),
+        { level: 'warn', todo: new RegExp(`defines ${name} version 1: .*--roles projector`) },
+      )
+    t.match(
+      found.find((one) => one.found.startsWith('rebuild of states')),
+      { level: 'warn', found: /: requested, nothing was done for 12\d s$/, todo: /refold operation watch [0-9a-f-]{36}/ },
+    )
+    t.equal(found.length, 5)
+  },
+)
+
 void t.test('servers that are away, or take a connection and say nothing, are findings, and it ends', { timeout: 120_000 }, async (t) => {
   const sockets = new Set<Socket>()
   const server = createServer((socket) => sockets.add(socket))
@@ -204,6 +242,7 @@ const database = (changes: Partial<PostgresLook> = {}): PostgresLook => ({
   log: { topic: 'refold.events', partitions: 12 },
   checkpoints: new Map([[0, 10]]),
   schemas: new Map(),
+  projections: [],
   ...changes,
 })
 
@@ -239,6 +278,36 @@ void t.test('log: another topic, another count, a topic that is gone, checkpoint
   const cut = topicLook({ bounds: [{ partition: 0, low: 5, high: 10 }] })
   t.match(found(cut, database({ checkpoints: new Map([[0, 4]]) })), [{ level: 'wrong', found: /p0: 4 is not in 5–10/ }])
   t.match(found(topicLook(), database(), readConfig({ REFOLD_PARTITIONS: '24' })), [{ level: 'warn', todo: /REFOLD_PARTITIONS=12$/ }])
+})
+
+const projectionLook = (changes: Partial<ProjectionLook> = {}): ProjectionLook => ({
+  name: 'cases',
+  version: 1,
+  isStopped: false,
+  foldedBy: 1,
+  parked: [],
+  operation: null,
+  ...changes,
+})
+
+void t.test('projections: what stands still is said; what a person stopped, or waits for one, is not', async (t) => {
+  const found = (changes: Partial<ProjectionLook>) => bad(judgeProjections([projectionLook(changes)]))
+  const operation = { id: 'o', kind: 'rebuild', state: 'building', wanted: null, quiet: 61_000 }
+  t.same(judgeProjections([]), [])
+  t.match(judgeProjections([projectionLook()]), [{ level: 'ok', found: '1, none stands still' }])
+  t.match(found({ foldedBy: 0 }), [{ level: 'warn', found: /^no process folds cases/ }])
+  t.same(found({ foldedBy: 0, isStopped: true }), [])
+  t.same(found({ foldedBy: null }), [], 'the recorder folds its own')
+  const parked = [1, 2].flatMap((generation) => ['p1:5', 'p3:7'].map((position) => ({ generation, isLive: generation === 1, position })))
+  t.match(found({ parked, operation }), [
+    { level: 'wrong', found: 'cases generation 1 is parked at p1:5, p3:7' },
+    { level: 'warn', found: 'cases generation 2 is parked at p1:5, p3:7' },
+  ])
+  t.match(found({ operation }), [{ level: 'warn', found: 'rebuild of cases: building, nothing was done for 61 s' }])
+  t.same(found({ operation: { ...operation, quiet: 5000 } }), [])
+  t.same(found({ operation: { ...operation, state: 'ready' } }), [])
+  t.match(found({ operation: { ...operation, state: 'ready', wanted: 'promote' } }), [{ level: 'warn' }])
+  t.match(found({ foldedBy: null, operation }), [{ todo: /--roles recorder/ }])
 })
 
 void t.test('registry: a schema that is gone, another one under its id, or no compatibility', async (t) => {
