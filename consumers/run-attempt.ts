@@ -324,12 +324,16 @@ function timeLimits({ timeout_ms: timeout, heartbeat_ms: heartbeat }: ScheduledP
 
 const TELL_EVERY = 1000
 
-/** At most one write a second; the newest is told in the end. */
+/** At most one write a second; the newest is told within one, whether or not more comes, and in the end. */
 function progressTeller(put: (progress: string | undefined) => Promise<void>) {
   let newest: { progress: string | undefined } | undefined
   let telling: Promise<void> = Promise.resolve()
   let last = -Infinity
+  let timer: NodeJS.Timeout | undefined
+  let ended = false
   const flush = () => {
+    clearTimeout(timer)
+    timer = undefined
     if (!newest) return
     const { progress } = newest
     newest = undefined
@@ -339,10 +343,16 @@ function progressTeller(put: (progress: string | undefined) => Promise<void>) {
   }
   return {
     tell(progress: unknown) {
-      newest = { progress: progress === undefined ? undefined : JSON.stringify(progress) }
-      if (performance.now() - last >= TELL_EVERY) flush()
+      // What a function that was given up tells is no help for whoever runs it again by now.
+      if (ended) return
+      // A bare sign of life takes nothing back.
+      newest = { progress: progress === undefined ? newest?.progress : JSON.stringify(progress) }
+      const rest = last + TELL_EVERY - performance.now()
+      if (rest <= 0) flush()
+      else timer ??= setTimeout(flush, rest)
     },
     end() {
+      ended = true
       flush()
       return telling
     },

@@ -149,3 +149,19 @@ t.test('an outcome whose worker died before Redis heard of it is neither made no
   t.strictSame((await admin.query('SELECT count(*)::int AS n FROM ledger')).rows, [{ n: 2 }], 'each ran once')
   t.strictSame((await admin.query('SELECT event_name FROM refold.event_verdicts')).rows, [], 'and has one outcome')
 })
+
+t.test('what an action told last is what the next worker finds, when the one that ran it is killed', { timeout: 120_000 }, async (t) => {
+  const flows = await useFlows(t)
+  if (!flows) return
+  const { installation, start, ended } = flows
+  await flows.process('runtime')
+  const dying = await flows.process('worker')
+  const id = await start('relayed')
+  const told = async () =>
+    (await installation.database.admin.query<{ progress: string }>('SELECT progress::text FROM refold.action_progress')).rows[0]?.progress
+  let last: string | undefined
+  await until(async () => (last = await told()) === '{"done":3}', { what: () => `what was told last to be kept, not ${last}` })
+  await dying.kill()
+  const other = await flows.process('worker')
+  t.match(await ended(id, 60_000), { status: 'completed', result: { from: 3, attempt: 1, pid: other.child.pid } })
+})

@@ -30,8 +30,14 @@ const steady = defineAction({
   heartbeat: '2 s',
   retry: { attempts: 3, backoff: '10 ms' },
 })
+const relay = defineAction({
+  name: 'relay',
+  parameters: z.object({}),
+  result: z.object({ from: z.number(), attempt: z.number(), pid: z.number() }),
+  heartbeat: '1 min',
+})
 
-const actions = { mark, fragile, unmanned, steady }
+const actions = { mark, fragile, unmanned, steady, relay }
 
 const fan = defineWorkflow(
   { name: 'fan', version: '1', input: z.object({ width: z.number(), ms: z.number() }), actions },
@@ -75,13 +81,14 @@ const sleeping = defineWorkflow({ name: 'sleeping', version: '1', input: z.objec
 const failing = defineWorkflow({ name: 'failing', version: '1', actions }, async ({ actions: { fragile: run } }) => run({}))
 const stuck = defineWorkflow({ name: 'stuck', version: '1', actions }, async ({ actions: { unmanned: run } }) => run({}))
 const long = defineWorkflow({ name: 'long', version: '1', actions }, async ({ actions: { steady: run } }) => run({ parts: 6 }))
+const relayed = defineWorkflow({ name: 'relayed', version: '1', actions }, async ({ actions: { relay: run } }) => run({}))
 const foreign = defineWorkflow({ name: 'foreign', version: '1', actions }, async ({ actions: { mark: run } }) => {
   await pause(1)
   return run({ ms: 0 })
 })
 
 export default defineApp({
-  workflows: [fan, changing, versioned, waiting, undoing, sleeping, failing, stuck, long, foreign],
+  workflows: [fan, changing, versioned, waiting, undoing, sleeping, failing, stuck, long, relayed, foreign],
   implementations: [
     implement(mark, async ({ parameters, executionId, action, attempt, signal }) => {
       await ledger().query('INSERT INTO ledger (guarantee, execution, action, attempt, pid) VALUES ($1, $2, $3, $4, $5)', [
@@ -96,6 +103,14 @@ export default defineApp({
     }),
     implement(fragile, async () => {
       throw Object.assign(new Error('the target answers 503'), { code: 'TARGET_DOWN' })
+    }),
+    // Whoever runs it first tells three parts at once, and once more that it lives, and stays; the next one says where it went on.
+    implement(relay, async ({ progress, heartbeat, attempt, signal }) => {
+      const known = z.object({ done: z.number() }).safeParse(progress).data
+      if (known) return { from: known.done, attempt, pid: process.pid }
+      for (const done of [1, 2, 3]) heartbeat({ done })
+      heartbeat()
+      return pause(600_000, { from: 0, attempt, pid: process.pid }, { signal })
     }),
     // Does a part at a time; its worker may die between two, and the next attempt goes on from there.
     implement(steady, async ({ parameters, progress, heartbeat, attempt }) => {
