@@ -86,6 +86,8 @@ type Lane = {
 export function createActionWorker(options: WorkerOptions): ActionWorker {
   const { store, concurrency, logger, faults } = options
   const lanes = new Map<string, Lane>()
+  /** How often each lane was asked for its checkpoint. */
+  const positions = new Map<string, number>()
   /** Attempts in this process: a partition that comes back while one runs does not start it twice. */
   const running = new Map<string, Promise<boolean>>()
   const stopping = new AbortController()
@@ -176,9 +178,10 @@ export function createActionWorker(options: WorkerOptions): ActionWorker {
     saveSoon(lane)
   }
 
-  async function batch({ topic, partition, next, records }: LogBatch): Promise<number> {
+  async function batch({ topic, partition, from, next, records }: LogBatch): Promise<number> {
     const lane = lanes.get(`${topic}/${partition}`)
     if (!lane) throw new Error(`${topic} p${partition} was never positioned`)
+    if (from > lane.next) throw new Error(`${topic} p${partition}: a batch from ${from} where ${lane.next} is next`)
     for (const record of records) {
       const { value, offset } = record
       if (lane.finished.has(offset)) continue
@@ -240,12 +243,16 @@ export function createActionWorker(options: WorkerOptions): ActionWorker {
     handler: (topic) => ({
       async checkpoint(partition) {
         const name = `${topic}/${partition}`
+        const mine = (positions.get(name) ?? 0) + 1
+        positions.set(name, mine)
         const old = lanes.get(name)
         // What it had done counts, whoever has the partition by now.
         if (old) await save(old)
         const next = await store.checkpoint(topic, partition)
         const finished = old?.finished ?? new Set()
-        lanes.set(name, { topic, partition, since: options.now(), next, saved: next, unfinished: new Set(), finished })
+        // An older assignment's, answered late, knows nothing of what runs for the one that is read for.
+        if (positions.get(name) === mine)
+          lanes.set(name, { topic, partition, since: options.now(), next, saved: next, unfinished: new Set(), finished })
         return next
       },
       batch,

@@ -1,7 +1,9 @@
 // One partition as a runtime sees it, from an assignment to the next: the executions in memory, how far it has come, and the
 // checkpoint that follows behind what is not settled.
 
+import { setTimeout as pause } from 'node:timers/promises'
 import { LRUCache } from 'lru-cache'
+import { RefoldError } from '../errors.ts'
 import type { Appended } from '../kafka/log.ts'
 import type { WorkflowEvent } from '../schemas/generated.ts'
 import type { Driven, History } from './driven.ts'
@@ -12,6 +14,9 @@ const MOST_IDLE = 50_000
 const MOST_MET = 200_000
 /** Starts announced; one that was not appended is forgotten behind so many others. */
 const MOST_EXPECTED = 1000
+const RECORDER_POLL = { first: 2, most: 50 }
+/** The recorder is behind for so long: the batch is given back, and asked for again. */
+const RECORDER_WAIT = 30_000
 
 export class Place {
   readonly partition: number
@@ -101,5 +106,17 @@ export class Place {
     this.closed = true
     clearTimeout(this.saving)
     for (const driven of this.executions.values()) driven.dispose()
+  }
+}
+
+/** Resolves once the recorder has come to offset `before`, or the place is closed. Rejects `recorder-behind` after half a minute. */
+export async function untilRecorded(place: Place, before: number, recorded: (partition: number) => Promise<number>): Promise<void> {
+  const until = performance.now() + RECORDER_WAIT
+  for (let wait = RECORDER_POLL.first; place.recorded < before; wait = Math.min(2 * wait, RECORDER_POLL.most)) {
+    place.recorded = await recorded(place.partition)
+    if (place.recorded >= before || place.closed) return
+    if (performance.now() > until)
+      throw new RefoldError('recorder-behind', `p${place.partition}: the recorder is at ${place.recorded}, ${before} is needed`)
+    await pause(wait)
   }
 }

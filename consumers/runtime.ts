@@ -21,7 +21,7 @@ import { Driven, type DrivenOptions, type History, type Identity } from './drive
 import { drive, type DriveOptions } from './drive.ts'
 import type { Ending } from './endings.ts'
 import { createOwnRecords } from './own-records.ts'
-import { Place } from './place.ts'
+import { Place, untilRecorded } from './place.ts'
 import type { RuntimeSchemas, RuntimeStore } from './runtime-port.ts'
 import type { Timers } from './timers.ts'
 
@@ -57,9 +57,6 @@ export type Runtime = {
 
 /** At the same moments for all partitions, so that they share a statement, ms. */
 const SAVE_EVERY = 250
-const RECORDER_POLL = { first: 2, most: 50 }
-/** The recorder is behind for so long: the batch is given back, and asked for again. */
-const RECORDER_WAIT = 30_000
 /** Histories read at a time. */
 const LOADED_AT_ONCE = 200
 /** Another deployment's timers are fired too, if nobody else did, ms after their time. */
@@ -68,21 +65,12 @@ const OTHERS_LATER = 5000
 export function createRuntime(options: RuntimeOptions): Runtime {
   const { store, schemas, timers, watch, logger } = options
   const places = new Map<number, Place>()
+  /** How often each partition was asked for its checkpoint. */
+  const positions = new Map<number, number>()
   /** Executions whose memory was dropped once because the log said otherwise. */
   const suspects = new Set<string>()
   const ownRecords = createOwnRecords()
   let closed = false
-
-  async function untilRecorded(place: Place, before: number): Promise<void> {
-    const until = performance.now() + RECORDER_WAIT
-    for (let wait = RECORDER_POLL.first; place.recorded < before; wait = Math.min(2 * wait, RECORDER_POLL.most)) {
-      place.recorded = await store.recorded(place.partition)
-      if (place.recorded >= before || place.closed) return
-      if (performance.now() > until)
-        throw new RefoldError('recorder-behind', `p${place.partition}: the recorder is at ${place.recorded}, ${before} is needed`)
-      await pause(wait)
-    }
-  }
 
   function remember(place: Place, history: Identity): Driven {
     const driven = new Driven({ ...history, partition: place.partition, find: options.find, logger })
@@ -109,7 +97,7 @@ export function createRuntime(options: RuntimeOptions): Runtime {
 
   /** T3. Brings executions into memory as they were before offset `before`. */
   async function load(place: Place, wanted: readonly Identity[], before: number, always: ReadonlySet<string>): Promise<Driven[]> {
-    await untilRecorded(place, before)
+    await untilRecorded(place, before, (partition) => store.recorded(partition))
     const loaded: Driven[] = []
     for (let at = 0; at < wanted.length; at += LOADED_AT_ONCE) {
       const histories = await ask(place, wanted.slice(at, at + LOADED_AT_ONCE), before, always)
@@ -222,6 +210,7 @@ export function createRuntime(options: RuntimeOptions): Runtime {
     const place = places.get(partition)
     if (!place) throw new RefoldError('internal', `p${partition} was never positioned`)
     if (place.doubt) throw place.doubt
+    if (from > place.processed) throw new RefoldError('internal', `p${partition}: a batch from ${from} where ${place.processed} is next`)
     await options.faults.at('runtime:batch:read')
     const all: { record: LogRecord; classified: Classified }[] = []
     for (const record of records) {
@@ -290,6 +279,8 @@ export function createRuntime(options: RuntimeOptions): Runtime {
 
   /** T5 */
   async function checkpoint(partition: number): Promise<number> {
+    const mine = (positions.get(partition) ?? 0) + 1
+    positions.set(partition, mine)
     // What was settled counts, whoever has the partition by now: less is asked for again.
     const before = places.get(partition)
     if (before) await save(before)
@@ -306,9 +297,9 @@ export function createRuntime(options: RuntimeOptions): Runtime {
       const ours = place.executions.has(executionKey(timer.tenant, timer.executionId))
       timers.arm(timer, ours || !isNew ? 0 : OTHERS_LATER)
     }
-    // Asked twice at once: one place is left.
-    places.get(partition)?.close()
-    places.set(partition, place)
+    // An older assignment's, answered late: it must not stand in the place of the one that is read for.
+    if (positions.get(partition) === mine) places.set(partition, place)
+    else place.close()
     saveSoon(place)
     return next
   }

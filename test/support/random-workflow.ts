@@ -139,7 +139,8 @@ export function eventsOf(step: Step): string[] {
 
 type Context = WorkflowContext<unknown, { work: typeof work; exact: typeof exact; once: typeof once }>
 
-export async function run(step: Step, context: Context): Promise<unknown> {
+/** `hurry`: all times are so many times as short. */
+export async function run(step: Step, context: Context, hurry = 1): Promise<unknown> {
   switch (step.kind) {
     case 'act':
       // In a loop the same key comes again: its result is in the cache, or the work is done once more with the same result.
@@ -152,10 +153,10 @@ export async function run(step: Step, context: Context): Promise<unknown> {
         () => 'tried',
       )
     case 'sleep':
-      return context.sleep(step.ms).then(() => 'slept')
+      return context.sleep(Math.ceil(step.ms / hurry)).then(() => 'slept')
     case 'wait': {
       // Its event comes once: in a loop, a later turn waits in vain.
-      const event = await context.events.waitFor(step.event, { timeout: 5000 })
+      const event = await context.events.waitFor(step.event, { timeout: 5000 / hurry })
       return event === null ? 'nothing came' : event.payload
     }
     case 'emit':
@@ -169,23 +170,23 @@ export async function run(step: Step, context: Context): Promise<unknown> {
       return context.getCurrentState()
     case 'sequence': {
       const results: unknown[] = []
-      for (const one of step.steps) results.push(await run(one, context))
+      for (const one of step.steps) results.push(await run(one, context, hurry))
       return results
     }
     case 'parallel':
-      return Promise.all(step.steps.map((one) => run(one, context).catch(failed)))
+      return Promise.all(step.steps.map((one) => run(one, context, hurry).catch(failed)))
     case 'race':
       // Who wins depends on time; that one did, not.
-      await Promise.race([run(step.step, context).catch(failed), context.sleep(step.ms)])
+      await Promise.race([run(step.step, context, hurry).catch(failed), context.sleep(Math.ceil(step.ms / hurry))])
       return 'raced'
     case 'loop': {
       const results: unknown[] = []
-      for (let i = 0; i < step.times; i++) results.push(await run(step.step, context))
+      for (let i = 0; i < step.times; i++) results.push(await run(step.step, context, hurry))
       return results
     }
     case 'compensate':
       try {
-        return await run(step.step, context)
+        return await run(step.step, context, hurry)
       } catch {
         return ['undone', await context.actions.work({ value: step.undo, fails: 0 })]
       }

@@ -1,0 +1,52 @@
+// Random programs on Refold's own recorder, runtime and workers, whose processes die between any two steps (test/support/world): every
+// execution ends as its program says, and no effect comes twice that may not. And the check is checked: with a rule taken out, it fails.
+
+import { fork } from 'node:child_process'
+import { once } from 'node:events'
+import path from 'node:path'
+import t from 'tap'
+import type { Life, Lived, Mutant } from '../support/world/live.ts'
+
+const LIVE = path.join(import.meta.dirname, '..', 'support', 'world', 'live.ts')
+
+async function lived(life: Life): Promise<Lived> {
+  const child = fork(LIVE, { execArgv: ['--disable-warning=TimeoutNegativeWarning'] })
+  const over = once(child, 'exit').then(([code]) => Promise.reject(new Error(`it ended with ${String(code)}`)))
+  over.catch(() => undefined)
+  child.send(life)
+  const [answer] = await Promise.race([once(child, 'message'), over])
+  return answer as Lived
+}
+
+const all = (seeds: readonly number[], life: Omit<Life, 'seed'>) => Promise.all(seeds.map((seed) => lived({ ...life, seed })))
+
+const count = (deaths: Iterable<readonly [string, number]>) => [...deaths].reduce((sum, [, times]) => sum + times, 0)
+
+t.test('partitions that go to and fro between processes that live: all executions end as they must', { timeout: 120_000 }, async (t) => {
+  for (const { faults, deaths } of await all([1, 5, 9], { executions: 120, deaths: 0 }))
+    t.strictSame(faults.slice(0, 5), [], `${count(deaths)} were expelled`)
+})
+
+t.test('processes that die between any two steps: all executions end as they must', { timeout: 120_000 }, async (t) => {
+  const places = new Map<string, number>()
+  for (const { faults, deaths, effects, counts } of await all([2, 3, 4], { executions: 120, deaths: 0.001 })) {
+    for (const [place, died] of deaths) places.set(place, died + (places.get(place) ?? 0))
+    t.strictSame(faults.slice(0, 5), [], `${count(deaths)} deaths, ${effects} effects, ${JSON.stringify(counts)}`)
+  }
+  t.ok(count(places) >= 60, `${count(places)} deaths`)
+  t.ok(places.size >= 20, `at ${places.size} places: ${JSON.stringify([...places].toSorted(([, a], [, b]) => b - a))}`)
+})
+
+/** What is seen of it. */
+const MUTANTS: Readonly<Record<Mutant, RegExp>> = {
+  'an action is asked for before its decision is read back': /had an effect before the log asked/,
+  "a runtime's checkpoint passes what is not settled": /is running/,
+  "a worker's checkpoint passes requests that have no outcome": /is running/,
+}
+
+for (const [mutant, seen] of Object.entries(MUTANTS) as [Mutant, RegExp][])
+  t.test(`the check is checked: ${mutant}`, { timeout: 120_000 }, async (t) => {
+    const lives = await all([1, 2, 3], { executions: 60, deaths: 0.001, mutant })
+    const faults = lives.flatMap((one) => one.faults)
+    t.match(faults.find((fault) => seen.test(fault)) ?? '', seen, faults[0] ?? 'nothing was seen')
+  })

@@ -1,0 +1,215 @@
+// Some hundred random programs (test/support/random-workflow.ts) in a world whose processes die, from start to end, and what is wrong
+// then. In a process of its own: what dead processes wait for would keep this one for ever.
+
+import { setTimeout as pause } from 'node:timers/promises'
+import { z } from 'zod'
+import { draftEvent } from '../../../producers/events.ts'
+import { startedEvent } from '../../../producers/inputs.ts'
+import { readScheduled } from '../../../workflow/action.ts'
+import { defineApp, implement, implementDatabase } from '../../../workflow/app.ts'
+import { executionKey } from '../../../workflow/execution.ts'
+import { executionIdOf } from '../../../workflow/ids.ts'
+import { defineWorkflow } from '../../../workflow/workflow.ts'
+import { doWork, eventsOf, exact, failed, once, outcomeOf, programOf, randomOf, run, work } from '../random-workflow.ts'
+import { type Mutation, World } from './world.ts'
+
+/** Each takes one rule out. */
+export const MUTANTS = {
+  'an action is asked for before its decision is read back': {
+    runtime: (options) => ({
+      ...options,
+      async append(event) {
+        const { event_id: action_id, tenant, execution_id, decision: action, payload } = event
+        if (event.event_name === 'action.scheduled' && payload !== null) {
+          const { name, key, queue } = readScheduled(payload)
+          const request = {
+            action_id,
+            tenant,
+            execution_id,
+            action,
+            attempt: 1,
+            name,
+            key: key ?? action_id,
+            scheduled: payload,
+            user_id: null,
+          }
+          await options.dispatch({ ...request, requested_at: Date.now() }, queue)
+        }
+        return options.append(event)
+      },
+    }),
+  },
+  "a runtime's checkpoint passes what is not settled": {
+    runtimeHandler: (handler, store) => ({
+      ...handler,
+      async batch(batch) {
+        const next = await handler.batch(batch)
+        await store.save(batch.partition, next)
+        return next
+      },
+    }),
+  },
+  "a worker's checkpoint passes requests that have no outcome": {
+    workerHandler: (handler, store) => ({
+      ...handler,
+      async batch(batch) {
+        const next = await handler.batch(batch)
+        await store.save(batch.topic, batch.partition, next)
+        return next
+      },
+    }),
+  },
+} satisfies Record<string, Mutation>
+export type Mutant = keyof typeof MUTANTS
+
+const TENANT = 'test'
+/** Waits end after 250 ms in place of 5 s. */
+const HURRY = 20
+/** An action lasts at most so long, ms. */
+const LASTS = 15
+/** For so long processes die and lose their partitions, ms. */
+const STORM = 6000
+/** Nothing happened for so long, ms, which is longer than anything waits by itself: it stands still. */
+const STANDS = 15_000
+
+type Effect = { guarantee: string; executionId: string; action: number; attempt: number; fails: boolean }
+
+export type Life = {
+  seed: number
+  /** Random programs, all at once. */
+  executions: number
+  /** How often a process dies, of all the places where it could. */
+  deaths: number
+  mutant?: Mutant
+}
+
+export type Lived = {
+  /** What is wrong, at most a line of each kind for an execution. */
+  faults: string[]
+  deaths: readonly (readonly [place: string, times: number])[]
+  effects: number
+  counts: World['redis']['counts']
+}
+
+async function live({ seed, executions, deaths, mutant }: Life): Promise<Lived> {
+  const random = randomOf(seed)
+  const effects: Effect[] = []
+  const early: string[] = []
+  const effect = (one: Effect) => {
+    effects.push(one)
+    const name = `${one.executionId}/${one.action}`
+    if (!world.asked.has(name)) early.push(`${name} had an effect before the log asked for it`)
+  }
+  const random_workflow = defineWorkflow(
+    { name: 'random', version: '1', input: z.object({ seed: z.number() }), actions: { work, exact, once } },
+    (context) => run(programOf(context.input.seed), context, HURRY).catch(failed),
+  )
+  const app = defineApp({
+    workflows: [random_workflow],
+    implementations: [
+      implement(work, async ({ parameters, attempt, action, executionId, idempotencyKey }) => {
+        await pause(random() * LASTS)
+        effect({ guarantee: 'at-least-once', executionId, action, attempt, fails: attempt <= parameters.fails })
+        return doWork({ parameters, attempt, key: idempotencyKey })
+      }),
+      implement(once, async ({ parameters, attempt, action, executionId }) => {
+        await pause(random() * LASTS)
+        effect({ guarantee: 'at-most-once', executionId, action, attempt, fails: false })
+        return parameters.value
+      }),
+      implementDatabase(exact, async ({ parameters, attempt, action, executionId, sql }) => {
+        await pause(random() * LASTS)
+        await sql.query('', [executionId, action, attempt])
+        return parameters.value
+      }),
+    ],
+  })
+  const world = new World({
+    random,
+    app,
+    processes: { recorder: 2, runtime: 1, worker: 1, all: 1 },
+    deaths,
+    query: (_text, [executionId, action, attempt]) =>
+      effect({
+        guarantee: 'exactly-once',
+        executionId: String(executionId),
+        action: Number(action),
+        attempt: Number(attempt),
+        fails: false,
+      }),
+    mutation: mutant === undefined ? {} : MUTANTS[mutant],
+  })
+  await world.open()
+  const seeds = Array.from({ length: executions }, (_, n) => seed * 100_000 + n)
+  const idOf = (one: number) => executionIdOf(TENANT, 'random', String(one))
+  const stateOf = (one: number) => world.record.executions.get(executionKey(TENANT, idOf(one)))?.state
+  const flushing = setInterval(() => world.redis.flush(), 500)
+  await Promise.all(
+    seeds.map(async (one) => {
+      await pause(random() * 500)
+      const of = { tenant: TENANT, executionId: idOf(one), now: Date.now() }
+      const start = world.append(
+        startedEvent({
+          ...of,
+          workflow: 'random',
+          version: '1',
+          key: String(one),
+          input: JSON.stringify({ seed: one }),
+          userId: null,
+          correlationId: null,
+        }),
+      )
+      const sent = eventsOf(programOf(one)).map((name) => {
+        const drafted = draftEvent(
+          { event_name: name, execution_id: of.executionId, payload: JSON.stringify(name) },
+          { tenant: TENANT, now: of.now, idempotencyKey: name },
+          0,
+        )
+        if (drafted.state !== 'event') throw new Error(drafted.detail)
+        return world.append(drafted.event)
+      })
+      await Promise.all([start, ...sent])
+    }),
+  )
+  const began = performance.now()
+  const isOver = () => seeds.every((one) => stateOf(one)?.status === 'completed')
+  let [events, since] = [0, began]
+  while (!isOver() && performance.now() - since < STANDS) {
+    await pause(20)
+    world.calm = performance.now() - began > STORM
+    const now = [...world.record.executions.values()].reduce((sum, { history }) => sum + history.length, 0)
+    if (now > events || !world.calm) [events, since] = [now, performance.now()]
+  }
+  clearInterval(flushing)
+  await world.close()
+  const faults: string[] = early
+  const doneBy = Map.groupBy(effects, ({ executionId, action }) => `${executionId}/${action}`)
+  for (const one of seeds) {
+    const found = world.record.executions.get(executionKey(TENANT, idOf(one)))
+    const expected = JSON.stringify(outcomeOf(programOf(one)))
+    if (found?.state.status !== 'completed' || JSON.stringify(found.state.result) !== expected)
+      faults.push(`${one} is ${found?.state.status} with ${JSON.stringify(found?.state.result)}, not ${expected}`)
+    const outcomes =
+      found?.history.filter(({ event }) => event.event_name === 'action.completed').map(({ event }) => event.causation_id) ?? []
+    if (new Set(outcomes).size < outcomes.length) faults.push(`${one} has an action that was completed twice`)
+    for (const { event } of found?.history ?? []) {
+      if (event.event_name !== 'action.scheduled') continue
+      const done = doneBy.get(`${idOf(one)}/${event.decision}`) ?? []
+      doneBy.delete(`${idOf(one)}/${event.decision}`)
+      const isCompleted = outcomes.includes(event.event_id)
+      const attempts = new Map([...Map.groupBy(done, ({ attempt }) => attempt)].map(([attempt, all]) => [attempt, all.length]))
+      const guarantee = done[0]?.guarantee
+      if (guarantee === 'exactly-once' && done.length > 1) faults.push(`${one}: ${done.length} effects of exactly-once ${event.decision}`)
+      if (guarantee === 'exactly-once' && isCompleted && done.length === 0) faults.push(`${one}: no effect of ${event.decision}`)
+      if (guarantee === 'at-most-once' && [...attempts.values()].some((count) => count > 1))
+        faults.push(`${one}: ${event.decision} ran twice`)
+    }
+  }
+  for (const [name] of doneBy) faults.push(`${name} had an effect, and the log never asked for it`)
+  for (const [key, parked] of world.record.parked) faults.push(`${key} was parked: ${JSON.stringify(parked)}`)
+  return { faults, deaths: [...world.deaths], effects: effects.length, counts: world.redis.counts }
+}
+
+process.once('message', (life: Life) => {
+  void live(life).then((lived) => process.send?.(lived, () => process.exit()))
+})

@@ -1,0 +1,82 @@
+// What Redis holds for workers, in memory: marks, results and locks (the port ActionMemory), flushed at any moment.
+
+import { setTimeout as pause } from 'node:timers/promises'
+import type { ActionMemory, AttemptName, Begun, KeptResult } from '../../../consumers/attempt-port.ts'
+
+const LOCK_WAIT = 100
+const LOCK_POLL = 5
+
+export class MemoryRedis {
+  readonly #marks = new Set<string>()
+  readonly #results = new Map<string, KeptResult>()
+  readonly #locks = new Map<string, string>()
+  readonly #alive = new Set<string>()
+  /** How often a result was found, how often a lock was. */
+  readonly counts = { kept: 0, busy: 0, done: 0, flushed: 0 }
+
+  flush(): void {
+    this.counts.flushed++
+    this.#marks.clear()
+    this.#results.clear()
+    this.#locks.clear()
+  }
+
+  /** It has not said for a while that it lives. */
+  left(worker: string): void {
+    this.#alive.delete(worker)
+  }
+
+  memoryOf(worker: string): ActionMemory {
+    this.#alive.add(worker)
+    const nameOf = ({ action_id, attempt }: AttemptName) => `${action_id}/${attempt}`
+    const resultOf = ({ tenant, name, key }: AttemptName) => JSON.stringify([tenant, name, key])
+    const lockOf = ({ tenant, key }: AttemptName) => JSON.stringify([tenant, key])
+    const expected = new Map<string, Begun>()
+    const own = new Set<string>()
+    const ask = (request: AttemptName): Begun => {
+      const lock = lockOf(request)
+      const owner = this.#locks.get(lock)
+      if (own.has(lock)) return { state: 'busy' }
+      if (this.#marks.has(nameOf(request))) return { state: 'done' }
+      const kept = this.#results.get(resultOf(request))
+      if (kept) return { state: 'kept', kept }
+      if (owner !== undefined && owner !== worker && this.#alive.has(owner)) return { state: 'busy' }
+      this.#locks.set(lock, worker)
+      own.add(lock)
+      return { state: 'ours' }
+    }
+    const end = (request: AttemptName, reported: boolean) => {
+      own.delete(lockOf(request))
+      if (reported) this.#marks.add(nameOf(request))
+      if (this.#locks.get(lockOf(request)) === worker) this.#locks.delete(lockOf(request))
+    }
+    return {
+      expect(attempt) {
+        if (!expected.has(nameOf(attempt))) expected.set(nameOf(attempt), ask(attempt))
+      },
+      unexpect(attempt) {
+        const begun = expected.get(nameOf(attempt))
+        expected.delete(nameOf(attempt))
+        if (begun?.state === 'ours') end(attempt, false)
+      },
+      begin: async (request) => {
+        const until = performance.now() + LOCK_WAIT
+        for (let ahead = expected.get(nameOf(request)); ; ahead = undefined) {
+          expected.delete(nameOf(request))
+          const begun = ahead ?? ask(request)
+          if (begun.state === 'done' || begun.state === 'kept') this.counts[begun.state]++
+          if (begun.state !== 'busy') return begun
+          this.counts.busy++
+          if (performance.now() > until) return begun
+          await pause(LOCK_POLL)
+        }
+      },
+      keep: async (request, result) => {
+        const held = this.#results.get(resultOf(request)) ?? result
+        this.#results.set(resultOf(request), held)
+        return held
+      },
+      end: async (request, reported) => end(request, reported),
+    }
+  }
+}
