@@ -40,6 +40,15 @@ export type AttemptOptions = {
 /** `reported`: an outcome is in the log. `skipped`: nothing was to do. `again`: no outcome, the request stays. */
 export type Ended = { state: 'reported' | 'skipped' } | { state: 'again'; because: 'busy' | 'not-implemented' | 'claimed' | 'stopping' }
 
+type Attempt = {
+  request: ActionRequest
+  scheduled: ScheduledPayload
+  run: Implementation
+  /** Progress that was told before, JSON text. */
+  kept: string | undefined
+  stop: AbortSignal
+}
+
 /** A request older than this is run only after a look whether it is still wanted, ms. */
 const OLD = 10_000
 /** How long a claim lasts without being renewed, ms. */
@@ -75,19 +84,12 @@ export function createAttempts(options: AttemptOptions) {
   }
 
   /** The author's function with its context, its time limit and its heartbeat. Gives the result as JSON text. */
-  async function invoke(
-    request: ActionRequest,
-    scheduled: ScheduledPayload,
-    run: Implementation,
-    stop: AbortSignal,
-    sql?: ActionSql,
-  ): Promise<string> {
+  async function invoke({ request, scheduled, run, kept, stop }: Attempt, sql?: ActionSql): Promise<string> {
+    const parameters = run.action.parameters.parse(scheduled.parameters)
     const given = giveUp(stop)
     const { signal } = given
     const limits = timeLimits(scheduled, (reason) => given.up(new TimedOut(reason)))
-    const kept = scheduled.heartbeat_ms === undefined && request.attempt === 1 ? undefined : await store.progress(request)
     const teller = progressTeller((progress) => store.tellProgress(request, progress))
-    const parameters = run.action.parameters.parse(scheduled.parameters)
     const context: ActionContext = {
       tenant: request.tenant,
       executionId: request.execution_id,
@@ -136,13 +138,9 @@ export function createAttempts(options: AttemptOptions) {
     }
   }
 
-  async function atLeastOnce(
-    request: ActionRequest,
-    scheduled: ScheduledPayload,
-    run: Implementation,
-    stop: AbortSignal,
-  ): Promise<AttemptOutcome | 'stopping'> {
-    const outcome = await tried(() => invoke(request, scheduled, run, stop))
+  async function atLeastOnce(one: Attempt): Promise<AttemptOutcome | 'stopping'> {
+    const { request, scheduled } = one
+    const outcome = await tried(() => invoke(one))
     await faults.at('worker:attempt:done')
     if (outcome === 'stopping' || 'error' in outcome) return outcome
     // A2
@@ -158,12 +156,8 @@ export function createAttempts(options: AttemptOptions) {
   }
 
   /** A3 */
-  async function atMostOnce(
-    request: ActionRequest,
-    scheduled: ScheduledPayload,
-    run: Implementation,
-    stop: AbortSignal,
-  ): Promise<AttemptOutcome | 'claimed' | 'stopping'> {
+  async function atMostOnce(one: Attempt): Promise<AttemptOutcome | 'claimed' | 'stopping'> {
+    const { request } = one
     const claim = await store.claim(request, CLAIM)
     await faults.at('worker:attempt:claimed')
     if (claim === 'held') return 'claimed'
@@ -173,7 +167,7 @@ export function createAttempts(options: AttemptOptions) {
     }
     const renewing = setInterval(() => void orWithout(() => store.renew(request, CLAIM), undefined), CLAIM / 3)
     try {
-      const outcome = await tried(() => invoke(request, scheduled, run, stop))
+      const outcome = await tried(() => invoke(one))
       await faults.at('worker:attempt:done')
       // Given up in the middle: the claim stands and expires, since the effect may have happened.
       if (outcome === 'stopping') return 'stopping'
@@ -186,16 +180,12 @@ export function createAttempts(options: AttemptOptions) {
   }
 
   /** A4 */
-  async function exactlyOnce(
-    request: ActionRequest,
-    scheduled: ScheduledPayload,
-    run: Implementation,
-    stop: AbortSignal,
-  ): Promise<AttemptOutcome | 'stopping'> {
+  async function exactlyOnce(one: Attempt): Promise<AttemptOutcome | 'stopping'> {
+    const { request, run } = one
     let stored: AttemptOutcome | undefined
     const outcome = await tried(async () => {
       stored = await store.inTransaction(request, run.action.isolation, async (sql) => {
-        const result = await invoke(request, scheduled, run, stop, sql)
+        const result = await invoke(one, sql)
         await faults.at('worker:attempt:done')
         return result
       })
@@ -209,7 +199,7 @@ export function createAttempts(options: AttemptOptions) {
   async function runOnce(
     request: ActionRequest,
     scheduled: ScheduledPayload,
-    implementation: Implementation,
+    run: Implementation,
     stop: AbortSignal,
     began: number,
     inherited: boolean,
@@ -220,7 +210,9 @@ export function createAttempts(options: AttemptOptions) {
       if (stored) return report(request, stored, began)
     }
     await faults.at('worker:attempt:starting')
-    const outcome = await byGuarantee(request, scheduled, implementation, stop)
+    // Postgres away is no failure of the attempt.
+    const kept = scheduled.heartbeat_ms === undefined && request.attempt === 1 ? undefined : await store.progress(request)
+    const outcome = await byGuarantee({ request, scheduled, run, kept, stop })
     if (outcome === 'stopping' || outcome === 'claimed') return { state: 'again', because: outcome }
     const ended = await report(request, outcome, began)
     watch.emit('worker:attempt:ended', {
@@ -231,16 +223,16 @@ export function createAttempts(options: AttemptOptions) {
     return ended
   }
 
-  function byGuarantee(request: ActionRequest, scheduled: ScheduledPayload, run: Implementation, stop: AbortSignal) {
-    switch (scheduled.guarantee) {
+  function byGuarantee(one: Attempt) {
+    switch (one.scheduled.guarantee) {
       case 'at-least-once':
-        return atLeastOnce(request, scheduled, run, stop)
+        return atLeastOnce(one)
       case 'at-most-once':
-        return atMostOnce(request, scheduled, run, stop)
+        return atMostOnce(one)
       case 'exactly-once':
-        return exactlyOnce(request, scheduled, run, stop)
+        return exactlyOnce(one)
       default:
-        return scheduled.guarantee satisfies never
+        return one.scheduled.guarantee satisfies never
     }
   }
 

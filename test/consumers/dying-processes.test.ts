@@ -29,7 +29,7 @@ t.test('partitions that go to and fro between processes that live: all execution
 
 t.test('processes that die between any two steps: all executions end as they must', { timeout: 120_000 }, async (t) => {
   const places = new Map<string, number>()
-  for (const { faults, deaths, effects, counts } of await all([2, 3, 4], { executions: 120, deaths: 0.001 })) {
+  for (const { faults, deaths, effects, counts } of await all([2, 3, 4], { executions: 120, deaths: 0.001, failures: 0.01 })) {
     for (const [place, died] of deaths) places.set(place, died + (places.get(place) ?? 0))
     t.strictSame(faults.slice(0, 5), [], `${count(deaths)} deaths, ${effects} effects, ${JSON.stringify(counts)}`)
   }

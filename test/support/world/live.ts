@@ -11,6 +11,7 @@ import { executionKey } from '../../../workflow/execution.ts'
 import { executionIdOf } from '../../../workflow/ids.ts'
 import { defineWorkflow } from '../../../workflow/workflow.ts'
 import { doWork, eventsOf, exact, failed, once, outcomeOf, programOf, randomOf, run, work } from '../random-workflow.ts'
+import type { RecordedExecution } from './record.ts'
 import { type Mutation, World } from './world.ts'
 
 /** Each takes one rule out. */
@@ -80,8 +81,19 @@ export type Life = {
   executions: number
   /** How often a process dies, of all the places where it could. */
   deaths: number
+  /** How often Postgres or Redis is not reached, or its answer is lost, of all questions (default none). */
+  failures?: number
   mutant?: Mutant
 }
+
+/** Where it stands: what the log says last of it. */
+const lastOf = (found: RecordedExecution | undefined): string =>
+  (found?.history ?? [])
+    .slice(-4)
+    .map(
+      ({ event, offset }) => `p${found?.partition}:${offset} ${event.event_name} ${event.decision || (event.payload ?? '').slice(0, 200)}`,
+    )
+    .join(', ')
 
 export type Lived = {
   /** What is wrong, at most a line of each kind for an execution. */
@@ -91,7 +103,7 @@ export type Lived = {
   counts: World['redis']['counts']
 }
 
-async function live({ seed, executions, deaths, mutant }: Life): Promise<Lived> {
+async function live({ seed, executions, deaths, failures = 0, mutant }: Life): Promise<Lived> {
   const random = randomOf(seed)
   const effects: Effect[] = []
   const early: string[] = []
@@ -129,6 +141,7 @@ async function live({ seed, executions, deaths, mutant }: Life): Promise<Lived> 
     app,
     processes: { recorder: 2, runtime: 1, worker: 1, all: 1 },
     deaths,
+    failures,
     query: (_text, [executionId, action, attempt]) =>
       effect({
         guarantee: 'exactly-once',
@@ -188,7 +201,7 @@ async function live({ seed, executions, deaths, mutant }: Life): Promise<Lived> 
     const found = world.record.executions.get(executionKey(TENANT, idOf(one)))
     const expected = JSON.stringify(outcomeOf(programOf(one)))
     if (found?.state.status !== 'completed' || JSON.stringify(found.state.result) !== expected)
-      faults.push(`${one} is ${found?.state.status} with ${JSON.stringify(found?.state.result)}, not ${expected}`)
+      faults.push(`${one} is ${found?.state.status} with ${JSON.stringify(found?.state.result)}, not ${expected}; ${lastOf(found)}`)
     const outcomes =
       found?.history.filter(({ event }) => event.event_name === 'action.completed').map(({ event }) => event.causation_id) ?? []
     if (new Set(outcomes).size < outcomes.length) faults.push(`${one} has an action that was completed twice`)

@@ -1,18 +1,23 @@
 // A process that can die between any two steps: whatever it asks of the world goes through its ports, and once it is dead it never
 // hears an answer again, nor does what it asks for happen.
 
-/** Whether the process dies here; `place` is `<port>.<method> before|after`, or a fault point. */
-export type Dies = (place: string) => boolean
+/** `place` is `<port>.<method> before|after`, or a fault point. */
+export type Fate = {
+  /** Whether the process dies here. */
+  dies(place: string): boolean
+  /** Whether what is elsewhere cannot be reached here: before, so that nothing was done, or after, so that the answer is lost. */
+  fails(place: string): boolean
+}
 
 const never = new Promise<never>(() => undefined)
 
 export class MortalProcess {
   dead = false
-  readonly #dies: Dies
+  readonly #fate: Fate
   readonly #died: () => void
 
-  constructor(dies: Dies, died: () => void) {
-    this.#dies = dies
+  constructor(fate: Fate, died: () => void) {
+    this.#fate = fate
     this.#died = died
   }
 
@@ -24,7 +29,7 @@ export class MortalProcess {
 
   /** Whether it is dead, or dies now. */
   #ends(place: string): boolean {
-    if (!this.dead && this.#dies(place)) this.die()
+    if (!this.dead && this.#fate.dies(place)) this.die()
     return this.dead
   }
 
@@ -37,8 +42,20 @@ export class MortalProcess {
     )
   }
 
-  /** The same object, each method that answers with a promise gone through `call`. */
-  port<T extends object>(name: string, of: T): T {
+  /** What is asked of another process, which may not be reached. */
+  async #remote<T>(port: string, work: () => Promise<T>): Promise<T> {
+    if (this.#fate.fails(`${port} before`)) throw new Error('not reached')
+    const answer = await work()
+    if (this.#fate.fails(`${port} after`)) throw new Error('done, and not told')
+    return answer
+  }
+
+  remote<T>(port: string, work: () => Promise<T>): Promise<T> {
+    return this.call(port, () => this.#remote(port, work))
+  }
+
+  /** The same object, each method that answers with a promise gone through `call`, or `remote` where it is that of another process. */
+  port<T extends object>(name: string, of: T, where: 'call' | 'remote' = 'remote'): T {
     return new Proxy(of, {
       get: (target, key) => {
         const value: unknown = Reflect.get(target, key)
@@ -46,11 +63,13 @@ export class MortalProcess {
         return (...args: unknown[]) => {
           if (this.dead) return never
           let answer: unknown
-          const asked = this.call(`${name}.${String(key)}`, () => {
+          const asked = this[where](`${name}.${String(key)}`, () => {
             answer = Reflect.apply(value, target, args)
             return Promise.resolve(answer)
           })
-          return answer instanceof Promise || this.dead ? asked : answer
+          // Of a method that does not answer, nobody takes the failure.
+          asked.catch(() => undefined)
+          return asked
         }
       },
     })

@@ -26,44 +26,61 @@ export class MemoryRedis {
     this.#alive.delete(worker)
   }
 
-  memoryOf(worker: string): ActionMemory {
+  /** `remote`: how Redis is reached from the worker's process. What that knows by itself is as in redis/action-memory.ts. */
+  memoryOf(worker: string, remote: <T>(port: string, work: () => Promise<T>) => Promise<T>): ActionMemory {
     this.#alive.add(worker)
     const nameOf = ({ action_id, attempt }: AttemptName) => `${action_id}/${attempt}`
     const resultOf = ({ tenant, name, key }: AttemptName) => JSON.stringify([tenant, name, key])
     const lockOf = ({ tenant, key }: AttemptName) => JSON.stringify([tenant, key])
-    const expected = new Map<string, Begun>()
+    const expected = new Map<string, Promise<Begun>>()
     const own = new Set<string>()
-    const ask = (request: AttemptName): Begun => {
+    const begin = (request: AttemptName): Begun => {
       const lock = lockOf(request)
       const owner = this.#locks.get(lock)
-      if (own.has(lock)) return { state: 'busy' }
       if (this.#marks.has(nameOf(request))) return { state: 'done' }
       const kept = this.#results.get(resultOf(request))
       if (kept) return { state: 'kept', kept }
       if (owner !== undefined && owner !== worker && this.#alive.has(owner)) return { state: 'busy' }
       this.#locks.set(lock, worker)
-      own.add(lock)
       return { state: 'ours' }
     }
-    const end = (request: AttemptName, reported: boolean) => {
+    const ask = async (request: AttemptName): Promise<Begun> => {
+      const lock = lockOf(request)
+      if (own.has(lock)) return { state: 'busy' }
+      own.add(lock)
+      let state = ''
+      try {
+        const begun = await remote('redis.begin', async () => begin(request))
+        state = begun.state
+        return begun
+      } finally {
+        if (state !== 'ours') own.delete(lock)
+      }
+    }
+    const end = async (request: AttemptName, reported: boolean): Promise<void> => {
       own.delete(lockOf(request))
-      if (reported) this.#marks.add(nameOf(request))
-      if (this.#locks.get(lockOf(request)) === worker) this.#locks.delete(lockOf(request))
+      await remote('redis.end', async () => {
+        if (reported) this.#marks.add(nameOf(request))
+        if (this.#locks.get(lockOf(request)) === worker) this.#locks.delete(lockOf(request))
+      })
     }
     return {
       expect(attempt) {
-        if (!expected.has(nameOf(attempt))) expected.set(nameOf(attempt), ask(attempt))
+        if (own.has(lockOf(attempt)) || expected.has(nameOf(attempt))) return
+        const asked = ask(attempt)
+        asked.catch(() => undefined)
+        expected.set(nameOf(attempt), asked)
       },
       unexpect(attempt) {
-        const begun = expected.get(nameOf(attempt))
+        const asked = expected.get(nameOf(attempt))
         expected.delete(nameOf(attempt))
-        if (begun?.state === 'ours') end(attempt, false)
+        asked?.then(({ state }) => (state === 'ours' ? end(attempt, false) : undefined)).catch(() => undefined)
       },
       begin: async (request) => {
         const until = performance.now() + LOCK_WAIT
         for (let ahead = expected.get(nameOf(request)); ; ahead = undefined) {
           expected.delete(nameOf(request))
-          const begun = ahead ?? ask(request)
+          const begun = await (ahead ?? ask(request))
           if (begun.state === 'done' || begun.state === 'kept') this.counts[begun.state]++
           if (begun.state !== 'busy') return begun
           this.counts.busy++
@@ -71,12 +88,13 @@ export class MemoryRedis {
           await pause(LOCK_POLL)
         }
       },
-      keep: async (request, result) => {
-        const held = this.#results.get(resultOf(request)) ?? result
-        this.#results.set(resultOf(request), held)
-        return held
-      },
-      end: async (request, reported) => end(request, reported),
+      keep: (request, result) =>
+        remote('redis.keep', async () => {
+          const held = this.#results.get(resultOf(request)) ?? result
+          this.#results.set(resultOf(request), held)
+          return held
+        }),
+      end,
     }
   }
 }

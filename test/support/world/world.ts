@@ -26,7 +26,7 @@ import { createMemoryLog } from '../../../testing/memory-log.ts'
 import { createWatch } from '../../../watch.ts'
 import type { ActionSql, LineLog } from '../../../workflow/action.ts'
 import type { App } from '../../../workflow/app.ts'
-import { MortalProcess } from './process.ts'
+import { type Fate, MortalProcess } from './process.ts'
 import { MemoryRecord } from './record.ts'
 import { MemoryRedis } from './redis.ts'
 
@@ -49,6 +49,8 @@ export type WorldOptions = {
   processes: Readonly<Record<Kind, number>>
   /** How often a process dies, of all the places where it could. */
   deaths: number
+  /** How often Postgres or Redis is not reached, or its answer is lost, of all questions. */
+  failures: number
   /** What a database action writes. */
   query: (text: string, values: readonly unknown[]) => void
   mutation?: Mutation
@@ -87,10 +89,13 @@ export class World {
 
   readonly #chance = (share: number) => this.#options.random() < share
 
-  readonly #dies = (place: string): boolean => {
-    if (this.calm || !this.#chance(this.#options.deaths)) return false
-    this.deaths.set(place, (this.deaths.get(place) ?? 0) + 1)
-    return true
+  readonly #fate: Fate = {
+    dies: (place) => {
+      if (this.calm || !this.#chance(this.#options.deaths)) return false
+      this.deaths.set(place, (this.deaths.get(place) ?? 0) + 1)
+      return true
+    },
+    fails: () => !this.calm && this.#chance(this.#options.failures),
   }
 
   async open(): Promise<void> {
@@ -150,7 +155,7 @@ export class World {
 
   /** Reads lag. */
   #handlerOf(process: MortalProcess, name: string, handler: LogHandler): LogHandler {
-    const mortal = process.port(name, handler)
+    const mortal = process.port(name, handler, 'call')
     return {
       checkpoint: (partition) => mortal.checkpoint(partition),
       // Behind the batch: a reader that lost the partition meanwhile must not hand on one that it had before.
@@ -185,7 +190,7 @@ export class World {
       store: {
         ...process.port('record', { ...store }),
         transaction: (moves, work) =>
-          process.call('record.transaction', () =>
+          process.remote('record.transaction', () =>
             store.transaction(moves, (transaction, moved) => work(process.port('record', transaction), moved)),
           ),
         // Some know the short way, some do not.
@@ -204,7 +209,7 @@ export class World {
     const { app, query, mutation } = this.#options
     const clock = createClock()
     const producer = this.#producer(process)
-    const memory = process.port('redis', this.redis.memoryOf(id))
+    const memory = this.redis.memoryOf(id, (port, work) => process.remote(port, work))
     const sql = (writes: (() => void)[]): ActionSql => ({
       query: async (text, values = []) => {
         writes.push(() => query(text, values))
@@ -313,7 +318,7 @@ export class World {
     if (this.#closed) return
     const id = `${kind}-${++this.#names}`
     const ends: (() => void)[] = []
-    const process = new MortalProcess(this.#dies, () => this.#died(running))
+    const process = new MortalProcess(this.#fate, () => this.#died(running))
     const readers: LogReader[] = []
     const running: Running = { kind, process, readers, end: () => ends.forEach((end) => end()) }
     this.#running.add(running)
