@@ -11,6 +11,7 @@ import { readState } from '../../stack/state.ts'
 import { OWN_PORTS } from '../support/own-stack.ts'
 import { runNotifications, type NotificationsReport } from './notifications.ts'
 import { until } from '../support/wait.ts'
+import { lived } from '../support/world/lived.ts'
 import { type RebuildReport, runRebuild } from './rebuild.ts'
 import { runSpine, type SpineReport } from './spine.ts'
 import { runWorkflows, type WorkflowsReport } from './workflows.ts'
@@ -26,12 +27,15 @@ more with Redis flushed every second. Each must end with the result its program 
 Then a reader of notifications is held against the audit, while notifiers are killed and Redis is flushed and away; and a projection
 is rebuilt, promoted and gone back from under load (1,000 events and 200 reads a second), and no reader may notice.
 
+First of all some hundred programs run on recorder, runtimes, workers and projectors whose log, Postgres and Redis are in memory, and which
+die between any two steps.
+
   --seed N      of the first round (default 1); the next has N + 1
   --minutes M   rounds are begun until so many minutes have passed (default 10)
   --events E    of a round (default 100000)
   --workflows W executions of random programs in a round (default 1000)
   --rate R      events a second while projections are rebuilt (default 1000)
-  --only PART   spine, workflows, notifications or rebuild`
+  --only PART   processes, spine, workflows, notifications or rebuild`
 
 const whole = (text: string, name: string): number => {
   const number = Number(text)
@@ -52,6 +56,9 @@ async function onOwnServers<T>(seed: number, work: (folder: string, say: (line: 
     rmSync(folder, { recursive: true, force: true })
   }
 }
+
+/** Of processes in memory: how often they die, and how often what they ask of does not answer. */
+const FATES = [0, 0.0003, 0.001, 0.003].flatMap((deaths) => [0, 0.01, 0.05].map((failures) => ({ deaths, failures })))
 
 const spine = (seed: number, events: number): Promise<SpineReport> =>
   onOwnServers(seed, (folder, say) =>
@@ -136,7 +143,7 @@ const end = performance.now() + whole(values.minutes, 'minutes') * 60_000
 const events = whole(values.events, 'events')
 const executions = whole(values.workflows, 'workflows')
 const eventRate = whole(values.rate, 'rate')
-const PARTS = ['spine', 'workflows', 'notifications', 'rebuild']
+const PARTS = ['processes', 'spine', 'workflows', 'notifications', 'rebuild']
 if (values.only !== undefined && !PARTS.includes(values.only)) {
   console.error(`--only is ${values.only}, not one of ${PARTS.join(', ')}`)
   process.exit(2)
@@ -150,6 +157,12 @@ function tell(part: string, seed: number, report: object, faults: readonly strin
 }
 
 for (let seed = first; seed === first || performance.now() < end; seed++) {
+  if (wanted('processes')) {
+    const fate = FATES[seed % FATES.length] ?? { deaths: 0 }
+    const { deaths, faults, ...report } = await lived({ seed, executions: 150, ...fate })
+    const died = deaths.reduce((sum, [, times]) => sum + times, 0)
+    tell('processes', seed, { ...report, fate, died, places: deaths.length }, faults)
+  }
   if (wanted('spine')) {
     const report = await spine(seed, events)
     tell('spine', seed, report, faultsOf(report))

@@ -10,6 +10,7 @@ import { defineApp, implement, implementDatabase } from '../../../workflow/app.t
 import { executionKey } from '../../../workflow/execution.ts'
 import { executionIdOf } from '../../../workflow/ids.ts'
 import { defineWorkflow } from '../../../workflow/workflow.ts'
+import { defineProjection } from '../../../projections/define.ts'
 import { doWork, eventsOf, exact, failed, once, outcomeOf, programOf, randomOf, run, work } from '../random-workflow.ts'
 import type { RecordedExecution } from './record.ts'
 import { type Mutation, World } from './world.ts'
@@ -60,6 +61,8 @@ export const MUTANTS = {
       },
     }),
   },
+  'a batch that is assumed to be accepted is not looked at': { projectionMove: (move) => ({ ...move, assumed: false }) },
+  "a projection's checkpoint is moved wherever it is": { projectionMove: (move, checkpoint) => ({ ...move, from: checkpoint }) },
 } satisfies Record<string, Mutation>
 export type Mutant = keyof typeof MUTANTS
 
@@ -70,8 +73,53 @@ const HURRY = 20
 const LASTS = 15
 /** For so long processes die and lose their partitions, ms. */
 const STORM = 6000
-/** Nothing happened for so long, ms, which is longer than anything waits by itself: it stands still. */
-const STANDS = 15_000
+/** Nothing happened for so long, ms, which is longer than anything waits by itself: it stands still. Of a mutant, it is expected. */
+const STANDS = { own: 20_000, mutant: 7000 }
+
+const counted = defineProjection({
+  name: 'counted',
+  version: 1,
+  columns: { event_name: 'text', events: 'bigint' },
+  key: ['event_name'],
+  keys: (event) => [{ event_name: event.name }],
+  initial: (key) => ({ ...key, events: 0 }),
+  evolve: (row) => ({ ...row, events: (row.events ?? 0) + 1 }),
+  view: 'sum',
+})
+
+/** The names of an open execution's events, in order; one that was completed has no row. */
+const followed = defineProjection({
+  name: 'followed',
+  version: 1,
+  columns: { execution: 'uuid', events: 'text' },
+  key: ['execution'],
+  keys: (event) => [{ execution: event.executionId }],
+  initial: (key) => ({ ...key, events: '' }),
+  evolve: (row, event) => (event.name === 'workflow.completed' ? null : { ...row, events: `${row.events} ${event.name}` }),
+})
+
+/** What is wrong with the rows, told by the record alone. */
+function rowFaults({ record, projections }: World): string[] {
+  const faults: string[] = []
+  const expected = new Map<string, number>()
+  for (const { partition, history } of record.executions.values())
+    for (const { event } of history)
+      expected.set(`${partition} ${event.event_name}`, 1 + (expected.get(`${partition} ${event.event_name}`) ?? 0))
+  const rows = [...(projections.get(counted)?.rows.values() ?? [])]
+  const found = new Map(rows.map(({ partition, row }) => [`${partition} ${String(row['event_name'])}`, row['events']]))
+  for (const [name, events] of expected)
+    if (found.get(name) !== events) faults.push(`${String(found.get(name))} of ${name} are counted, not ${events}`)
+  if (found.size > expected.size) faults.push(`${found.size} counters, not ${expected.size}`)
+  const open = new Map([...(projections.get(followed)?.rows.values() ?? [])].map(({ row }) => [row['execution'], row['events']]))
+  for (const { executionId, history } of record.executions.values()) {
+    const names = history.map(({ event }) => event.event_name)
+    // What comes after the end is late, and refused.
+    const events = names.includes('workflow.completed') ? undefined : names.map((name) => ` ${name}`).join('')
+    if (open.get(executionId) !== events) faults.push(`${executionId} is followed as ${String(open.get(executionId))}, not ${events}`)
+  }
+  for (const { parked } of projections.values()) faults.push(...parked)
+  return faults
+}
 
 type Effect = { guarantee: string; executionId: string; action: number; attempt: number; fails: boolean }
 
@@ -139,7 +187,8 @@ async function live({ seed, executions, deaths, failures = 0, mutant }: Life): P
   const world = new World({
     random,
     app,
-    processes: { recorder: 2, runtime: 1, worker: 1, all: 1 },
+    processes: { recorder: 2, runtime: 1, worker: 1, all: 1, projector: 2 },
+    projections: [counted, followed],
     deaths,
     failures,
     query: (_text, [executionId, action, attempt]) =>
@@ -156,6 +205,14 @@ async function live({ seed, executions, deaths, failures = 0, mutant }: Life): P
   const seeds = Array.from({ length: executions }, (_, n) => seed * 100_000 + n)
   const idOf = (one: number) => executionIdOf(TENANT, 'random', String(one))
   const stateOf = (one: number) => world.record.executions.get(executionKey(TENANT, idOf(one)))?.state
+  // As an operation holds a generation, for a while, at some offset.
+  const holding = setInterval(() => {
+    for (const { holds, checkpoints } of world.projections.values()) {
+      holds.clear()
+      const partition = Math.floor(random() * 6)
+      if (!world.calm) holds.set(partition, (checkpoints.get(partition) ?? 0) + Math.floor(random() * 10))
+    }
+  }, 50)
   const flushing = setInterval(() => world.redis.flush(), 500)
   await Promise.all(
     seeds.map(async (one) => {
@@ -184,16 +241,24 @@ async function live({ seed, executions, deaths, failures = 0, mutant }: Life): P
       await Promise.all([start, ...sent])
     }),
   )
+  const stands = mutant === undefined ? STANDS.own : STANDS.mutant
   const began = performance.now()
   const isOver = () => seeds.every((one) => stateOf(one)?.status === 'completed')
   let [events, since] = [0, began]
-  while (!isOver() && performance.now() - since < STANDS) {
+  while (!isOver() && performance.now() - since < stands) {
     await pause(20)
     world.calm = performance.now() - began > STORM
     const now = [...world.record.executions.values()].reduce((sum, { history }) => sum + history.length, 0)
     if (now > events || !world.calm) [events, since] = [now, performance.now()]
   }
   clearInterval(flushing)
+  clearInterval(holding)
+  for (const { holds } of world.projections.values()) holds.clear()
+  const isFollowed = () =>
+    [...world.projections.values()].every(({ checkpoints }) =>
+      [...world.record.recorded].every(([partition, next]) => (checkpoints.get(partition) ?? 0) === next),
+    )
+  for (const until = performance.now() + stands; !isFollowed() && performance.now() < until;) await pause(20)
   await world.close()
   const faults: string[] = early
   const doneBy = Map.groupBy(effects, ({ executionId, action }) => `${executionId}/${action}`)
@@ -219,6 +284,7 @@ async function live({ seed, executions, deaths, failures = 0, mutant }: Life): P
     }
   }
   for (const [name] of doneBy) faults.push(`${name} had an effect, and the log never asked for it`)
+  faults.push(...rowFaults(world))
   for (const [key, parked] of world.record.parked) faults.push(`${key} was parked: ${JSON.stringify(parked)}`)
   return { faults, deaths: [...world.deaths], effects: effects.length, counts: world.redis.counts }
 }

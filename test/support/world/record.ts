@@ -5,7 +5,7 @@ import type { WorkerStore } from '../../../consumers/action-worker.ts'
 import type { ActionStore, Claim } from '../../../consumers/attempt-port.ts'
 import type { Identity, Parked, PastEvent } from '../../../consumers/driven.ts'
 import type { Assumed, CheckpointMove, RecorderReads, RecorderStore } from '../../../consumers/recorder.ts'
-import type { BatchResult, Folded, Known, Need, VerdictRow } from '../../../consumers/recorder-fold.ts'
+import type { BatchResult, Folded, Known, Need } from '../../../consumers/recorder-fold.ts'
 import type { KnownWork, WorkNeed, WorkRead } from '../../../consumers/recorder-work.ts'
 import type { RuntimeStore } from '../../../consumers/runtime-port.ts'
 import type { AttemptOutcome } from '../../../producers/inputs.ts'
@@ -50,7 +50,10 @@ const copied = ({ actions, timers, waits }: KnownWork): KnownWork => ({
 
 export class MemoryRecord {
   readonly executions = new Map<string, RecordedExecution>()
-  readonly verdicts: VerdictRow[] = []
+  /** Offsets that were not accepted, by partition. */
+  readonly #refused = new Map<number, Set<number>>()
+  /** Told of each move of the recorder's checkpoint. */
+  moved: (partition: number, next: number) => void = () => undefined
   readonly parked = new Map<string, Parked>()
   /** Of the recorder, by partition. */
   readonly recorded = new Map<number, number>()
@@ -104,7 +107,11 @@ export class MemoryRecord {
       const found = this.executions.get(executionKey(tenant, executionId))
       if (found && moved.has(partition)) putWork(found.work, row)
     }
-    this.verdicts.push(...verdicts.filter(({ record }) => moved.has(record.partition)))
+    for (const { record } of verdicts) {
+      if (!moved.has(record.partition)) continue
+      const refused = this.#refused.get(record.partition) ?? new Set()
+      this.#refused.set(record.partition, refused.add(record.offset))
+    }
   }
 
   /** The compare-and-set and the rows, in one turn. */
@@ -114,7 +121,12 @@ export class MemoryRecord {
     const moved = new Set(free.map(({ partition }) => partition))
     for (const { partition, next } of free) this.recorded.set(partition, next)
     this.#apply(result, moved)
+    for (const { partition, next } of free) this.moved(partition, next)
     return moved
+  }
+
+  refusedOf(partition: number, from: number, next: number): ReadonlySet<number> {
+    return new Set([...(this.#refused.get(partition) ?? [])].filter((offset) => offset >= from && offset < next))
   }
 
   recorderStore(): RecorderStore {

@@ -1,6 +1,6 @@
-// Refold's own recorder, runtime, timers and workers on a log, a record and a Redis in memory, as processes that die between any two
-// of their steps and are followed by new ones; with reads that lag, records that come twice, answers that are lost, and processes
-// that go on writing after their partitions went to others.
+// Refold's own recorder, runtime, timers, workers and projectors on a log, a record and a Redis in memory, as processes that die between
+// any two of their steps and are followed by new ones; with reads that lag, records that come twice, answers that are lost, and
+// processes that go on writing after their partitions went to others.
 //
 // Nothing of the rules is told again here: what runs is what `refold start` runs. Time is real, so a seed chooses what happens to whom,
 // not the order of all steps.
@@ -9,7 +9,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { createActionWorker, type ActionWorker, type WorkerStore } from '../../../consumers/action-worker.ts'
 import { createClock } from '../../../consumers/drive.ts'
 import { createReaderSchemas } from '../../../consumers/reader-schemas.ts'
-import { createRecorder, type RecorderStore } from '../../../consumers/recorder.ts'
+import { createRecorder } from '../../../consumers/recorder.ts'
 import { createAttempts } from '../../../consumers/run-attempt.ts'
 import { createRuntime, type Runtime, type RuntimeOptions } from '../../../consumers/runtime.ts'
 import type { RuntimeStore } from '../../../consumers/runtime-port.ts'
@@ -22,29 +22,32 @@ import { firedEvent, outcomeEvent } from '../../../producers/inputs.ts'
 import { actionsTopic, createRequester } from '../../../producers/requests.ts'
 import { createEventCodec, createRequestCodec } from '../../../schemas/codec.ts'
 import type { ActionRequest, WorkflowEvent } from '../../../schemas/generated.ts'
+import type { FoldProjection } from '../../../projections/define.ts'
+import { createRecordedNews } from '../../../roles/recorded.ts'
 import { createMemoryLog } from '../../../testing/memory-log.ts'
 import { createWatch } from '../../../watch.ts'
 import type { ActionSql, LineLog } from '../../../workflow/action.ts'
 import type { App } from '../../../workflow/app.ts'
 import { type Fate, MortalProcess } from './process.ts'
+import { type ChangedMove, MemoryProjection, projectorHandlers } from './projection.ts'
 import { MemoryRecord } from './record.ts'
 import { MemoryRedis } from './redis.ts'
 
-export type Kind = 'recorder' | 'runtime' | 'worker' | 'all'
+export type Kind = 'recorder' | 'runtime' | 'worker' | 'all' | 'projector'
 
-/** Ports as a test changes them, to see that the check sees it. */
+/** Ports as a test changes them, to see that the check sees it; handlers of readers with what they store. */
 export type Mutation = {
   runtime?: (options: RuntimeOptions) => RuntimeOptions
-  /** Handlers of readers, with what they store. */
   runtimeHandler?: (handler: LogHandler, store: RuntimeStore) => LogHandler
   workerHandler?: (handler: LogHandler, store: WorkerStore) => LogHandler
-  recorderStore?: (store: RecorderStore) => RecorderStore
+  projectionMove?: ChangedMove
 }
 
 export type WorldOptions = {
   /** A number below 1, the next each time. */
   random: () => number
   app: App
+  projections: readonly FoldProjection[]
   /** Processes of each kind that there always are. */
   processes: Readonly<Record<Kind, number>>
   /** How often a process dies, of all the places where it could. */
@@ -83,8 +86,16 @@ export class World {
   #closed = false
   #names = 0
 
+  readonly projections: ReadonlyMap<FoldProjection, MemoryProjection>
+  readonly #hearing = new Set<(told: string) => void>()
+
   constructor(options: WorldOptions) {
     this.#options = options
+    this.projections = new Map(options.projections.map((one) => [one, new MemoryProjection(this.record, options.mutation?.projectionMove)]))
+    // Told late, or not at all.
+    this.record.moved = (partition, next) => {
+      for (const hear of this.#hearing) if (!this.#chance(0.1)) setTimeout(hear, this.#options.random() * 3, `${partition}:${next}`)
+    }
   }
 
   readonly #chance = (share: number) => this.#options.random() < share
@@ -180,8 +191,7 @@ export class World {
   #recorder(process: MortalProcess): LogReader {
     const texts = { get: async () => undefined, put: async (_id: number, text: string) => text }
     const schemas = createWriterSchemas(this.codec, texts, { lookup: async () => ({ state: 'unknown' }) }, () => undefined)
-    const own = this.record.recorderStore()
-    const store = this.#options.mutation?.recorderStore?.(own) ?? own
+    const store = this.record.recorderStore()
     const atOnce = store.atOnce && {
       reads: (generation: number) => process.port('record', store.atOnce!.reads(generation)),
       write: process.port('record', store.atOnce).write,
@@ -314,6 +324,22 @@ export class World {
     }
   }
 
+  #projector(process: MortalProcess): { readers: LogReader[]; close: () => void } {
+    const news = this.#chance(0.8) ? createRecordedNews() : undefined
+    const hear = (told: string) => news?.hear(told)
+    this.#hearing.add(hear)
+    const handlers = projectorHandlers({
+      process,
+      projections: this.projections,
+      codec: this.codec,
+      partitions: PARTITIONS,
+      faulty: this.#chance(0.3),
+      ...(news ? { news } : {}),
+    })
+    const readers = [...handlers].map(([name, handler]) => this.#reader(process, TOPIC, `projection.${name}`, handler))
+    return { readers, close: () => this.#hearing.delete(hear) }
+  }
+
   async #start(kind: Kind): Promise<void> {
     if (this.#closed) return
     const id = `${kind}-${++this.#names}`
@@ -323,6 +349,11 @@ export class World {
     const running: Running = { kind, process, readers, end: () => ends.forEach((end) => end()) }
     this.#running.add(running)
     if (kind === 'recorder') readers.push(this.#recorder(process))
+    if (kind === 'projector') {
+      const made = this.#projector(process)
+      readers.push(...made.readers)
+      ends.push(made.close)
+    }
     let worker: ActionWorker | undefined
     if (kind === 'worker' || kind === 'all') {
       const made = this.#worker(process, id)
