@@ -4,15 +4,16 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { z } from 'zod'
 import { draftEvent } from '../../../producers/events.ts'
-import { startedEvent } from '../../../producers/inputs.ts'
+import { requestEvent, startedEvent } from '../../../producers/inputs.ts'
 import { readScheduled } from '../../../workflow/action.ts'
-import { defineApp, implement, implementDatabase } from '../../../workflow/app.ts'
-import { executionKey } from '../../../workflow/execution.ts'
-import { executionIdOf } from '../../../workflow/ids.ts'
+import { type App, defineApp, implement, implementDatabase } from '../../../workflow/app.ts'
+import { executionKey, type ExecutionState, initial, isComplete } from '../../../workflow/execution.ts'
+import { executionIdOf, newId } from '../../../workflow/ids.ts'
+import type { RequestName } from '../../../workflow/names.ts'
 import { defineWorkflow } from '../../../workflow/workflow.ts'
-import { defineProjection } from '../../../projections/define.ts'
 import { doWork, eventsOf, exact, failed, once, outcomeOf, programOf, randomOf, run, work } from '../random-workflow.ts'
 import type { RecordedExecution } from './record.ts'
+import { counted, followed, rowFaults } from './rows.ts'
 import { type Mutation, World } from './world.ts'
 
 /** Each takes one rule out. */
@@ -76,51 +77,6 @@ const STORM = 6000
 /** Nothing happened for so long, ms, which is longer than anything waits by itself: it stands still. Of a mutant, it is expected. */
 const STANDS = { own: 20_000, mutant: 7000 }
 
-const counted = defineProjection({
-  name: 'counted',
-  version: 1,
-  columns: { event_name: 'text', events: 'bigint' },
-  key: ['event_name'],
-  keys: (event) => [{ event_name: event.name }],
-  initial: (key) => ({ ...key, events: 0 }),
-  evolve: (row) => ({ ...row, events: (row.events ?? 0) + 1 }),
-  view: 'sum',
-})
-
-/** The names of an open execution's events, in order; one that was completed has no row. */
-const followed = defineProjection({
-  name: 'followed',
-  version: 1,
-  columns: { execution: 'uuid', events: 'text' },
-  key: ['execution'],
-  keys: (event) => [{ execution: event.executionId }],
-  initial: (key) => ({ ...key, events: '' }),
-  evolve: (row, event) => (event.name === 'workflow.completed' ? null : { ...row, events: `${row.events} ${event.name}` }),
-})
-
-/** What is wrong with the rows, told by the record alone. */
-function rowFaults({ record, projections }: World): string[] {
-  const faults: string[] = []
-  const expected = new Map<string, number>()
-  for (const { partition, history } of record.executions.values())
-    for (const { event } of history)
-      expected.set(`${partition} ${event.event_name}`, 1 + (expected.get(`${partition} ${event.event_name}`) ?? 0))
-  const rows = [...(projections.get(counted)?.rows.values() ?? [])]
-  const found = new Map(rows.map(({ partition, row }) => [`${partition} ${String(row['event_name'])}`, row['events']]))
-  for (const [name, events] of expected)
-    if (found.get(name) !== events) faults.push(`${String(found.get(name))} of ${name} are counted, not ${events}`)
-  if (found.size > expected.size) faults.push(`${found.size} counters, not ${expected.size}`)
-  const open = new Map([...(projections.get(followed)?.rows.values() ?? [])].map(({ row }) => [row['execution'], row['events']]))
-  for (const { executionId, history } of record.executions.values()) {
-    const names = history.map(({ event }) => event.event_name)
-    // What comes after the end is late, and refused.
-    const events = names.includes('workflow.completed') ? undefined : names.map((name) => ` ${name}`).join('')
-    if (open.get(executionId) !== events) faults.push(`${executionId} is followed as ${String(open.get(executionId))}, not ${events}`)
-  }
-  for (const { parked } of projections.values()) faults.push(...parked)
-  return faults
-}
-
 type Effect = { guarantee: string; executionId: string; action: number; attempt: number; fails: boolean }
 
 export type Life = {
@@ -151,21 +107,14 @@ export type Lived = {
   counts: World['redis']['counts']
 }
 
-async function live({ seed, executions, deaths, failures = 0, mutant }: Life): Promise<Lived> {
-  const random = randomOf(seed)
-  const effects: Effect[] = []
-  const early: string[] = []
-  const effect = (one: Effect) => {
-    effects.push(one)
-    const name = `${one.executionId}/${one.action}`
-    if (!world.asked.has(name)) early.push(`${name} had an effect before the log asked for it`)
-  }
-  const random_workflow = defineWorkflow(
+/** The programs, and their actions, of which each says what it does when it does it. */
+function appOf(random: () => number, effect: (one: Effect) => void): App {
+  const workflow = defineWorkflow(
     { name: 'random', version: '1', input: z.object({ seed: z.number() }), actions: { work, exact, once } },
     (context) => run(programOf(context.input.seed), context, HURRY).catch(failed),
   )
-  const app = defineApp({
-    workflows: [random_workflow],
+  return defineApp({
+    workflows: [workflow],
     implementations: [
       implement(work, async ({ parameters, attempt, action, executionId, idempotencyKey }) => {
         await pause(random() * LASTS)
@@ -184,9 +133,57 @@ async function live({ seed, executions, deaths, failures = 0, mutant }: Life): P
       }),
     ],
   })
+}
+
+/** What a person asks of one in ten each: a pause and to go on, a cancel, an end. */
+const ASKED: Readonly<Record<number, readonly RequestName[]>> = {
+  1: ['workflow.pauseRequested', 'workflow.resumeRequested'],
+  2: ['workflow.cancelRequested'],
+  3: ['workflow.terminateRequested'],
+}
+
+const idOf = (one: number) => executionIdOf(TENANT, 'random', String(one))
+
+/** A start, all events that it waits for, and what a person asks. */
+async function send(world: World, one: number, random: () => number): Promise<void> {
+  await pause(random() * 500)
+  const of = { tenant: TENANT, executionId: idOf(one), now: Date.now() }
+  const input = JSON.stringify({ seed: one })
+  const start = world.append(
+    startedEvent({ ...of, workflow: 'random', version: '1', key: String(one), input, userId: null, correlationId: null }),
+  )
+  const sent = eventsOf(programOf(one)).map((name) => {
+    const draft = { event_name: name, execution_id: of.executionId, payload: JSON.stringify(name) }
+    const drafted = draftEvent(draft, { tenant: TENANT, now: of.now, idempotencyKey: name }, 0)
+    if (drafted.state !== 'event') throw new Error(drafted.detail)
+    return world.append(drafted.event)
+  })
+  await Promise.all([start, ...sent])
+  for (const name of ASKED[one % 10] ?? []) {
+    await pause(random() * 400)
+    await world.append(requestEvent(of, name, { id: newId(), reason: null, userId: null }))
+  }
+}
+
+/** Whether it ended as it must: of one that was to be cancelled or terminated, that may have been too late. */
+function isAsRequired(one: number, state: ExecutionState | undefined): boolean {
+  const isGivenUp = one % 10 === 2 || one % 10 === 3
+  if (isGivenUp && state && isComplete(state) && state.status !== 'failed') return true
+  return state?.status === 'completed' && JSON.stringify(state.result) === JSON.stringify(outcomeOf(programOf(one)))
+}
+
+async function live({ seed, executions, deaths, failures = 0, mutant }: Life): Promise<Lived> {
+  const random = randomOf(seed)
+  const effects: Effect[] = []
+  const early: string[] = []
+  const effect = (one: Effect) => {
+    effects.push(one)
+    const name = `${one.executionId}/${one.action}`
+    if (!world.asked.has(name)) early.push(`${name} had an effect before the log asked for it`)
+  }
   const world = new World({
     random,
-    app,
+    app: appOf(random, effect),
     processes: { recorder: 2, runtime: 1, worker: 1, all: 1, projector: 2 },
     projections: [counted, followed],
     deaths,
@@ -203,7 +200,6 @@ async function live({ seed, executions, deaths, failures = 0, mutant }: Life): P
   })
   await world.open()
   const seeds = Array.from({ length: executions }, (_, n) => seed * 100_000 + n)
-  const idOf = (one: number) => executionIdOf(TENANT, 'random', String(one))
   const stateOf = (one: number) => world.record.executions.get(executionKey(TENANT, idOf(one)))?.state
   // As an operation holds a generation, for a while, at some offset.
   const holding = setInterval(() => {
@@ -214,36 +210,10 @@ async function live({ seed, executions, deaths, failures = 0, mutant }: Life): P
     }
   }, 50)
   const flushing = setInterval(() => world.redis.flush(), 500)
-  await Promise.all(
-    seeds.map(async (one) => {
-      await pause(random() * 500)
-      const of = { tenant: TENANT, executionId: idOf(one), now: Date.now() }
-      const start = world.append(
-        startedEvent({
-          ...of,
-          workflow: 'random',
-          version: '1',
-          key: String(one),
-          input: JSON.stringify({ seed: one }),
-          userId: null,
-          correlationId: null,
-        }),
-      )
-      const sent = eventsOf(programOf(one)).map((name) => {
-        const drafted = draftEvent(
-          { event_name: name, execution_id: of.executionId, payload: JSON.stringify(name) },
-          { tenant: TENANT, now: of.now, idempotencyKey: name },
-          0,
-        )
-        if (drafted.state !== 'event') throw new Error(drafted.detail)
-        return world.append(drafted.event)
-      })
-      await Promise.all([start, ...sent])
-    }),
-  )
+  await Promise.all(seeds.map((one) => send(world, one, random)))
   const stands = mutant === undefined ? STANDS.own : STANDS.mutant
   const began = performance.now()
-  const isOver = () => seeds.every((one) => stateOf(one)?.status === 'completed')
+  const isOver = () => seeds.every((one) => isComplete(stateOf(one) ?? initial(TENANT, '')))
   let [events, since] = [0, began]
   while (!isOver() && performance.now() - since < stands) {
     await pause(20)
@@ -264,9 +234,10 @@ async function live({ seed, executions, deaths, failures = 0, mutant }: Life): P
   const doneBy = Map.groupBy(effects, ({ executionId, action }) => `${executionId}/${action}`)
   for (const one of seeds) {
     const found = world.record.executions.get(executionKey(TENANT, idOf(one)))
-    const expected = JSON.stringify(outcomeOf(programOf(one)))
-    if (found?.state.status !== 'completed' || JSON.stringify(found.state.result) !== expected)
-      faults.push(`${one} is ${found?.state.status} with ${JSON.stringify(found?.state.result)}, not ${expected}; ${lastOf(found)}`)
+    if (!isAsRequired(one, found?.state))
+      faults.push(
+        `${one} is ${found?.state.status} with ${JSON.stringify(found?.state.result)}, not ${JSON.stringify(outcomeOf(programOf(one)))}; ${lastOf(found)}`,
+      )
     const outcomes =
       found?.history.filter(({ event }) => event.event_name === 'action.completed').map(({ event }) => event.causation_id) ?? []
     if (new Set(outcomes).size < outcomes.length) faults.push(`${one} has an action that was completed twice`)

@@ -170,7 +170,8 @@ export class MemoryRecord {
           const isStarted = always.has(keyOf(one)) || events.some(({ event }) => event.event_name === 'workflow.started')
           return isStarted ? [{ tenant: one.tenant, executionId: one.executionId, events }] : []
         }),
-      open: async (partition) => of(partition).filter(({ state }) => state.status === 'running' && state.mode === 'driven'),
+      open: async (partition) =>
+        of(partition).filter(({ state }) => (state.status === 'running' || state.status === 'paused') && state.mode === 'driven'),
       parked: async (partition) => of(partition).filter((one) => this.parked.has(keyOf(one))),
       openTimers: async (partition) =>
         of(partition).flatMap(({ tenant, executionId, head }) =>
