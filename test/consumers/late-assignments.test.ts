@@ -47,7 +47,7 @@ t.test('a runtime', async (t) => {
   const loaded: number[] = []
   const runtime = createRuntime({
     store: {
-      ...new MemoryRecord().runtimeStore('test'),
+      ...new MemoryRecord().runtimeStore('test', ['1'], ['1']),
       checkpoint: async () => ({ next: await answers.answer(), isNew: false }),
       recorded: async () => 100,
       histories: async (_wanted, before) => {

@@ -109,12 +109,12 @@ export type Lived = {
 
 /** The programs, and their actions, of which each says what it does when it does it. */
 function appOf(random: () => number, effect: (one: Effect) => void): App {
-  const workflow = defineWorkflow(
-    { name: 'random', version: '1', input: z.object({ seed: z.number() }), actions: { work, exact, once } },
-    (context) => run(programOf(context.input.seed), context, HURRY).catch(failed),
-  )
+  const versionOf = (version: string) =>
+    defineWorkflow({ name: 'random', version, input: z.object({ seed: z.number() }), actions: { work, exact, once } }, (context) =>
+      run(programOf(context.input.seed), context, HURRY).catch(failed),
+    )
   return defineApp({
-    workflows: [workflow],
+    workflows: [versionOf('1'), versionOf('2')],
     implementations: [
       implement(work, async ({ parameters, attempt, action, executionId, idempotencyKey }) => {
         await pause(random() * LASTS)
@@ -150,7 +150,15 @@ async function send(world: World, one: number, random: () => number): Promise<vo
   const of = { tenant: TENANT, executionId: idOf(one), now: Date.now() }
   const input = JSON.stringify({ seed: one })
   const start = world.append(
-    startedEvent({ ...of, workflow: 'random', version: '1', key: String(one), input, userId: null, correlationId: null }),
+    startedEvent({
+      ...of,
+      workflow: 'random',
+      version: one % 3 === 0 ? '2' : '1',
+      key: String(one),
+      input,
+      userId: null,
+      correlationId: null,
+    }),
   )
   const sent = eventsOf(programOf(one)).map((name) => {
     const draft = { event_name: name, execution_id: of.executionId, payload: JSON.stringify(name) }
@@ -184,7 +192,7 @@ async function live({ seed, executions, deaths, failures = 0, mutant }: Life): P
   const world = new World({
     random,
     app: appOf(random, effect),
-    processes: { recorder: 2, runtime: 1, worker: 1, all: 1, projector: 2 },
+    processes: { recorder: 2, runtime: 1, second: 1, worker: 1, all: 1, projector: 2 },
     projections: [counted, followed],
     deaths,
     failures,

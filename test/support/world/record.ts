@@ -154,7 +154,8 @@ export class MemoryRecord {
     }
   }
 
-  runtimeStore(deployment: string): RuntimeStore {
+  /** `versions`: what the deployment registers of `all` that some deployment does. */
+  runtimeStore(deployment: string, versions: readonly string[], all: readonly string[]): RuntimeStore {
     const nameOf = (partition: number) => `runtime.${deployment}/${partition}`
     const of = (partition: number) => [...this.executions.values()].filter((one) => one.partition === partition)
     return {
@@ -171,7 +172,9 @@ export class MemoryRecord {
           return isStarted ? [{ tenant: one.tenant, executionId: one.executionId, events }] : []
         }),
       open: async (partition) =>
-        of(partition).filter(({ state }) => (state.status === 'running' || state.status === 'paused') && state.mode === 'driven'),
+        of(partition).filter(
+          ({ state }) => (state.status === 'running' || state.status === 'paused') && versions.includes(state.version ?? ''),
+        ),
       parked: async (partition) => of(partition).filter((one) => this.parked.has(keyOf(one))),
       openTimers: async (partition) =>
         of(partition).flatMap(({ tenant, executionId, head }) =>
@@ -180,7 +183,7 @@ export class MemoryRecord {
       waiting: async () => [],
       park: async (execution, parked) => void this.parked.set(keyOf(execution), parked),
       mended: async (execution) => void this.parked.delete(keyOf(execution)),
-      isDrivenElsewhere: async () => false,
+      isDrivenElsewhere: async (_workflow, version) => !versions.includes(version) && all.includes(version),
     }
   }
 

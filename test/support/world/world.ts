@@ -33,7 +33,8 @@ import { type ChangedMove, MemoryProjection, projectorHandlers } from './project
 import { MemoryRecord } from './record.ts'
 import { MemoryRedis } from './redis.ts'
 
-export type Kind = 'recorder' | 'runtime' | 'worker' | 'all' | 'projector'
+/** `all`: a runtime and a worker, of the first deployment as `runtime` is; `second`: a runtime of the second. */
+export type Kind = 'recorder' | 'runtime' | 'second' | 'worker' | 'all' | 'projector'
 
 /** Ports as a test changes them, to see that the check sees it; handlers of readers with what they store. */
 export type Mutation = {
@@ -46,6 +47,7 @@ export type Mutation = {
 export type WorldOptions = {
   /** A number below 1, the next each time. */
   random: () => number
+  /** Its workflows' versions 1 and 2 are driven by a deployment each. */
   app: App
   projections: readonly FoldProjection[]
   /** Processes of each kind that there always are. */
@@ -272,10 +274,10 @@ export class World {
     })
   }
 
-  #runtime(process: MortalProcess, worker?: ActionWorker): { runtime: Runtime; reader: LogReader; close: () => void } {
+  #runtime(process: MortalProcess, version: '1' | '2', worker?: ActionWorker): { runtime: Runtime; reader: LogReader; close: () => void } {
     const { app, mutation } = this.#options
-    const workflows = new Map(app.workflows.map((one) => [`${one.name}\n${one.version}`, one]))
-    const store = process.port('record', this.record.runtimeStore('test'))
+    const workflow = (name: string, wanted: string) => app.workflows.find((one) => one.name === name && one.version === wanted)
+    const store = process.port('record', this.record.runtimeStore(version, [version], ['1', '2']))
     const clock = createClock()
     const hooks: { runtime?: Runtime } = {}
     const producer = this.#producer(process, {
@@ -295,7 +297,7 @@ export class World {
     const options: RuntimeOptions = {
       store,
       schemas: createReaderSchemas(this.codec, { get: async () => undefined }, PARTITIONS, store.recorded),
-      find: (name, version) => workflows.get(`${name}\n${version}`),
+      find: (name, wanted) => (wanted === version ? workflow(name, wanted) : undefined),
       timers,
       clock,
       append: (event) => {
@@ -311,7 +313,7 @@ export class World {
     const runtime = createRuntime(mutation?.runtime?.(options) ?? options)
     hooks.runtime = runtime
     const handler = mutation?.runtimeHandler?.(runtime.handler, store) ?? runtime.handler
-    const reader = this.#reader(process, TOPIC, 'runtime.test', handler)
+    const reader = this.#reader(process, TOPIC, `runtime.${version}`, handler)
     const looking = setInterval(() => process.dead || runtime.keep(new Set(reader.health().partitions.keys())), 20)
     return {
       runtime,
@@ -364,8 +366,8 @@ export class World {
         this.redis.left(id)
       })
     }
-    if (kind === 'runtime' || kind === 'all') {
-      const made = this.#runtime(process, worker)
+    if (kind === 'runtime' || kind === 'all' || kind === 'second') {
+      const made = this.#runtime(process, kind === 'second' ? '2' : '1', worker)
       readers.push(made.reader)
       ends.push(made.close)
     }
