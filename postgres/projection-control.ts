@@ -239,8 +239,11 @@ export function createProjectionControl(pool: Pool, projections: readonly Projec
         }
         return found
       } finally {
-        await client.query('ROLLBACK').catch(() => undefined)
-        client.release()
+        const broken = await client.query('ROLLBACK').then(
+          () => false,
+          () => true,
+        )
+        client.release(broken)
       }
     },
     promote: (name, generation) => swap(name, generation),
