@@ -47,13 +47,18 @@ export type Delivery = {
 export type Handler = (notification: Notification, delivery: Delivery) => Promise<void> | void
 
 export type RegisteredConsumer = {
-  /** Lets the entry in hand end, then leaves. */
+  /**
+   * Begins no other entry, waits for the handler in hand, however long it takes, and leaves. Redis has a second for each answer
+   * that is still wanted: an entry that was handled and could not be acknowledged by then comes again.
+   */
   stop(): Promise<void>
 }
 
 const BLOCK = 1000
 const LOOK_EVERY = 500
 const AGAIN = 1000
+/** Once it stops, an answer of Redis is waited for so long. */
+const LAST = 1000
 /** Positions remembered for `seen`; more than the stream has entries. */
 const REMEMBERED = 20_000
 
@@ -94,6 +99,22 @@ class Consumer {
     this.#telling = tellAway([this.#redis, this.#blocking], (error) => this.#options.failed(error, undefined))
   }
 
+  /** An answer of Redis, which commands wait for as long as it is away. Rejects when it does not come in time for a stop. */
+  async #answered<T>(answer: Promise<T>): Promise<T> {
+    const { signal } = this.#stopping
+    const { promise: late, reject } = Promise.withResolvers<never>()
+    let timer: NodeJS.Timeout | undefined
+    const limit = () => (timer = setTimeout(() => reject(new Error('stopped before Redis answered')), LAST))
+    if (signal.aborted) limit()
+    else signal.addEventListener('abort', limit, { once: true })
+    try {
+      return await Promise.race([answer, late])
+    } finally {
+      signal.removeEventListener('abort', limit)
+      clearTimeout(timer)
+    }
+  }
+
   async makeGroup(): Promise<void> {
     try {
       await this.#redis.xgroup('CREATE', this.#stream, this.#options.group, this.#options.from, 'MKSTREAM')
@@ -102,9 +123,9 @@ class Consumer {
     }
   }
 
-  /** One entry at a time, new ones and claimed ones alike: the handler needn't expect itself twice. */
-  #inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const mine = this.#turn.then(work)
+  /** One entry at a time, new ones and claimed ones alike: the handler needn't expect itself twice. None once it stops. */
+  #inTurn(work: () => Promise<void>): Promise<void> {
+    const mine = this.#turn.then(() => (this.#stopping.signal.aborted ? undefined : work()))
     this.#turn = mine.catch(() => undefined)
     return mine
   }
@@ -119,7 +140,7 @@ class Consumer {
     try {
       await this.#handler(notification, {
         delivery,
-        seen: async (position) => (await this.#redis.zscore(this.#seenKey, position)) !== null,
+        seen: async (position) => (await this.#answered(this.#redis.zscore(this.#seenKey, position))) !== null,
       })
     } catch (thrown) {
       const error = thrown instanceof Error ? thrown : new Error(String(thrown))
@@ -128,29 +149,22 @@ class Consumer {
       return
     }
     this.#errors.delete(id)
-    await this.#redis
-      .pipeline()
-      .xack(this.#stream, group, id)
-      .zadd(this.#seenKey, Date.now(), notification.position)
-      .zremrangebyrank(this.#seenKey, 0, -REMEMBERED - 1)
-      .exec()
+    await this.#answered(
+      this.#redis
+        .pipeline()
+        .xack(this.#stream, group, id)
+        .zadd(this.#seenKey, Date.now(), notification.position)
+        .zremrangebyrank(this.#seenKey, 0, -REMEMBERED - 1)
+        .exec(),
+    )
   }
 
   async readNew(): Promise<void> {
     const { group, consumer, count, failed } = this.#options
     while (!this.#stopping.signal.aborted) {
       try {
-        const read = (await this.#blocking.xreadgroup(
-          'GROUP',
-          group,
-          consumer,
-          'COUNT',
-          count,
-          'BLOCK',
-          BLOCK,
-          'STREAMS',
-          this.#stream,
-          '>',
+        const read = (await this.#answered(
+          this.#blocking.xreadgroup('GROUP', group, consumer, 'COUNT', count, 'BLOCK', BLOCK, 'STREAMS', this.#stream, '>'),
         )) as [string, Entry[]][] | null
         for (const entry of read?.[0]?.[1] ?? []) {
           if (this.#stopping.signal.aborted) return
@@ -168,7 +182,7 @@ class Consumer {
     if (this.#stopping.signal.aborted) return
     failed(error, undefined)
     if (error.message.startsWith('NOGROUP'))
-      await this.#redis.xgroup('CREATE', this.#stream, this.#options.group, '0', 'MKSTREAM').catch(() => undefined)
+      await this.#answered(this.#redis.xgroup('CREATE', this.#stream, this.#options.group, '0', 'MKSTREAM')).catch(() => undefined)
     else await pause(AGAIN, undefined, { signal: this.#stopping.signal }).catch(() => undefined)
   }
 
@@ -185,7 +199,8 @@ class Consumer {
 
   async #takePending(): Promise<void> {
     const { group, consumer, count, idle, backOff, deliveries } = this.#options
-    const pending = (await this.#redis.xpending(this.#stream, group, 'IDLE', Math.min(idle, backOff(1)), '-', '+', count)) as Pending[]
+    const due = Math.min(idle, backOff(1))
+    const pending = (await this.#answered(this.#redis.xpending(this.#stream, group, 'IDLE', due, '-', '+', count))) as Pending[]
     for (const [id, owner, idleFor, delivered] of pending) {
       if (this.#stopping.signal.aborted) return
       // Ours that failed: after their back-off. Those of others: when nobody has touched them for long.
@@ -197,17 +212,13 @@ class Consumer {
 
   async #deliverAgain(id: string, wait: number, isOver: boolean, delivery: number): Promise<void> {
     const { group, consumer } = this.#options
-    const [entry] = (await this.#redis.xclaim(this.#stream, group, consumer, wait, id)) as (Entry | null)[]
+    const [entry] = (await this.#answered(this.#redis.xclaim(this.#stream, group, consumer, wait, id))) as (Entry | null)[]
     // Null or missing: another consumer was first, or the stream has dropped the entry.
     if (!entry) return
     if (!isOver) return this.#handle(entry, delivery)
-    await addDeadLetter(
-      this.#redis,
-      this.#stream,
-      entry,
-      this.#errors.get(id) ?? new Error(`not acknowledged after ${delivery - 1} deliveries`),
-    )
-    await this.#redis.xack(this.#stream, group, id)
+    const error = this.#errors.get(id) ?? new Error(`not acknowledged after ${delivery - 1} deliveries`)
+    await this.#answered(addDeadLetter(this.#redis, this.#stream, entry, error))
+    await this.#answered(this.#redis.xack(this.#stream, group, id))
     this.#errors.delete(id)
   }
 
