@@ -20,6 +20,7 @@ export const operation = z.object({
     rate: z.number().optional(),
     secondsLeft: z.number().nullish(),
     parked: z.array(z.string()).optional(),
+    unfolded: z.boolean().optional(),
   }),
   comparison: z
     .looseObject({
@@ -46,8 +47,9 @@ type Operation = z.infer<typeof operation>
 
 const OVER = new Set(['done', 'aborted', 'failed'])
 
-function progressLine({ state, progress: { done, total, rate, secondsLeft, parked = [] } }: Operation): string {
-  const stands = parked.length === 0 || OVER.has(state) ? '' : `, parked at ${parked.join(', ')}`
+function progressLine({ state, progress: { done, total, rate, secondsLeft, parked = [], unfolded = false } }: Operation): string {
+  const why = [...(parked.length > 0 ? [`parked at ${parked.join(', ')}`] : []), ...(unfolded ? ['no process folds it'] : [])]
+  const stands = OVER.has(state) ? '' : why.map((one) => `, ${one}`).join('')
   if (done === undefined || total === undefined) return `${state}${stands}`
   const left = secondsLeft == null ? '' : `, ${secondsLeft} s left`
   return `${state}: ${done} of ${total} records, ${rate ?? 0}/s${left}${stands}`

@@ -11,6 +11,7 @@
 //     comparison only where it has moved since the last time in vain.
 // O5  No generation is held for one that is parked: it would never come. The operation says where it is parked, and goes on by
 //     itself once that is passed.
+// O6  Nor for one that no process folds: the operation says which code it waits for.
 
 import { setTimeout as pause } from 'node:timers/promises'
 import { asError } from '../errors.ts'
@@ -61,6 +62,8 @@ export type OperationStore = {
   /** Why the live generation can't be compared with this one; undefined: it can. */
   notComparable(projection: string, generation: number): Promise<string | undefined>
   progress(projection: string, generation: number): Promise<readonly PartitionProgress[]>
+  /** O6. The version of a generation that no process folds; undefined: one does, or it is stopped. */
+  unfoldedVersion(projection: string, generation: number): Promise<number | undefined>
   /** Keeps generations at offsets, by partition, for some seconds; null lets them go on. */
   hold(projection: string, which: 'both' | 'live', generation: number, stops: ReadonlyMap<number, number | null>): Promise<void>
   /** `taken`: called once both are in one snapshot, from where on they may move. */
@@ -98,9 +101,23 @@ const releaseOf = (partitions: readonly PartitionProgress[]) => new Map(partitio
 const parkedOf = (partitions: readonly PartitionProgress[]): readonly string[] =>
   partitions.flatMap(({ partition, parked }) => (parked === null ? [] : [formatPosition({ partition, offset: parked })]))
 
+/** What a person was told of a generation that stands. */
+type Standing = { parked?: readonly string[]; unfolded?: boolean }
+
+/** O6. As `parkedLine`. */
+function unfoldedLine({ projection, progress }: Operation, generation: number, version: number | undefined): string | undefined {
+  const { unfolded = false } = progress as Standing
+  if (unfolded === (version !== undefined)) return undefined
+  if (version === undefined) return `generation ${generation} is folded again`
+  return (
+    `no process folds generation ${generation}: start an application that defines ${projection} version ${version} ` +
+    `with --roles projector, or \`refold projection abort ${projection}\``
+  )
+}
+
 /** O5. What a person is told when it parks, and when it goes on; undefined: nothing new. */
-function lineOf({ projection, progress }: Operation, generation: number, parked: readonly string[]): string | undefined {
-  const { parked: before = [] } = progress as { parked?: readonly string[] }
+function parkedLine({ projection, progress }: Operation, generation: number, parked: readonly string[]): string | undefined {
+  const { parked: before = [] } = progress as Standing
   if (parked.join() === before.join()) return undefined
   if (parked.length === 0) return `generation ${generation} goes on from ${before.join(', ')}`
   return (
@@ -113,14 +130,15 @@ export function createOperations(store: OperationStore, say: (facts: object, lin
   /** Where the built generation stood when a partition was held for it last, for nothing. Of a process: one hold more does no harm. */
   const inVain = new Map<string, string>()
 
-  /** O5. Gives the progress of the partitions, having said whether one of them is parked. */
+  /** O5, O6. Gives the progress of the partitions, having said whether one of them is parked, and whether somebody folds it. */
   async function look(operation: Operation, generation: number): Promise<readonly PartitionProgress[]> {
-    const partitions = await store.progress(operation.projection, generation)
+    const { id, projection } = operation
+    const partitions = await store.progress(projection, generation)
     const parked = parkedOf(partitions)
-    const line = lineOf(operation, generation, parked)
-    if (line === undefined) return partitions
-    operation.progress = { ...operation.progress, parked }
-    await store.update(operation.id, { progress: operation.progress, line })
+    const version = await store.unfoldedVersion(projection, generation)
+    const lines = [parkedLine(operation, generation, parked), unfoldedLine(operation, generation, version)]
+    operation.progress = { ...operation.progress, parked, unfolded: version !== undefined }
+    for (const line of lines) if (line !== undefined) await store.update(id, { progress: operation.progress, line })
     return partitions
   }
 
@@ -135,7 +153,7 @@ export function createOperations(store: OperationStore, say: (facts: object, lin
     const smooth = Math.round(rate === 0 ? current : 0.7 * rate + 0.3 * current)
     const left = Math.max(0, total - done)
     const secondsLeft = smooth > 0 && parked.length === 0 ? Math.ceil(left / smooth) : null
-    const progress = { at: Date.now(), done, total, rate: smooth, secondsLeft, parked }
+    const progress = { ...operation.progress, at: Date.now(), done, total, rate: smooth, secondsLeft }
     if (partitions.length > 0 && parked.length === 0 && partitions.every(isCaughtUp))
       await store.update(id, { state: 'comparing', progress, line: `caught up after ${done} records` })
     else await store.update(id, { progress })
@@ -196,7 +214,9 @@ export function createOperations(store: OperationStore, say: (facts: object, lin
     // One that is live may have none either: a step that promoted it died before it said so.
     if (partitions.length === 0 && !(await store.isLive(projection, generation)))
       return store.update(id, { state: 'failed', line: `generation ${generation} is gone: it was retired meanwhile` })
-    if (partitions.some(({ next, live, parked }) => next < (parked === null ? live - NEAR : live))) return
+    const { unfolded } = operation.progress as Standing
+    const comes = (parked: number | null) => parked === null && unfolded !== true
+    if (partitions.some(({ next, live, parked }) => next < (comes(parked) ? live - NEAR : live))) return
     await store.hold(projection, 'live', generation, new Map(partitions.map(({ partition, live }) => [partition, live])))
     const outcome = await soon(
       () => store.promote(projection, generation),

@@ -242,6 +242,8 @@ export function createDerivedControl(owner: Pool, engine: Pool, partitions: numb
         return { partition, next, live, recorded: live, parked: null }
       })
     },
+    // Whose code is of another fold does not go back to it, and recorders don't tell what they fold.
+    unfoldedVersion: async () => undefined,
     // The recorder is held by its row's lock, for a moment, and nothing else needs holding.
     hold: async () => undefined,
     async compare(_, generation, partition) {

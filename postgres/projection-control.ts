@@ -203,6 +203,16 @@ export function createProjectionControl(pool: Pool, projections: readonly Projec
         parked: row.parked === null ? null : Number(row.parked),
       }))
     },
+    async unfoldedVersion(name, generation) {
+      // Whoever folds one that was made just now says so within a second or two.
+      const { rows } = await pool.query<{ version: number }>(
+        `SELECT g.version FROM refold.generations g JOIN refold.projections p ON p.name = g.projection
+         WHERE p.name = $1 AND g.generation = $2 AND p.stopped_at IS NULL AND g.made_at < now() - interval '5 seconds' AND NOT EXISTS (
+           SELECT FROM refold.processes s WHERE s.seen_at > now() - interval '30 seconds' AND $3 = ANY (s.generations))`,
+        [name, generation, readerOf(name, generation)],
+      )
+      return rows[0]?.version
+    },
     async hold(name, which, generation, stops) {
       const live = readerOf(name, await liveOf(pool, name))
       // Locked in the order in which projectors lock them.

@@ -30,6 +30,7 @@ function world(behind: number, evenAfter: number, { live = 2, wanted = null }: {
     notComparable: never,
     compare: never,
     progress: async () => [{ partition: 0, next: 10_000 - behind, live: 10_000, recorded: 10_000, parked: null }],
+    unfoldedVersion: async () => undefined,
     async hold(_, __, ___, stops) {
       const holds = [...stops.values()].some((stop) => stop !== null)
       if (holds && !told.isHeld) since = performance.now()
@@ -77,7 +78,13 @@ t.test('a promotion whose generation never comes near can be given up; one that 
 function building(state: Operation['state'], progress: Operation['progress'] = {}) {
   const operation: Operation = { ...PROMOTING, kind: 'rebuild', generation: 2, state, progress }
   const told = { held: new Map<number, number | null>(), everHeld: 0, seen: [] as unknown[], lines: [] as string[] }
-  const at = { parked: 7 as number | null, next: 7, isGone: false, whileCompared: () => undefined as unknown }
+  const at = {
+    parked: 7 as number | null,
+    next: 7,
+    isGone: false,
+    unfolded: undefined as number | undefined,
+    whileCompared: () => undefined as unknown,
+  }
   const never = () => Promise.reject(new Error('not asked of a build'))
   const store: OperationStore = {
     open: async () => [operation],
@@ -103,6 +110,7 @@ function building(state: Operation['state'], progress: Operation['progress'] = {
             { partition: 0, next: 9, live: 9, recorded: 9, parked: null },
             { partition: 1, next: at.next, live: 9, recorded: 9, parked: at.parked },
           ],
+    unfoldedVersion: async () => at.unfolded,
     async hold(_, __, ___, stops) {
       for (const [partition, stop] of stops) {
         told.held.set(partition, stop)
@@ -182,6 +190,23 @@ t.test('O5: a promotion does not stop writes for one that is parked behind the l
   t.equal(told.everHeld, 0)
   t.equal(operation.state, 'promoting')
   t.match(told.lines, [/parked at p1:7/])
+})
+
+t.test('O6: one that no process folds says so once, what to do, and that it goes on; writes do not stop for it', async (t) => {
+  for (const state of ['building', 'promoting'] as const) {
+    const { operation, told, at, faults, advance } = building(state)
+    Object.assign(at, { parked: null, unfolded: 3 })
+    for (let i = 0; i < 3; i++) await advance()
+    t.match(operation, { state, progress: { unfolded: true } })
+    t.equal(told.everHeld, 0)
+    t.equal(told.lines.length, 1)
+    t.match(told.lines[0], /^no process folds generation 2: .*defines p version 3 with --roles projector, or `refold projection abort p`/)
+    at.unfolded = undefined
+    await advance()
+    t.equal(told.lines[1], 'generation 2 is folded again')
+    t.match(operation, { progress: { unfolded: false } })
+    t.strictSame(faults, [])
+  }
 })
 
 t.test('one that is ready and parks says so', async (t) => {

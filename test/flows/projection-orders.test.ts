@@ -3,7 +3,7 @@
 
 import t from 'tap'
 import { type Operation, useWorld } from '../support/projection-world.ts'
-import { runRefold } from '../support/refold-process.ts'
+import { runRefold, startCommand } from '../support/refold-process.ts'
 import { until } from '../support/wait.ts'
 
 t.setTimeout(200_000)
@@ -59,4 +59,31 @@ t.test('odd orders', async (t) => {
     const { state, log } = (await world.rest.get(`/v1/operations/${back.operation}`)).json() as Operation
     t.ok(state === 'done' || (state === 'failed' && /is gone/.test(log.at(-1)?.line ?? '')), JSON.stringify(log))
   })
+})
+
+t.test('back to a generation that no code folds any more', async (t) => {
+  const world = await useWorld(t)
+  if (!world) return
+  const old = await world.project()
+  await world.send(0, 20)
+  await world.caughtUp('cases', 80)
+  await old.stop()
+  await world.project('2')
+  await until(async () => (await world.show('cases')).liveGeneration === 2, { within: 60_000, what: 'version 2 to be live' })
+  await world.send(20, 20)
+  await world.caughtUp('cases', 160)
+  const asTerminal = '--import=data:text/javascript,process.stdout.isTTY=true'
+  const env = { ...world.installation.env, REFOLD_API_URL: world.url, REFOLD_API_TOKEN: 'token', NODE_OPTIONS: asTerminal }
+  const { child, finished } = startCommand(['projection', 'rollback', 'cases', '--wait'], env)
+  t.teardown(() => child.kill('SIGKILL'))
+  let said = ''
+  child.stdout.on('data', (text: string) => (said += text))
+  await until(() => said.includes('promoting, no process folds it'), { within: 30_000, what: () => `the terminal to say why, not ${said}` })
+  t.match(said, /no process folds generation 1: start an application that defines cases version 1 with --roles projector, or `refold pro/)
+  const [, id = ''] = /operation (\S+)/.exec(said) ?? []
+  // The code of version 1 is back.
+  await world.project()
+  const { log } = await world.operation(id, 'done')
+  t.strictSame(log.map(({ line }) => line).slice(-2), ['generation 1 is folded again', 'generation 1 is live'])
+  t.equal((await finished).code, 0)
 })
