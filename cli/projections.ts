@@ -220,11 +220,13 @@ async function diff(name: string, output: Output): Promise<void> {
     if (asJson(output)) print('null')
     return void process[asJson(output) ? 'stderr' : 'stdout'].write(nothing)
   }
-  const { comparison, generation, state, id } = newest
+  const { comparison, generation, state, id, endedAt } = newest
   if (asJson(output)) return void print(JSON.stringify({ operation: id, state, generation, ...comparison }))
   if (comparison.notCompared !== undefined) return void print(`Not compared: ${comparison.notCompared}`)
-  const gone = state === 'aborted' || state === 'failed' ? `, of an operation that is ${state}` : ''
-  print(`${comparison.differing} differing rows; generation ${generation}${gone} beside the live one, at equal positions:`)
+  // Once it is over, another one may be live than the one it was compared with.
+  const since = state === 'done' ? `promoted at ${endedAt}` : `of an operation that is ${state}`
+  const what = endedAt === null ? `${generation} beside the live one` : `${generation}, ${since}, beside the one that was live before`
+  print(`${comparison.differing} differing rows; generation ${what}, at equal positions:`)
   const counts = comparison.partitions.map((one) => [
     `p${one.partition}:${one.at}`,
     String(one.live),
