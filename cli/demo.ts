@@ -23,7 +23,8 @@ async function servers({ lifetime, folder }: Demo): Promise<void> {
   else lifetime.owns(started, () => down(folder, tell, { kinds: KINDS.filter((kind) => started.includes(kind)) }))
 }
 
-async function refold({ lifetime, folder }: Demo): Promise<Running & { url: string; addresses: Addresses }> {
+/** Rejects when it is told to stop before all roles run. */
+async function refold({ lifetime, folder, stop }: Demo): Promise<Running & { url: string; addresses: Addresses }> {
   const [{ readConfig, SETTINGS }, { resolveAddresses }, { ROLES, start }, { freePort, isFree }, { pino }, { default: app }] =
     await Promise.all([
       import('../config.ts'),
@@ -37,7 +38,7 @@ async function refold({ lifetime, folder }: Demo): Promise<Running & { url: stri
   const addresses = resolveAddresses(given)
   const log = path.join(folder, 'logs', 'refold.log')
   const logger = pino({ level: given.logLevel }, pino.destination({ dest: log, mkdir: true, sync: true }))
-  const startAt = (port: number) => start({ config: readConfig(process.env, { port }), addresses, roles: ROLES, app, logger })
+  const startAt = (port: number) => start({ config: readConfig(process.env, { port }), addresses, roles: ROLES, app, logger, stop })
   /** The port that is given, else the first free one; another demo that begins in the same moment may be quicker. */
   async function startAnywhere(tries: number): Promise<Running> {
     if (process.env[SETTINGS.port.env]) return startAt(given.port)
@@ -45,7 +46,7 @@ async function refold({ lifetime, folder }: Demo): Promise<Running & { url: stri
     try {
       return await startAt(port)
     } catch (error) {
-      if (tries > 1 && !(await isFree(port))) return startAnywhere(tries - 1)
+      if (tries > 1 && !stop.aborted && !(await isFree(port))) return startAnywhere(tries - 1)
       throw error
     }
   }
@@ -98,7 +99,12 @@ async function show(demo: Demo): Promise<boolean> {
   const begun = performance.now()
   await servers(demo)
   if (demo.stop.aborted) return false
-  const { url, addresses } = await refold(demo)
+  const running = await refold(demo).catch((error: unknown) => {
+    if (demo.stop.aborted) return undefined
+    throw error
+  })
+  if (!running) return false
+  const { url, addresses } = running
   const [token = ''] = addresses.apiTokens.keys()
   say(`Up after ${seconds(begun)}.`)
   say()

@@ -1,6 +1,7 @@
 // How `refold start` ends: before it runs, with something that does not end, with something left open.
 
 import { spawn } from 'node:child_process'
+import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import t, { type Test } from 'tap'
 import { until } from '../support/wait.ts'
@@ -19,14 +20,18 @@ function node(t: Test, args: readonly string[], env: NodeJS.ProcessEnv = {}) {
   return { child, said, ended }
 }
 
+const NOBODY = '127.0.0.1:9'
+const AWAY = {
+  KAFKA_BROKERS: NOBODY,
+  SCHEMA_REGISTRY_URL: `http://${NOBODY}`,
+  DATABASE_URL: `postgres://nobody@${NOBODY}/none`,
+  REDIS_URL: `redis://${NOBODY}`,
+  REFOLD_API_TOKENS: 'token=tenant',
+}
+
 t.test('told to stop while it waits for its servers, it ends well and soon', { timeout: 60_000 }, async (t) => {
-  const nobody = '127.0.0.1:9'
   const { child, said, ended } = node(t, [path.join(CLI, 'main.ts'), 'start', '--roles', 'api,recorder', '--port', '0'], {
-    KAFKA_BROKERS: nobody,
-    SCHEMA_REGISTRY_URL: `http://${nobody}`,
-    DATABASE_URL: `postgres://nobody@${nobody}/none`,
-    REDIS_URL: `redis://${nobody}`,
-    REFOLD_API_TOKENS: 'token=tenant',
+    ...AWAY,
     REFOLD_STACK: t.testdir(),
   })
   await until(() => said.text.includes('not yet, trying again'), { within: 30_000, what: 'it to wait' })
@@ -35,6 +40,18 @@ t.test('told to stop while it waits for its servers, it ends well and soon', { t
   t.equal(await ended, 0, said.text)
   t.ok(performance.now() - began < 10_000)
   t.match(said.text, /stopped before all roles ran/)
+})
+
+t.test('so does the demo', { timeout: 60_000 }, async (t) => {
+  const folder = t.testdir()
+  const { child, said, ended } = node(t, [path.join(CLI, 'main.ts'), 'demo'], { ...AWAY, REFOLD_PORT: '0', REFOLD_STACK: folder })
+  const log = () => readFile(path.join(folder, 'logs', 'refold.log'), 'utf8').catch(() => '')
+  await until(async () => (await log()).includes('not yet, trying again'), { within: 30_000, what: 'it to wait' })
+  const began = performance.now()
+  child.kill('SIGTERM')
+  t.equal(await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, 15_000, 'runs on').unref())]), 0, said.text)
+  t.ok(performance.now() - began < 10_000)
+  t.match(said.text, /Ending what was started here\.\n$/)
 })
 
 const ending = (body: string) => [
