@@ -33,9 +33,17 @@ const MUTANTS: Readonly<Record<Mutant, RegExp>> = {
   "a projection's checkpoint is moved wherever it is": /are counted/,
 }
 
-for (const [mutant, seen] of Object.entries(MUTANTS) as [Mutant, RegExp][])
-  t.test(`the check is checked: ${mutant}`, { timeout: 120_000 }, async (t) => {
-    const lives = await all([1, 2, 3], { executions: 60, deaths: 0.001, mutant })
-    const faults = lives.flatMap((one) => one.faults)
-    t.match(faults.find((fault) => seen.test(fault)) ?? '', seen, faults[0] ?? 'nothing was seen')
-  })
+/** What is seen of a mutant in the first life in which it is, of three. */
+async function seenOf(mutant: Mutant, wanted: RegExp): Promise<string> {
+  for (const seed of [1, 2, 3]) {
+    const { faults } = await lived({ seed, executions: 60, deaths: 0.003, mutant })
+    const seen = faults.find((fault) => wanted.test(fault))
+    if (seen !== undefined) return seen
+  }
+  return ''
+}
+
+t.test('the check is checked', { timeout: 200_000 }, async (t) => {
+  const all = Object.entries(MUTANTS) as [Mutant, RegExp][]
+  await Promise.all(all.map(async ([mutant, wanted]) => t.match(await seenOf(mutant, wanted), wanted, mutant)))
+})
