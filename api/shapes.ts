@@ -365,11 +365,7 @@ export const operation = z
     generation: z.int().nullable(),
     state: z.string().describe('requested, building, comparing, ready, promoting, done, aborted or failed.'),
     reason: z.string(),
-    progress: z
-      .record(z.string(), z.unknown())
-      .describe(
-        'done and total records, rate a second, secondsLeft; parked: positions at which the generation stands; unfolded: no process folds it.',
-      ),
+    progress: z.record(z.string(), z.unknown()).describe('done, total, rate a second, secondsLeft, parked (where), unfolded.'),
     comparison: z
       .record(z.string(), z.unknown())
       .nullable()
