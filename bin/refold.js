@@ -128,9 +128,14 @@ function run([command, ...args], options) {
     const child = spawn(command, args, options)
     const signals = ['SIGINT', 'SIGTERM', 'SIGHUP']
     // A terminal signals parent and child, npm signals once more: the child takes signals close together for one (cli/signals.ts).
-    const forward = (signal) => child.kill(signal)
+    // Whoever goes after a signal, as npm does under `timeout`, is no second one: that would cut the child's end short.
+    let told = false
+    const forward = (signal) => {
+      told = true
+      child.kill(signal)
+    }
     for (const signal of signals) process.on(signal, forward)
-    const looking = process.env.npm_lifecycle_event ? whenOrphaned(() => forward('SIGTERM')) : undefined
+    const looking = process.env.npm_lifecycle_event ? whenOrphaned(() => told || forward('SIGTERM')) : undefined
     const done = (result) => {
       clearInterval(looking)
       for (const signal of signals) process.off(signal, forward)

@@ -3,6 +3,8 @@
 /** Signals this close together are one Ctrl-C, heard from the terminal, from npm and from the launcher. Milliseconds. */
 const SAME = 500
 
+let isTold = false
+
 /**
  * Resolves with the first SIGINT, SIGTERM or SIGHUP. From then on another one, later than half a second, ends the process
  * at once with the signal's exit code.
@@ -12,6 +14,7 @@ export function firstSignal(): Promise<NodeJS.Signals> {
     let first: number | undefined
     const heard = (signal: NodeJS.Signals, code: number) => {
       const now = performance.now()
+      isTold = true
       if (first === undefined) {
         first = now
         resolve(signal)
@@ -66,6 +69,7 @@ export function endWithLauncher(): void {
   const looking = setInterval(() => {
     if (process.ppid === launcher) return
     clearInterval(looking)
-    process.kill(process.pid, 'SIGTERM')
+    // Told to stop already: a second signal would cut that short.
+    if (!isTold) process.kill(process.pid, 'SIGTERM')
   }, LOOK_EVERY).unref()
 }
