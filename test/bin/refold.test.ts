@@ -3,7 +3,10 @@
 import { spawn } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import path from 'node:path'
-import t from 'tap'
+import { setTimeout as pause } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import { startFakeIntake } from '../cli/import/fake-intake.ts'
+import { until } from '../support/wait.ts'
 
 const LAUNCHER = path.join(import.meta.dirname, '..', '..', 'bin', 'refold.js')
 
@@ -111,3 +114,66 @@ for (const shell of [false, true])
       t.pass('all have ended')
     },
   )
+
+/** Signals further apart than that are two; and what looks for a launcher or npm that is gone has looked. Both of cli/signals.ts, ms. */
+const APART = 700
+const LOOKED = 1500
+
+/** In a process group of its own: an import in the middle of its end, which it has only once `answer` was called. */
+async function importInFlight(t: Test, command: readonly string[], env: Record<string, string>) {
+  const answered = Promise.withResolvers<void>()
+  const api = await startFakeIntake({ hold: () => answered.promise })
+  const [k, at] = [{ column: 'k' }, { column: 'at', format: 'epoch-ms' }]
+  const map = { workflow_name: 'w', business_key: k, event_name: 'e', created_at: at, idempotency_key: k }
+  const folder = t.testdir({ 'map.json': JSON.stringify(map), 'rows.csv': 'k,at\n1,1\n' })
+  const child = spawn(
+    process.execPath,
+    [...command, LAUNCHER, 'import', path.join(folder, 'rows.csv'), '--map', path.join(folder, 'map.json')],
+    { detached: true, env: { ...process.env, REFOLD_API_URL: api.url, REFOLD_API_TOKEN: 'secret', ...env } },
+  )
+  let [out, err] = ['', '']
+  child.stdout.on('data', (chunk: Buffer) => (out += chunk.toString()))
+  child.stderr.on('data', (chunk: Buffer) => (err += chunk.toString()))
+  // When nobody has its stdout any more.
+  const closed = new Promise((resolve) => child.once('close', resolve))
+  t.teardown(async () => {
+    answered.resolve()
+    await closed
+    await api.close()
+  })
+  await until(() => api.requests === 1, { within: 20_000, what: () => `a request in flight: ${err}` })
+  const kill = (signal: NodeJS.Signals, who: 'itself' | 'group') => process.kill((who === 'group' ? -1 : 1) * (child.pid ?? 0), signal)
+  const summary = async () => {
+    answered.resolve()
+    await closed
+    return out
+  }
+  return { child, kill, summary, told: () => until(() => err.includes('Finishing the requests in flight'), { what: 'it to be told' }) }
+}
+
+t.test(
+  'a command that was told to stop, as npm was, ends in its own order: npm that goes is no second signal',
+  { timeout: 40_000 },
+  async (t) => {
+    // In npm's place. It goes so late that a signal sent because of that would be a second one each time, not one time in two.
+    const npm = `process.once('SIGTERM', () => setTimeout(() => process.exit(), ${APART}))
+    require('node:child_process').spawn(process.execPath, process.argv.slice(1), { stdio: 'inherit' })`
+    const { child, kill, summary, told } = await importInFlight(t, ['-e', npm], { npm_lifecycle_event: 'refold' })
+    const gone = new Promise((resolve) => child.once('exit', resolve))
+    kill('SIGTERM', 'group')
+    await told()
+    await gone
+    await pause(LOOKED)
+    t.match(await summary(), 'Run the same command to go on')
+  },
+)
+
+t.test('nor is a launcher that is killed after it handed its signal on', { timeout: 40_000 }, async (t) => {
+  const { kill, summary, told } = await importInFlight(t, [], {})
+  kill('SIGTERM', 'itself')
+  await told()
+  await pause(APART)
+  kill('SIGKILL', 'itself')
+  await pause(LOOKED)
+  t.match(await summary(), 'Run the same command to go on')
+})
