@@ -22,8 +22,22 @@ export type ProjectionLook = {
   /** Processes that fold its live generation; null: it is the recorder's own, folded by that. */
   foldedBy: number | null
   parked: readonly { generation: number; isLive: boolean; position: string }[]
-  /** What is being done to it; `quiet` ms since something was noted. */
-  operation: { id: string; kind: string; state: string; wanted: string | null; quiet: number } | null
+  operation: OperationLook | null
+}
+
+/** What is being done to a projection. */
+export type OperationLook = {
+  id: string
+  kind: string
+  state: string
+  wanted: string | null
+  /** Since something was noted, ms. */
+  quiet: number
+  /** Which it builds or goes back to, and its version; null before there is one. */
+  generation: number | null
+  version: number | null
+  /** It has said that no process folds that generation. */
+  unfolded: boolean
 }
 
 export type PostgresLook = {
@@ -150,8 +164,10 @@ const PROJECTIONS = `
      FROM refold.generations g JOIN refold.checkpoints k ON k.reader = p.name || '@g' || g.generation AND k.parked_at IS NOT NULL
      WHERE g.projection = p.name AND g.state <> 'retired') AS parked,
     (SELECT json_build_object('id', o.id, 'kind', o.kind, 'state', o.state, 'wanted', o.wanted,
-       'quiet', (extract(epoch FROM now() - o.changed_at) * 1000)::bigint)
-     FROM refold.operations o WHERE o.projection = p.name AND o.ended_at IS NULL) AS operation
+       'quiet', (extract(epoch FROM now() - o.changed_at) * 1000)::bigint, 'generation', o.generation, 'version', g.version,
+       'unfolded', coalesce((o.progress ->> 'unfolded')::boolean, false))
+     FROM refold.operations o LEFT JOIN refold.generations g ON g.projection = o.projection AND g.generation = o.generation
+     WHERE o.projection = p.name AND o.ended_at IS NULL) AS operation
   FROM refold.projections p ORDER BY p.name`
 
 const projectionsOf = async (client: Client): Promise<ProjectionLook[]> => (await client.query<ProjectionLook>(PROJECTIONS)).rows

@@ -1,6 +1,6 @@
 // Projections: whether somebody folds each, whether it is parked, whether what is being done to it goes on.
 
-import type { ProjectionLook } from '../../postgres/look.ts'
+import type { OperationLook, ProjectionLook } from '../../postgres/look.ts'
 import { type Finding, ok, warn, wrong } from './finding.ts'
 
 /** An operation notes each step, most of them within a second; one of which nothing was noted for so long stands still, ms. */
@@ -11,12 +11,12 @@ export function judgeProjections(projections: readonly ProjectionLook[]): Findin
   return found.length > 0 || projections.length === 0 ? found : [ok('projections', `${projections.length}, none stands still`)]
 }
 
-const starts = ({ name, version }: ProjectionLook) =>
+const starts = (name: string, version: number | null) =>
   `Start an application that defines ${name}${version === null ? '' : ` version ${version}`}: npm run refold -- start --roles projector --app …`
 
 function judgeFolding(one: ProjectionLook): Finding[] {
   if (one.isStopped || one.version === null || one.foldedBy !== 0) return []
-  return [warn('projections', `no process folds ${one.name}: its rows stand still`, starts(one))]
+  return [warn('projections', `no process folds ${one.name}: its rows stand still`, starts(one.name, one.version))]
 }
 
 function judgeParked({ name, parked }: ProjectionLook): Finding[] {
@@ -29,13 +29,20 @@ function judgeParked({ name, parked }: ProjectionLook): Finding[] {
   })
 }
 
-/** One that is ready waits for a person who looks at the differences: nothing stands still. */
-function judgeOperation(one: ProjectionLook): Finding[] {
-  const { name, operation, parked } = one
-  if (!operation || operation.quiet < STANDS_AFTER || (operation.state === 'ready' && operation.wanted === null)) return []
-  if (parked.length > 0) return [] // said already
-  const { id, kind, state, quiet } = operation
-  const recorders = 'Start a process with --roles recorder'
-  const todo = `${one.foldedBy === null ? recorders : starts(one)}; refold operation watch ${id} shows its steps`
-  return [warn('projections', `${kind} of ${name}: ${state}, nothing was done for ${Math.round(quiet / 1000)} s`, todo)]
+/** One that is ready waits for a person who looks at the differences: nothing stands still, as long as its generation is folded. */
+function whyStill({ state, wanted, quiet, generation, unfolded }: OperationLook): string | undefined {
+  if (unfolded) return `no process folds generation ${generation}`
+  if (quiet < STANDS_AFTER || (state === 'ready' && wanted === null)) return undefined
+  return `nothing was done for ${Math.round(quiet / 1000)} s`
+}
+
+function judgeOperation({ name, foldedBy, operation, parked }: ProjectionLook): Finding[] {
+  const why = operation ? whyStill(operation) : undefined
+  if (!operation || why === undefined) return []
+  const { id, kind, state, version, unfolded } = operation
+  // Why it stands is said already.
+  if (parked.length > 0 && !unfolded) return []
+  // Of its own generation, not of the live one: a rollback waits for the code of before.
+  const start = foldedBy === null ? 'Start a process with --roles recorder' : starts(name, version)
+  return [warn('projections', `${kind} of ${name}: ${state}, ${why}`, `${start}; refold operation watch ${id} shows its steps`)]
 }

@@ -292,7 +292,7 @@ const projectionLook = (changes: Partial<ProjectionLook> = {}): ProjectionLook =
 
 void t.test('projections: what stands still is said; what a person stopped, or waits for one, is not', async (t) => {
   const found = (changes: Partial<ProjectionLook>) => bad(judgeProjections([projectionLook(changes)]))
-  const operation = { id: 'o', kind: 'rebuild', state: 'building', wanted: null, quiet: 61_000 }
+  const operation = { id: 'o', kind: 'rebuild', state: 'building', wanted: null, quiet: 61_000, generation: 2, version: 7, unfolded: false }
   t.same(judgeProjections([]), [])
   t.match(judgeProjections([projectionLook()]), [{ level: 'ok', found: '1, none stands still' }])
   t.match(found({ foldedBy: 0 }), [{ level: 'warn', found: /^no process folds cases/ }])
@@ -308,6 +308,20 @@ void t.test('projections: what stands still is said; what a person stopped, or w
   t.same(found({ operation: { ...operation, state: 'ready' } }), [])
   t.match(found({ operation: { ...operation, state: 'ready', wanted: 'promote' } }), [{ level: 'warn' }])
   t.match(found({ foldedBy: null, operation }), [{ todo: /--roles recorder/ }])
+  t.match(found({ version: 8, operation }), [{ todo: /defines cases version 7: / }], 'of the generation that it waits for')
+  const requested = { ...operation, state: 'requested', generation: null, version: null }
+  t.match(found({ operation: requested }), [{ todo: /defines cases: / }], 'before it has one, any version takes it up')
+  const unfolded = { ...operation, quiet: 0, unfolded: true }
+  for (const state of ['building', 'ready', 'promoting'])
+    t.match(found({ operation: { ...unfolded, state } }), [
+      {
+        level: 'warn',
+        found: `rebuild of cases: ${state}, no process folds generation 2`,
+        todo: /cases version 7: .*operation watch o shows/,
+      },
+    ])
+  // The live one may be what is parked, and this the way back.
+  t.match(found({ parked, operation: unfolded }), [{ level: 'wrong' }, {}, { todo: /cases version 7: / }])
 })
 
 void t.test('registry: a schema that is gone, another one under its id, or no compatibility', async (t) => {

@@ -81,6 +81,9 @@ t.test('back to a generation that no code folds any more', async (t) => {
   await until(() => said.includes('promoting, no process folds it'), { within: 30_000, what: () => `the terminal to say why, not ${said}` })
   t.match(said, /no process folds generation 1: start an application that defines cases version 1 with --roles projector, or `refold pro/)
   const [, id = ''] = /operation (\S+)/.exec(said) ?? []
+  // Of the version that it waits for: the live one's code runs.
+  const { stdout: looked } = await runRefold(['doctor'], world.installation.env)
+  t.match(looked, /rollback of cases: promoting, no process folds generation 1\n.*defines cases version 1: .*--roles projector/)
   // The code of version 1 is back.
   await world.project()
   const { log } = await world.operation(id, 'done')
