@@ -34,6 +34,8 @@ export type ReaderOptions = {
   backOff?: (delivery: number) => number
   /** Told of what fails and is tried again; of a Redis that is away once, within 2 s (default: a warning of the process). */
   failed?: (error: Error, notification: Notification | undefined) => void
+  /** Stops it, as `stop` does; before it is registered, as when Redis is away from the start, registering rejects with its reason. */
+  signal?: AbortSignal
 }
 
 /** What a handler may ask beside its notification. */
@@ -70,7 +72,7 @@ let members = 0
 class Consumer {
   readonly #stream: string
   readonly #handler: Handler
-  readonly #options: Required<Omit<ReaderOptions, 'url'>>
+  readonly #options: Required<Omit<ReaderOptions, 'url' | 'signal'>>
   readonly #redis: Redis
   readonly #blocking: Redis
   readonly #telling: { end(): void }
@@ -78,8 +80,10 @@ class Consumer {
   /** Why an entry failed last, by its id. */
   readonly #errors = new Map<string, Error>()
   #turn: Promise<unknown> = Promise.resolve()
+  #work: Promise<unknown> = Promise.resolve()
+  #closing: Promise<void> | undefined
 
-  constructor(stream: string, handler: Handler, { url, ...options }: ReaderOptions) {
+  constructor(stream: string, handler: Handler, { url, signal, ...options }: ReaderOptions) {
     this.#stream = stream
     this.#handler = handler
     this.#options = {
@@ -97,14 +101,15 @@ class Consumer {
     this.#redis = new Redis(url, { maxRetriesPerRequest: null, retryStrategy })
     this.#blocking = new Redis(url, { maxRetriesPerRequest: null, retryStrategy })
     this.#telling = tellAway([this.#redis, this.#blocking], (error) => this.#options.failed(error, undefined))
+    signal?.addEventListener('abort', () => void this.stop(), { once: true, signal: this.#stopping.signal })
   }
 
   /** An answer of Redis, which commands wait for as long as it is away. Rejects when it does not come in time for a stop. */
-  async #answered<T>(answer: Promise<T>): Promise<T> {
+  async #answered<T>(answer: Promise<T>, last = LAST): Promise<T> {
     const { signal } = this.#stopping
     const { promise: late, reject } = Promise.withResolvers<never>()
     let timer: NodeJS.Timeout | undefined
-    const limit = () => (timer = setTimeout(() => reject(new Error('stopped before Redis answered')), LAST))
+    const limit = () => (timer = setTimeout(() => reject(new Error('stopped before Redis answered')), last))
     if (signal.aborted) limit()
     else signal.addEventListener('abort', limit, { once: true })
     try {
@@ -115,12 +120,24 @@ class Consumer {
     }
   }
 
-  async makeGroup(): Promise<void> {
+  async #makeGroup(): Promise<void> {
     try {
-      await this.#redis.xgroup('CREATE', this.#stream, this.#options.group, this.#options.from, 'MKSTREAM')
+      // The answer is of no use to one that stops.
+      await this.#answered(this.#redis.xgroup('CREATE', this.#stream, this.#options.group, this.#options.from, 'MKSTREAM'), 0)
     } catch (error) {
       if (!(error instanceof Error && error.message.startsWith('BUSYGROUP'))) throw error
     }
+  }
+
+  /** Resolves once its group is there. Where that fails, its connections are closed first. */
+  async begin(): Promise<void> {
+    try {
+      await this.#makeGroup()
+    } catch (error) {
+      await this.stop()
+      throw error
+    }
+    this.#work = Promise.allSettled([this.#readNew(), this.#lookAtPending()])
   }
 
   /** One entry at a time, new ones and claimed ones alike: the handler needn't expect itself twice. None once it stops. */
@@ -159,7 +176,7 @@ class Consumer {
     )
   }
 
-  async readNew(): Promise<void> {
+  async #readNew(): Promise<void> {
     const { group, consumer, count, failed } = this.#options
     while (!this.#stopping.signal.aborted) {
       try {
@@ -186,7 +203,7 @@ class Consumer {
     else await pause(AGAIN, undefined, { signal: this.#stopping.signal }).catch(() => undefined)
   }
 
-  async lookAtPending(): Promise<void> {
+  async #lookAtPending(): Promise<void> {
     while (!this.#stopping.signal.aborted) {
       try {
         await this.#takePending()
@@ -222,22 +239,34 @@ class Consumer {
     this.#errors.delete(id)
   }
 
-  async close(work: Promise<unknown>): Promise<void> {
+  stop(): Promise<void> {
+    return (this.#closing ??= this.#close())
+  }
+
+  async #close(): Promise<void> {
     this.#stopping.abort()
     this.#telling.end()
     await this.#turn
     // A blocking read ends with its connection.
     this.#blocking.disconnect()
-    await work
+    await this.#work
     this.#redis.disconnect()
   }
 }
 
-/** Handles the notifications of a stream, until it is stopped. Resolves once its group is there. */
+/**
+ * Handles the notifications of a stream, until it is stopped. Resolves once its group is there; rejects with what Redis said, or with
+ * the reason of `signal`, and leaves nothing open.
+ */
 export async function registerConsumer(stream: string, handler: Handler, options: ReaderOptions): Promise<RegisteredConsumer> {
+  const { signal } = options
+  signal?.throwIfAborted()
   const consumer = new Consumer(stream, handler, options)
-  await consumer.makeGroup()
-  const work = Promise.allSettled([consumer.readNew(), consumer.lookAtPending()])
-  let closing: Promise<void> | undefined
-  return { stop: () => (closing ??= consumer.close(work)) }
+  try {
+    await consumer.begin()
+  } catch (error) {
+    signal?.throwIfAborted()
+    throw error
+  }
+  return { stop: () => consumer.stop() }
 }
