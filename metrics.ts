@@ -46,6 +46,12 @@ function apiMetrics(watch: Watch, registers: Registry[]): void {
 function workflowMetrics(watch: Watch, registers: Registry[]): void {
   const parked = new Counter({ name: 'refold_runtime_parked_total', help: 'Executions parked', labelNames: ['kind'], registers })
   const resent = new Counter({ name: 'refold_runtime_resent_total', help: 'Times that decisions were appended again', registers })
+  const foreseen = new Counter({
+    name: 'refold_runtime_foreseen_total',
+    help: 'Outcomes decided on before they were read back, and those of which something else came first',
+    labelNames: ['result'],
+    registers,
+  })
   const dispatched = new Counter({ name: 'refold_runtime_dispatched_total', help: 'Attempts asked for', labelNames: ['action'], registers })
   const attempts = new Counter({
     name: 'refold_worker_attempts_total',
@@ -64,6 +70,8 @@ function workflowMetrics(watch: Watch, registers: Registry[]): void {
   const away = new Counter({ name: 'refold_worker_redis_away_total', help: 'Calls to Redis that failed', registers })
   watch.on('runtime:execution:parked', ({ kind }) => parked.inc({ kind }))
   watch.on('runtime:decisions:resent', () => resent.inc())
+  watch.on('runtime:outcome:foreseen', () => foreseen.inc({ result: 'decided' }))
+  watch.on('runtime:outcome:unforeseen', () => foreseen.inc({ result: 'in-vain' }))
   watch.on('runtime:action:dispatched', ({ name }) => dispatched.inc({ action: name }))
   watch.on('worker:attempt:ended', ({ name, outcome, ms }) => {
     attempts.inc({ action: name, outcome })

@@ -6,6 +6,8 @@ export type Happenings = {
   'recorder:batch:overtaken': { partition: number; expected: number }
   'recorder:schema:stored': { schemaId: number }
   'runtime:execution:parked': { tenant: string; executionId: string; kind: string }
+  'runtime:outcome:foreseen': { decisions: number }
+  'runtime:outcome:unforeseen': { tenant: string; executionId: string }
   'runtime:decisions:resent': { executionId: string }
   'runtime:requests:swept': { partition: number; executions: number }
   'runtime:action:dispatched': { name: string }

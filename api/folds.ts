@@ -29,7 +29,7 @@ export const tableOf = ({ tables: [table] }: FoldProjection): TableDefinition =>
 export function foldEvent(row: EventRow): ProjectionEvent {
   const { seq, partition, log_offset: offset, appended_at: appendedAt, created_at: createdAt, ...event } = row
   return new ProjectionEvent(
-    { ...event, created_at: Date.parse(createdAt), decision_chain: '' },
+    { ...event, created_at: Date.parse(createdAt), decision_chain: '', decision_seq: 0, decision_input: '' },
     { partition, offset: Number(offset), appendedAt: Date.parse(appendedAt) },
     { seq: Number(seq), from: row.from_state, to: row.to_state },
   )

@@ -69,6 +69,8 @@ async function take(draft: Draft): Promise<object> {
     business_key: null,
     decision: 0,
     decision_chain: '',
+    decision_seq: 0,
+    decision_input: '',
   })
   const value = Buffer.concat([Buffer.of(0, 0, 0, 0, 1), body])
   const partition = partitionOf(draft.execution_id, PARTITIONS)

@@ -40,6 +40,8 @@ export function eventOf(executionId: string, key: string, n: number, amount: num
     business_key: key,
     decision: 0,
     decision_chain: '',
+    decision_seq: 0,
+    decision_input: '',
   }
 }
 

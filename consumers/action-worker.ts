@@ -55,6 +55,8 @@ export type ActionWorker = {
   expects(event: WorkflowEvent): void
   /** Runs an attempt at once if it is served here and an eager slot is free: resolves when its outcome is in the log. */
   take(request: ActionRequest, queue: string | null): Promise<void> | undefined
+  /** The attempt is about to tell its outcome: the slot that it was handed over with is free for what comes of it. */
+  tells(request: ActionRequest): void
   /** Attempts that run now. */
   readonly running: number
   /** W3 */
@@ -93,6 +95,8 @@ export function createActionWorker(options: WorkerOptions): ActionWorker {
   const stopping = new AbortController()
   const aborting = new AbortController()
   let eager = 0
+  /** Attempts that hold a slot. */
+  const held = new Set<string>()
   /** W4, by attempt. */
   const kept = new Map<string, NodeJS.Timeout>()
   let freed = Promise.withResolvers<void>()
@@ -220,10 +224,16 @@ export function createActionWorker(options: WorkerOptions): ActionWorker {
     return kept.delete(name)
   }
 
+  function release(name: string): void {
+    if (held.delete(name)) eager--
+  }
+
   async function eagerly(request: ActionRequest): Promise<void> {
+    const name = nameOf(request)
+    held.add(name)
     const finished = await run(request)
-    eager--
-    if (!finished) throw new Error(`attempt ${nameOf(request)} was handed back`)
+    release(name)
+    if (!finished) throw new Error(`attempt ${name} was handed back`)
   }
 
   async function stop(): Promise<void> {
@@ -273,6 +283,7 @@ export function createActionWorker(options: WorkerOptions): ActionWorker {
       }
       return eagerly(request)
     },
+    tells: (request) => release(nameOf(request)),
     get running() {
       return running.size
     },

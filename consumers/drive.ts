@@ -24,7 +24,7 @@ export type DriveOptions = {
 }
 
 /** After an append or a dispatch that failed, ms. */
-const AGAIN = 500
+export const AGAIN = 500
 
 export function createClock(): Clock {
   // The greatest difference seen is that of the record which came fastest.
@@ -49,7 +49,7 @@ function appendDecisions(place: Place, driven: Driven, options: DriveOptions): v
   for (const event of driven.unsent()) void appended(place, driven, event, options)
 }
 
-async function appended(place: Place, driven: Driven, event: WorkflowEvent, options: DriveOptions): Promise<void> {
+export async function appended(place: Place, driven: Driven, event: WorkflowEvent, options: DriveOptions): Promise<void> {
   driven.inFlight++
   try {
     const { offset } = await appendOne(event, options)

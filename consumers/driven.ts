@@ -7,10 +7,13 @@
 // D2  Settled = every decision computed is read back, and every request of an open attempt is acknowledged. Until then the
 //     checkpoint stays at or below the record that made it unsettled.
 // D3  A parked execution writes nothing and holds nobody: its incident says why.
+// D4  An outcome that is about to be appended may be fed ahead. Until it is read back as the next event nothing else is appended or asked
+//     for; where another event comes first, this memory is wrong and must be made anew (decision 0015).
 
 import type { WorkflowEvent } from '../schemas/generated.ts'
 import { accept, BLANK_HEAD, type Head, type Judged } from '../workflow/accept.ts'
 import type { LineLog } from '../workflow/action.ts'
+import { madeAhead } from '../workflow/content.ts'
 import { type Classified, classify, payloadObject } from '../workflow/events.ts'
 import { executionKey } from '../workflow/execution.ts'
 import { createReplay, type Divergence, type Fed, type OpenAction, type Replay } from '../workflow/replay.ts'
@@ -64,6 +67,9 @@ export class Driven {
   readonly #requested = new Map<number, number>()
   #before: Fed[] = []
   #replaying = false
+  #taking = false
+  /** D4 */
+  #foreseen: { classified: Classified; seq: number; done: Promise<boolean>; fits: boolean } | undefined
 
   constructor({ tenant, executionId, partition, find, logger }: DrivenOptions) {
     this.tenant = tenant
@@ -78,10 +84,15 @@ export class Driven {
     return this.head.phase === 'ended'
   }
 
+  /** D4. An outcome was fed that was not read back. */
+  get isAhead(): boolean {
+    return this.#foreseen !== undefined
+  }
+
   /** D2 */
   get settled(): boolean {
     if (this.parked || this.ended) return true
-    if (this.inFlight > 0 || this.requesting > 0) return false
+    if (this.inFlight > 0 || this.requesting > 0 || this.#foreseen) return false
     return this.replay === undefined || this.replay.readBack === this.replay.decisions.length
   }
 
@@ -104,18 +115,64 @@ export class Driven {
     this.#requested.clear()
   }
 
-  /** Judges a record, and feeds it to the function if it is accepted. */
-  async take(classified: Classified, appendedAt: number): Promise<Judged> {
+  /** Judges a record, and feeds it to the function if it is accepted. `unforeseen`: D4, nothing was taken. */
+  async take(classified: Classified, appendedAt: number): Promise<Judged | 'unforeseen'> {
+    await this.#foreseen?.done
     const verdict = accept(classified, this.head, this.#contents.get(classified.event.event_id), appendedAt)
-    if (verdict.verdict === 'accepted')
-      await this.#accepted(classified, { event: classified.event, seq: verdict.seq, appendedAt }, verdict.head)
+    if (verdict.verdict !== 'accepted') return verdict
+    const { event } = classified
+    if (this.#foreseen && event.event_name !== 'workflow.terminateRequested') {
+      if (!this.#isForeseen(classified, verdict.seq)) return 'unforeseen'
+      this.#foreseen = undefined
+      this.#judged(classified, verdict.head)
+      this.replay?.foreseen(appendedAt)
+      this.look()
+      return verdict
+    }
+    this.#taking = true
+    await this.#accepted(classified, { event, seq: verdict.seq, appendedAt }, verdict.head)
+    this.#taking = false
     return verdict
   }
 
-  async #accepted(classified: Classified, fed: Fed, head?: Head): Promise<void> {
-    const { event, content } = classified
-    this.head = head ?? this.#headAfter(classified, fed)
+  /**
+   * D4. Feeds an outcome that is about to be appended, if nothing else is under way. Gives what its function decides on it, to be appended
+   * right behind; `unfit` if that depends on what is not known yet. `about`: ms since 1970 UTC.
+   */
+  async foresee(classified: Classified, about: number): Promise<readonly WorkflowEvent[] | 'unfit'> {
+    const { replay, head } = this
+    const { event, role } = classified
+    if (!replay || this.parked || this.ended || this.#taking || this.#foreseen) return []
+    if (event.event_name !== 'action.completed' || role.kind !== 'outcome' || !replay.awaitsOnly(role.action, role.attempt)) return []
+    if (head.seq >= HISTORY_LIMIT.warn) return []
+    const seq = head.seq + 1
+    const foreseen = { classified, seq, done: replay.foresee(event, about), fits: true }
+    this.#foreseen = foreseen
+    foreseen.fits = await foreseen.done
+    this.sent = replay.decisions.length
+    if (!foreseen.fits) return 'unfit'
+    return replay.decisions.slice(replay.readBack).map((decision, i) => madeAhead(decision, seq + 1 + i, classified.content))
+  }
+
+  #isForeseen({ event, content }: Classified, seq: number): boolean {
+    const foreseen = this.#foreseen
+    return (
+      foreseen !== undefined &&
+      foreseen.fits &&
+      foreseen.seq === seq &&
+      foreseen.classified.event.event_id === event.event_id &&
+      foreseen.classified.content === content
+    )
+  }
+
+  #judged({ event, content }: Classified, head: Head): void {
+    this.head = head
     this.#contents.set(event.event_id, content)
+  }
+
+  async #accepted(classified: Classified, fed: Fed, head = this.#headAfter(classified, fed)): Promise<void> {
+    const { content } = classified
+    this.#judged(classified, head)
     if (this.parked) return
     if (fed.seq > HISTORY_LIMIT.most && !this.ended) this.parked = { kind: 'history-full', events: fed.seq }
     if (fed.seq === HISTORY_LIMIT.warn && !this.#replaying)
@@ -153,13 +210,14 @@ export class Driven {
 
   /** Notes a divergence, also one that came between two records. */
   look(): void {
+    if (this.#foreseen) return
     const divergence = this.replay?.divergence
     if (divergence) this.parked ??= { kind: 'diverged', divergence }
   }
 
   /** Decisions to be appended now, in order; they count as sent. */
   unsent(): readonly WorkflowEvent[] {
-    if (!this.replay || this.parked || this.ended) return []
+    if (!this.replay || this.parked || this.ended || this.#foreseen) return []
     const events = this.replay.decisions.slice(Math.max(this.sent, this.replay.readBack))
     this.sent = this.replay.decisions.length
     return events
@@ -172,7 +230,7 @@ export class Driven {
 
   /** All appends are answered and read past, and still the log lacks decisions: somebody else's came between. */
   isMissing(processed: number): boolean {
-    if (!this.replay || this.parked || this.ended || this.inFlight > 0) return false
+    if (!this.replay || this.parked || this.ended || this.#foreseen || this.inFlight > 0) return false
     return this.sent > this.replay.readBack && this.lastAppended < processed
   }
 

@@ -81,6 +81,13 @@ export class Place {
     if (this.unsettled.delete(driven) || this.revived.has(driven)) this.#moved(this)
   }
 
+  /** The same execution, made anew: what held the checkpoint holds it on. */
+  takesPlaceOf(driven: Driven, before: Driven): void {
+    driven.unsettledFrom = before.unsettledFrom
+    if (this.unsettled.delete(before)) this.unsettled.add(driven)
+    if (this.revived.delete(before)) this.revived.add(driven)
+  }
+
   get checkpoint(): number {
     let next = this.processed
     for (const { unsettledFrom } of this.unsettled) if (unsettledFrom !== undefined && unsettledFrom < next) next = unsettledFrom

@@ -20,6 +20,7 @@ import { executionKey } from '../workflow/execution.ts'
 import { Driven, type DrivenOptions, type History, type Identity } from './driven.ts'
 import { drive, type DriveOptions } from './drive.ts'
 import type { Ending } from './endings.ts'
+import { createForesight } from './foresight.ts'
 import { createOwnRecords } from './own-records.ts'
 import { Place, untilRecorded } from './place.ts'
 import type { RuntimeSchemas, RuntimeStore } from './runtime-port.ts'
@@ -47,6 +48,8 @@ export type Runtime = {
   expects(event: WorkflowEvent, partition: number): void
   /** Told of every event this process appended: T1. */
   written(event: WorkflowEvent, appended: Appended): void
+  /** Appends an attempt's outcome, and what its execution decides on it right behind where that can be foreseen (foresight.ts). */
+  appendOutcome(event: WorkflowEvent, partition: number): Promise<Appended>
   /** Partitions that are still ours; the others are forgotten. Also looks for what diverged meanwhile. */
   keep(partitions: ReadonlySet<number>): void
   /** Asks again for attempts that nobody answered for so long (ms) that their requests may be gone from their topic. */
@@ -165,6 +168,8 @@ export function createRuntime(options: RuntimeOptions): Runtime {
     forget(place, driven)
   }
 
+  const foresight = createForesight({ ...options, load, settleOrPark })
+
   async function takeOne(
     place: Place,
     classified: Classified,
@@ -176,6 +181,10 @@ export function createRuntime(options: RuntimeOptions): Runtime {
     if (!driven) return ofOthers(classified, appendedAt)
     const before = driven.head.openTimers
     const verdict = await driven.take(classified, appendedAt)
+    if (verdict === 'unforeseen') {
+      await foresight.anew(place, driven, offset)
+      return takeOne(place, classified, { offset, appendedAt })
+    }
     if (role.kind === 'fired' && verdict.verdict === 'early')
       timers.early({ tenant: driven.tenant, executionId: driven.executionId, timer: role.timer })
     if (verdict.verdict !== 'accepted') return
@@ -352,6 +361,7 @@ export function createRuntime(options: RuntimeOptions): Runtime {
         .inTurn(() => takeWritten(place))
         .catch((error: unknown) => logger.debug({ error: asError(error).message }, 'left to the reader'))
     },
+    appendOutcome: (event, partition) => foresight.append(closed ? undefined : places.get(partition), event),
     keep(partitions) {
       for (const [partition, place] of places) {
         if (!partitions.has(partition)) drop(partition)

@@ -56,6 +56,11 @@ export const REASONS: Explanations = {
       cause: 'Two runtimes whose code decides differently drove one execution; the first decision of a number counts.',
       todo: 'Give two versions of an application two workflow versions. Its incident shows expected and got.',
     },
+    'decision-ahead': {
+      cause:
+        'A runtime decided on an outcome before the log had it (`decision_seq`, `decision_input`), and another event of the execution came first.',
+      todo: 'Nothing: the runtime decides again on what came.',
+    },
   },
   late: {
     ended: {

@@ -72,7 +72,7 @@ export function createDerivedStore(pool: Pool, generation: number): DerivedStore
     async events(partition, from, before, limit) {
       const { rows } = await pool.query<EventRow>({ name: 'derived-events', text: EVENTS, values: [partition, from, before, limit] })
       return rows.map(({ seq, created_at: createdAt, log_offset: offset, appended_at: appendedAt, ...event }): AuditEvent => ({
-        event: { ...event, created_at: Number(createdAt), decision_chain: '' },
+        event: { ...event, created_at: Number(createdAt), decision_chain: '', decision_seq: 0, decision_input: '' },
         seq: Number(seq),
         offset: Number(offset),
         appendedAt: Number(appendedAt),

@@ -228,7 +228,7 @@ export function createProjectionStore(pool: Pool, projection: Projection, genera
     async events(partition, from, before, limit) {
       const { rows } = await pool.query<EventRow>({ name: 'projection-events', text: EVENTS, values: [partition, from, before, limit] })
       return rows.map(({ seq, created_at: createdAt, log_offset: offset, appended_at: appendedAt, ...event }) => ({
-        event: { ...event, created_at: Number(createdAt), decision_chain: '' },
+        event: { ...event, created_at: Number(createdAt), decision_chain: '', decision_seq: 0, decision_input: '' },
         offset: Number(offset),
         appendedAt: Number(appendedAt),
         seq: Number(seq),

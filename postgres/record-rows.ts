@@ -120,6 +120,7 @@ export const HEADS: Upsert = {
     decision: 'int',
     next_chain: 'text',
     open_timers: 'json',
+    last_input: 'bytea',
   },
   key: ['tenant', 'execution_id'],
   keeps: ['partition'],
@@ -134,4 +135,5 @@ export const headValues = ({ tenant, executionId, partition, head }: Folded): Va
   head.decision,
   head.nextChain,
   JSON.stringify(Object.fromEntries(head.openTimers)),
+  bytea(Buffer.from(head.input, 'hex')),
 ]

@@ -67,7 +67,7 @@ const TELL = `,
 const OF_MOVED = 'WHERE v.partition = ANY (ARRAY(SELECT partition FROM moved))'
 
 const KNOWN = `
-  SELECT h.tenant, h.execution_id, h.seq, h.phase, h.decision, h.next_chain, h.open_timers::text AS open_timers,
+  SELECT h.tenant, h.execution_id, h.seq, h.phase, h.decision, h.next_chain, h.open_timers::text AS open_timers, encode(h.last_input, 'hex') AS last_input,
          ${DERIVED_STATE}
   FROM unnest($1::text[], $2::uuid[]) AS wanted (tenant, execution_id)
   JOIN refold.execution_heads h USING (tenant, execution_id)
@@ -84,6 +84,7 @@ type HeadRow = DerivedStateRow & {
   decision: number
   next_chain: string
   open_timers: string
+  last_input: string
   last_seq: string | null
 }
 
@@ -92,6 +93,7 @@ function headOf(row: HeadRow): Head {
   return {
     seq: Number(row.seq),
     phase: row.phase,
+    input: row.last_input,
     decision: row.decision,
     nextChain: row.next_chain,
     openTimers: new Map(Object.entries(timers).map(([timer, due]) => [Number(timer), due])),

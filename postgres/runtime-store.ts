@@ -57,7 +57,7 @@ const PARK = `
   VALUES ($1, $2, $3, $4, $5, $6, $7)
   ON CONFLICT (kind, subject) WHERE closed_at IS NULL DO UPDATE SET summary = excluded.summary, evidence = excluded.evidence`
 
-type EventRow = Omit<WorkflowEvent, 'created_at' | 'decision_chain'> & {
+type EventRow = Omit<WorkflowEvent, 'created_at' | 'decision_chain' | 'decision_seq' | 'decision_input'> & {
   seq: string
   created_at: string
   content: string
@@ -74,7 +74,7 @@ type IdentityRow = { tenant: string; execution_id: string }
 const identityOf = ({ tenant, execution_id: executionId }: IdentityRow): Identity => ({ tenant, executionId })
 
 const pastEvent = ({ seq, created_at: createdAt, content, appended_at: appendedAt, ...event }: EventRow): PastEvent => ({
-  event: { ...event, created_at: Number(createdAt), decision_chain: '' },
+  event: { ...event, created_at: Number(createdAt), decision_chain: '', decision_seq: 0, decision_input: '' },
   seq: Number(seq),
   appendedAt: Number(appendedAt),
   content,

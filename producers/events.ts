@@ -83,6 +83,8 @@ export function draftEvent(draft: EventDraft, sender: Sender, index: number): Dr
     business_key: draft.business_key ?? null,
     decision: 0,
     decision_chain: '',
+    decision_seq: 0,
+    decision_input: '',
   }
   const fault = checkEvent(event)
   if (fault) return invalid(fault.detail)

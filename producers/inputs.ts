@@ -28,6 +28,8 @@ function input({ tenant, executionId, now }: Of, event_name: string, event_id: s
     business_key: null,
     decision: 0,
     decision_chain: '',
+    decision_seq: 0,
+    decision_input: '',
   }
 }
 

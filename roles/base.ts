@@ -106,6 +106,8 @@ export type Base = {
   /** Tells all of `writing`. */
   announce: Writing
   endings: Endings
+  /** How outcomes of attempts are appended where a runtime is in this process. */
+  outcomes: { append?: (event: WorkflowEvent) => Promise<Appended> }
 }
 
 export async function openBase({ config, addresses, logger }: StartOptions, lifetime: Lifetime): Promise<Base> {
@@ -152,6 +154,7 @@ export async function openBase({ config, addresses, logger }: StartOptions, life
     writing,
     announce,
     endings: createEndings(),
+    outcomes: {},
   }
 }
 

@@ -17,6 +17,7 @@ import { createRequestCodec } from '../schemas/codec.ts'
 import { ACTION_REQUEST_SCHEMA } from '../schemas/generated.ts'
 import type { ActionWorker } from '../consumers/action-worker.ts'
 import type { Watch } from '../watch.ts'
+import { partitionOf } from '../workflow/partition.ts'
 import { type Base, type Checks, lineLog, part, processId, producerOf, readerPart, requireApp, type StartOptions, untilUp } from './base.ts'
 
 /** Between two looks at what is still ours, ms. */
@@ -95,6 +96,7 @@ export async function startRuntime(
     maxRecords: config.recorderBatch,
   })
   lifetime.owns(runtime, (opened) => opened.close())
+  base.outcomes.append = (event) => runtime.appendOutcome(event, partitionOf(event.execution_id, partitions))
   lifetime.owns(written.add(runtime.written), (listeners) => listeners.delete(runtime.written))
   lifetime.owns(writing.add(runtime.expects), (listeners) => listeners.delete(runtime.expects))
   const id = processId('runtime')

@@ -62,7 +62,9 @@ export async function startWorker(
     memory,
     store: createActionStore(pool, actions, id),
     async append(request, outcome, duration) {
-      const appended = await producer.append(outcomeEvent(request, outcome, { worker: id, duration, now: Date.now() }))
+      const event = outcomeEvent(request, outcome, { worker: id, duration, now: Date.now() })
+      worker.tells(request)
+      const appended = await (base.outcomes.append ?? producer.append)(event)
       clock.saw(appended.appendedAt)
     },
     secrets: (name) => process.env[`REFOLD_SECRET_${name.toUpperCase()}`] || undefined,

@@ -18,6 +18,8 @@ export type WorkflowEvent = {
   business_key: string | null
   decision: number
   decision_chain: string
+  decision_seq: number
+  decision_input: string
 }
 
 /** One attempt of one action to be run by a worker. The Kafka key is the action id, so parallel actions spread. */
@@ -36,7 +38,7 @@ export type ActionRequest = {
 
 /** Avro schema of WorkflowEvent, as it is registered: without its docs. */
 export const WORKFLOW_EVENT_SCHEMA =
-  '{"type":"record","name":"WorkflowEvent","namespace":"refold","fields":[{"name":"event_id","type":{"type":"string","logicalType":"uuid"}},{"name":"tenant","type":"string"},{"name":"execution_id","type":{"type":"string","logicalType":"uuid"}},{"name":"event_name","type":"string"},{"name":"event_type","type":"string","default":"workflow"},{"name":"from_state","type":"string","default":""},{"name":"to_state","type":"string","default":""},{"name":"user_id","type":["null","string"],"default":null},{"name":"payload","type":["null","string"],"default":null},{"name":"created_at","type":{"type":"long","logicalType":"timestamp-millis"}},{"name":"causation_id","type":["null","string"],"default":null},{"name":"correlation_id","type":["null","string"],"default":null},{"name":"workflow_name","type":["null","string"],"default":null},{"name":"business_key","type":["null","string"],"default":null},{"name":"decision","type":"int","default":0},{"name":"decision_chain","type":"string","default":""}]}'
+  '{"type":"record","name":"WorkflowEvent","namespace":"refold","fields":[{"name":"event_id","type":{"type":"string","logicalType":"uuid"}},{"name":"tenant","type":"string"},{"name":"execution_id","type":{"type":"string","logicalType":"uuid"}},{"name":"event_name","type":"string"},{"name":"event_type","type":"string","default":"workflow"},{"name":"from_state","type":"string","default":""},{"name":"to_state","type":"string","default":""},{"name":"user_id","type":["null","string"],"default":null},{"name":"payload","type":["null","string"],"default":null},{"name":"created_at","type":{"type":"long","logicalType":"timestamp-millis"}},{"name":"causation_id","type":["null","string"],"default":null},{"name":"correlation_id","type":["null","string"],"default":null},{"name":"workflow_name","type":["null","string"],"default":null},{"name":"business_key","type":["null","string"],"default":null},{"name":"decision","type":"int","default":0},{"name":"decision_chain","type":"string","default":""},{"name":"decision_seq","type":"long","default":0},{"name":"decision_input","type":"string","default":""}]}'
 
 /** Avro schema of ActionRequest, as it is registered: without its docs. */
 export const ACTION_REQUEST_SCHEMA =

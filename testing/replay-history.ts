@@ -44,6 +44,8 @@ export function readHistory(text: string): Fed[] {
       workflow_name: null,
       business_key: null,
       decision_chain: '',
+      decision_seq: 0,
+      decision_input: '',
     }
     return { event: whole, seq, appendedAt: Date.parse(appendedAt) }
   })

@@ -91,6 +91,8 @@ class Run {
       business_key: null,
       decision: 0,
       decision_chain: '',
+      decision_seq: 0,
+      decision_input: '',
     }
   }
 

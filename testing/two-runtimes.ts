@@ -7,6 +7,7 @@ import { accept, BLANK_HEAD, type Head, type Judged } from '../workflow/accept.t
 import { readScheduled } from '../workflow/action.ts'
 import { type Classified, classify, payloadObject } from '../workflow/events.ts'
 import { applyEvent, type ExecutionState, initial, isComplete } from '../workflow/execution.ts'
+import { contentOf, madeAhead } from '../workflow/content.ts'
 import { failureOf } from '../workflow/failures.ts'
 import { eventIdOf, executionIdOf, firedIdOf, outcomeIdOf, startIdOf } from '../workflow/ids.ts'
 import { createReplay, type Divergence, type Fed, type OpenAction, type Replay } from '../workflow/replay.ts'
@@ -14,7 +15,7 @@ import type { Workflow } from '../workflow/workflow.ts'
 import type { FakeCall } from './run-workflow.ts'
 
 /** Rules that a check of this check takes out, each of which must make it fail. */
-export type Mutant = 'effects-before-read-back' | 'no-chain' | 'offset-before-outcome'
+export type Mutant = 'effects-before-read-back' | 'no-chain' | 'no-condition' | 'offset-before-outcome'
 
 export type TwoRuntimesOptions = {
   /** Code of the second runtime; the same as the first unless given. */
@@ -60,6 +61,8 @@ class Runtime {
   read = 0
   sent = 0
   readonly requested = new Set<string>()
+  /** An outcome that was fed before the log had it, and the number it must get. */
+  #ahead: { event: WorkflowEvent; seq: number; fits: boolean } | undefined
 
   constructor(workflow: Workflow, executionId: string) {
     this.#workflow = workflow
@@ -76,11 +79,37 @@ class Runtime {
     this.read = 0
     this.sent = 0
     this.requested.clear()
+    this.#ahead = undefined
+  }
+
+  /** What it decides on an outcome that is about to be appended, if it waits for nothing else. */
+  async foresee({ action, attempt }: OpenAction, event: WorkflowEvent, now: number): Promise<WorkflowEvent[]> {
+    const { replay, read } = this
+    if (this.#ahead || event.event_name !== 'action.completed' || !replay.awaitsOnly(action, attempt)) return []
+    const fits = await replay.foresee(event, now)
+    this.#ahead = { event, seq: read + 1, fits }
+    this.sent = replay.decisions.length
+    return fits ? replay.decisions.slice(replay.readBack).map((decision, i) => madeAhead(decision, read + 2 + i, contentOf(event))) : []
+  }
+
+  /** Reads an accepted event; one that comes in place of what was foreseen costs it its memory. */
+  async take(fed: Fed): Promise<void> {
+    const ahead = this.#ahead
+    if (!ahead) {
+      this.read++
+      return this.replay.feed(fed)
+    }
+    const { event, seq, appendedAt } = fed
+    const isForeseen = ahead.fits && seq === ahead.seq && event.event_id === ahead.event.event_id && event.payload === ahead.event.payload
+    if (!isForeseen) return this.crash()
+    this.read++
+    this.#ahead = undefined
+    this.replay.foreseen(appendedAt)
   }
 
   /** The next decision to append; undefined: none. */
   next(): WorkflowEvent | undefined {
-    return this.replay.status === 'running' ? this.replay.decisions[Math.max(this.sent, this.replay.readBack)] : undefined
+    return this.replay.status === 'running' && !this.#ahead ? this.replay.decisions[Math.max(this.sent, this.replay.readBack)] : undefined
   }
 
   /** Attempts to ask for. The mutant takes those it computed, without waiting for the log. */
@@ -155,6 +184,8 @@ class Simulation {
       business_key: null,
       decision: 0,
       decision_chain: '',
+      decision_seq: 0,
+      decision_input: '',
     }
   }
 
@@ -185,8 +216,8 @@ class Simulation {
     const behind = this.#accepted.length - runtime.read
     if (behind > 0 && this.#below(3) > 0) {
       for (let n = 1 + this.#below(behind); n > 0; n--) {
-        const fed = this.#accepted[runtime.read++]
-        if (fed) await runtime.replay.feed(fed)
+        const fed = this.#accepted[runtime.read]
+        if (fed) await runtime.take(fed)
       }
       return true
     }
@@ -217,7 +248,12 @@ class Simulation {
     if (this.#options.mutant === 'offset-before-outcome') this.#taken++
     const outcome = await this.#effect(open)
     if (dies && this.#below(2) === 0) return true // after the effect, before its outcome
+    const beside = this.#runtimes[this.#below(4)]
+    const ahead = beside ? await beside.foresee(open, outcome, this.#now) : []
+    // Somebody else's record may come between.
+    if (ahead.length > 0 && this.#below(6) === 0 && !this.#send()) this.#fire(true)
     this.#append(outcome)
+    for (const decision of ahead) this.#append(this.#options.mutant === 'no-condition' ? madeAhead(decision, 0, '') : decision)
     if (dies) return true // after the outcome, before its offset: it is run again
     if (this.#options.mutant !== 'offset-before-outcome') this.#taken++
     return true

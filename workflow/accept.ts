@@ -21,6 +21,8 @@ export type Head = {
   readonly seq: number
   /** folded: no workflow.started yet · driven: by a workflow function · ended: nothing is accepted any more. */
   readonly phase: 'folded' | 'driven' | 'ended'
+  /** Content digest (hex) of the newest accepted input; '' before the first. */
+  readonly input: string
   /** Newest decision's number; 0 before the first. */
   readonly decision: number
   /** The chain the next decision must carry. */
@@ -32,14 +34,18 @@ export type Head = {
 const NO_TIMERS: ReadonlyMap<number, number> = new Map()
 
 /** The head of an execution of which nothing was accepted. */
-export const BLANK_HEAD: Head = { seq: 0, phase: 'folded', decision: 0, nextChain: '', openTimers: NO_TIMERS }
+export const BLANK_HEAD: Head = { seq: 0, phase: 'folded', input: '', decision: 0, nextChain: '', openTimers: NO_TIMERS }
 
 export type Quarantined = { verdict: 'quarantined'; reason: QuarantineReason; detail: string }
 
 export type Verdict =
   | { verdict: 'accepted'; seq: number; head: Head }
   | { verdict: 'duplicate'; reason: 'same-content' | 'outcome-known'; detail: string }
-  | { verdict: 'conflict'; reason: 'other-content' | 'started-twice' | 'not-driven' | 'decision-number' | 'decision-chain'; detail: string }
+  | {
+      verdict: 'conflict'
+      reason: 'other-content' | 'started-twice' | 'not-driven' | 'decision-number' | 'decision-chain' | 'decision-ahead'
+      detail: string
+    }
   | { verdict: 'late'; reason: 'ended'; detail: string }
   | { verdict: 'early'; reason: 'timer-not-due'; detail: string }
   | Quarantined
@@ -106,6 +112,8 @@ function misfit({ event, role }: Classified, head: Head, appendedAt: number): Ju
     return { verdict: 'conflict', reason: 'decision-number', detail: `decision ${event.decision} after ${head.decision}` }
   if (event.decision_chain !== head.nextChain)
     return { verdict: 'conflict', reason: 'decision-chain', detail: `decision ${event.decision} was made after other decisions than these` }
+  if (event.decision_seq > 0 && (event.decision_seq !== head.seq + 1 || event.decision_input !== head.input))
+    return { verdict: 'conflict', reason: 'decision-ahead', detail: `decision ${event.decision} was made for other events than these` }
   return undefined
 }
 
@@ -151,6 +159,7 @@ export function accept(classified: Classified, head: Head, accepted: string | un
     head: {
       seq,
       phase: phaseAfter(classified, head.phase),
+      input: isDecision ? head.input : classified.content,
       decision: isDecision ? event.decision : head.decision,
       nextChain: isDecision ? nextChain(event.decision_chain, classified.content) : head.nextChain,
       openTimers: timersAfter(classified, head.openTimers),

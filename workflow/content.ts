@@ -43,6 +43,14 @@ export function contentOfDecision(event: WorkflowEvent): string {
   return content
 }
 
+/** The same decision as it is appended behind the input that causes it, whose content is `input`: its own does not change. */
+export function madeAhead(event: WorkflowEvent, seq: number, input: string): WorkflowEvent {
+  const copy = { ...event, decision_seq: seq, decision_input: input }
+  const content = made.get(event)
+  if (content !== undefined) made.set(copy, content)
+  return copy
+}
+
 /** The content digest of an event whose payload is known to be JSON. Never covers created_at, user, causation, correlation. */
 export function contentOf(event: WorkflowEvent): string {
   const known = event.decision > 0 ? made.get(event) : undefined

@@ -10,6 +10,8 @@
 // P5  What an action may take (retry policy, parameters) is read from its accepted record, never from today's code.
 // P6  The end of the function is the last decision: what its branches still call, and what comes before it is read back,
 //     decides nothing more. (An outcome of a lost race decided once, and the execution was taken for one that waits for ever.)
+// P7  An outcome may be fed before it is in the log. What was decided on it holds if it is then read back as the next event, and
+//     if nobody asked what time it is: that is known only by then (decision 0015).
 
 import type { WorkflowEvent } from '../schemas/generated.ts'
 import { readScheduled } from './action.ts'
@@ -62,7 +64,9 @@ export class Execution {
   status: 'running' | 'ended' | 'diverged' = 'running'
   divergence: Divergence | undefined
   readBack = 0
-  now = 0
+  #now = 0
+  /** P7. Time as it was before an outcome that is not read back yet; whether it was asked for since. */
+  #ahead: { now: number; isTimeAsked: boolean } | undefined
   started: WorkflowEvent | undefined
   #chain = ''
   #contents: string[] = []
@@ -81,6 +85,12 @@ export class Execution {
       if (!replaying()) logger[level]({ ...facts, executionId, workflow: workflow.name }, message)
     }
     this.logger = { debug: line('debug'), info: line('info'), warn: line('warn'), error: line('error') }
+  }
+
+  /** P4, ms since 1970 UTC. */
+  get now(): number {
+    if (this.#ahead) this.#ahead.isTimeAsked = true
+    return this.#now
   }
 
   /** P2. Whether a call counts now; a foreign one stops the execution. */
@@ -108,13 +118,15 @@ export class Execution {
       to_state: states.to ?? '',
       user_id: null,
       payload: payload === undefined ? null : json(payload),
-      created_at: this.now,
+      created_at: this.#now,
       causation_id: this.#cause?.event_id ?? null,
       correlation_id: this.started?.correlation_id ?? null,
       workflow_name: null,
       business_key: null,
       decision: n,
       decision_chain: this.#chain,
+      decision_seq: 0,
+      decision_input: '',
     }
     const fault = checkEvent(event)
     if (fault) throw new RangeError(`${name} breaks a limit: ${fault.detail}`)
@@ -148,6 +160,28 @@ export class Execution {
       if (this.status !== 'running' || isReservedName(fed.event.event_name)) return
     }
     await this.#input(fed)
+  }
+
+  /** It waits for the outcome of this attempt and, as far as the log was read, for nothing else. */
+  awaitsOnly(action: number, attempt: number): boolean {
+    if (this.status !== 'running' || this.#done || this.#paused || this.#ahead || this.readBack < this.decisions.length) return false
+    if (this.actions.size !== 1 || this.timers.size > 0 || this.waits.size > 0) return false
+    const open = this.actions.get(action)?.open
+    return open?.state === 'requested' && open.attempt === attempt
+  }
+
+  /** P7. Feeds what `awaitsOnly` waits for; whether what was decided on it can be appended. `about`: the time it is, nearly. */
+  async foresee(event: WorkflowEvent, about: number): Promise<boolean> {
+    const ahead = { now: this.#now, isTimeAsked: false }
+    this.#ahead = ahead
+    await this.#turn({ event, appendedAt: about })
+    return this.status === 'running' && !ahead.isTimeAsked
+  }
+
+  /** P7. What was foreseen was read back. */
+  foreseen(appendedAt: number): void {
+    this.#now = Math.max(this.#ahead?.now ?? this.#now, appendedAt)
+    this.#ahead = undefined
   }
 
   // P3
@@ -202,9 +236,9 @@ export class Execution {
   }
 
   // P1
-  async #turn({ event, appendedAt }: Fed): Promise<void> {
+  async #turn({ event, appendedAt }: Pick<Fed, 'event' | 'appendedAt'>): Promise<void> {
     if (this.status !== 'running' || this.#done) return
-    this.now = Math.max(this.now, appendedAt)
+    this.#now = Math.max(this.#now, appendedAt)
     this.#cause = event
     this.#open = true
     this.#apply(event)

@@ -27,6 +27,7 @@ export type Fault = { reason: QuarantineReason; detail: string }
 // eslint-disable-next-line no-control-regex -- control characters are exactly what is looked for
 const CONTROL = /[\u0000-\u001f\u007f]/
 const CHAIN = /^([0-9a-f]{64})?$/
+const DIGEST = /^[0-9a-f]{64}$/
 
 type Field = keyof WorkflowEvent
 
@@ -98,5 +99,9 @@ export function checkEvent(event: WorkflowEvent): Fault | undefined {
     return { reason: 'bad-decision', detail: `decision ${event.decision} is not 0, 1, 2 …` }
   if (!CHAIN.test(event.decision_chain) || (event.decision === 0 && event.decision_chain !== ''))
     return { reason: 'bad-decision', detail: 'decision_chain is not one of a decision' }
+  const isAlone = event.decision_seq === 0 && event.decision_input === ''
+  const isAhead =
+    event.decision > 0 && Number.isSafeInteger(event.decision_seq) && event.decision_seq > 0 && DIGEST.test(event.decision_input)
+  if (!isAlone && !isAhead) return { reason: 'bad-decision', detail: 'decision_seq and decision_input are not those of a decision' }
   return payloadFault(event.payload)
 }

@@ -34,6 +34,15 @@ export type Divergence = { step: number; expected: string; got: string; reason: 
 export type Replay = {
   /** Resolves when what the event caused is computed. */
   feed(fed: Fed): Promise<void>
+  /** It waits for the outcome of this attempt and, as far as the log was read, for nothing else. */
+  awaitsOnly(action: number, attempt: number): boolean
+  /**
+   * Feeds what `awaitsOnly` waits for, before it is in the log; `about`: ms since 1970 UTC. Resolves to whether what was decided on it
+   * may be appended behind it; if not, this replay is of no use any more.
+   */
+  foresee(event: WorkflowEvent, about: number): Promise<boolean>
+  /** What was foreseen was read back as the next event. */
+  foreseen(appendedAt: number): void
   readonly status: 'running' | 'ended' | 'diverged'
   /** Every decision computed: decision n at index n − 1, ready to be appended. */
   readonly decisions: readonly WorkflowEvent[]
@@ -61,6 +70,9 @@ export function createReplay(options: ReplayOptions): Replay {
   const execution = new Execution(options)
   return {
     feed: (fed) => execution.feed(fed),
+    awaitsOnly: (action, attempt) => execution.awaitsOnly(action, attempt),
+    foresee: (event, about) => execution.foresee(event, about),
+    foreseen: (appendedAt) => execution.foreseen(appendedAt),
     get status() {
       return execution.status
     },

@@ -30,7 +30,7 @@ def schema_of(schema_id):
     return schemas[schema_id]
 
 
-DEFAULTS = {"event_type": "workflow", "from_state": "", "to_state": "", "user_id": None, "payload": None, "decision": 0, "decision_chain": "",
+DEFAULTS = {"event_type": "workflow", "from_state": "", "to_state": "", "user_id": None, "payload": None, "decision": 0, "decision_chain": "", "decision_seq": 0, "decision_input": "",
             "causation_id": None, "correlation_id": None, "workflow_name": None, "business_key": None}
 
 
@@ -71,7 +71,7 @@ def murmur2(data):
 
 def blank(event):
     return {"tenant": event["tenant"], "executionId": event["execution_id"], "status": "running", "currentState": "initial", "data": {}, "lastSeq": 0,
-            "workflow": None, "version": None, "key": None, "phase": "folded", "decision": 0, "chain": "", "timers": {}, "known": {}}
+            "workflow": None, "version": None, "key": None, "phase": "folded", "decision": 0, "chain": "", "timers": {}, "known": {}, "input": ""}
 
 
 def accept(one, event, own, appended_at):
@@ -83,9 +83,10 @@ def accept(one, event, own, appended_at):
         return False
     if n == 0 and name == "timer.fired" and appended_at < one["timers"].get(payload["timer_id"], 0):
         return False
-    if n > 0 and (one["phase"] != "driven" or n != one["decision"] + 1 or event["decision_chain"] != one["chain"]):
+    if n > 0 and (one["phase"] != "driven" or n != one["decision"] + 1 or event["decision_chain"] != one["chain"]
+                  or event["decision_seq"] and (event["decision_seq"], event["decision_input"]) != (one["lastSeq"] + 1, one["input"])):
         return False
-    one["known"][event["event_id"]] = own
+    one["known"][event["event_id"]], one["input"] = own, one["input"] if n > 0 else own
     one["lastSeq"] += 1
     if n > 0:
         one["decision"], one["chain"] = n, digest([event["decision_chain"], own])

@@ -58,6 +58,8 @@ t.test('an event given whole reaches the log as it was given', async (t) => {
     payload: '{"a":1}',
     decision: 0,
     decision_chain: '',
+    decision_seq: 0,
+    decision_input: '',
   })
 })
 

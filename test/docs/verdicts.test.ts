@@ -8,10 +8,9 @@ import t from 'tap'
 const read = (file: string) => readFileSync(path.join(import.meta.dirname, '../..', file), 'utf8')
 
 t.test('the page has each verdict and reason that the code gives, and no other', async (t) => {
-  const judged = [...read('workflow/accept.ts').matchAll(/verdict: '(\w+)'; reason: ([^;]+);/g)].map(([, verdict = '', reasons = '']) => [
-    verdict,
-    [...reasons.matchAll(/'([\w-]+)'/g)].map(([, reason]) => reason),
-  ])
+  const judged = [...read('workflow/accept.ts').matchAll(/verdict: '(\w+)'[;\n]\s*reason:([^;]+?)[;\n]\s*detail/g)].map(
+    ([, verdict = '', reasons = '']) => [verdict, [...reasons.matchAll(/'([\w-]+)'/g)].map(([, reason]) => reason)],
+  )
   const quarantines = [...read('schemas/decoded.ts').matchAll(/^ {2}\| '([\w-]+)'/gm)].map(([, reason]) => reason)
   const expected = new Map<unknown, unknown>([...judged, ['quarantined', quarantines]] as [unknown, unknown][])
   t.ok(quarantines.length > 10)

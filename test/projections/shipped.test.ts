@@ -25,6 +25,8 @@ function eventOf({ name = 'any', payload, at = '2026-01-01T10:00:00.000Z', audit
     business_key: null,
     decision: 0,
     decision_chain: '',
+    decision_seq: 0,
+    decision_input: '',
   }
   return new ProjectionEvent(event, { partition: 0, offset, appendedAt: Date.parse(at) }, audit)
 }

@@ -34,6 +34,8 @@ const validEvent: fc.Arbitrary<WorkflowEvent> = fc
       business_key: fc.option(name),
       decision: fc.oneof(fc.constant(0), fc.integer({ min: 1, max: LIMITS.decisions })),
       decision_chain: fc.constant(''),
+      decision_seq: fc.constant(0),
+      decision_input: fc.constant(''),
     },
     { noNullPrototype: true },
   )

@@ -5,11 +5,13 @@ import { readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import { createEventCodec } from '../../schemas/codec.ts'
-import { WORKFLOW_EVENT_SCHEMA } from '../../schemas/generated.ts'
+import { WORKFLOW_EVENT_SCHEMA, type WorkflowEvent } from '../../schemas/generated.ts'
 import { contentOf } from '../../workflow/content.ts'
 import { usePython } from '../support/python.ts'
 import type { GoldenRecord } from './golden/make.ts'
 
+/** Fields that are younger than some of the records. */
+const LATER: Partial<WorkflowEvent> = { decision_seq: 0, decision_input: '' }
 const FOLDER = path.join(import.meta.dirname, 'golden')
 const OURS: unknown = JSON.parse(WORKFLOW_EVENT_SCHEMA)
 
@@ -25,7 +27,9 @@ void t.test('golden records decode to their events, with their content digests',
   for (const { about, schemaId, schema, hex, event, content } of records) {
     const codec = createEventCodec({ schemaId: 1 })
     codec.addSchema(schemaId, JSON.stringify(schema))
-    t.strictSame(codec.decode(Buffer.from(hex, 'hex')), { state: 'event', event }, about)
+    // A field that came later has its default.
+    const read = { ...LATER, ...event }
+    t.strictSame(codec.decode(Buffer.from(hex, 'hex')), { state: 'event', event: read }, about)
     t.equal(contentOf(event), content, `${about}: content`)
   }
 })

@@ -25,6 +25,8 @@ export function event(changes: Partial<WorkflowEvent> = {}): WorkflowEvent {
     business_key: null,
     decision: 0,
     decision_chain: '',
+    decision_seq: 0,
+    decision_input: '',
     ...changes,
   }
 }

@@ -2,7 +2,7 @@
 
 import fc from 'fast-check'
 import type { WorkflowEvent } from '../../schemas/generated.ts'
-import { contentOf, nextChain } from '../../workflow/content.ts'
+import { contentOf, madeAhead, nextChain } from '../../workflow/content.ts'
 import { decision, event, fired, outcome, started } from './events.ts'
 
 export type Entry = { event: WorkflowEvent; appendedAt: number }
@@ -17,7 +17,7 @@ type Move =
   | { move: 'start'; version: number }
   | { move: 'outcome'; action: number; attempt: number; failed: boolean }
   | { move: 'fire'; timer: number }
-  | { move: 'decide'; skip: number; spoil: boolean; name: string; timer: number; value: number }
+  | { move: 'decide'; skip: number; spoil: boolean; seq: number | null; name: string; timer: number; value: number }
   | { move: 'repeat'; back: number }
 
 const nat = (max: number) => fc.nat({ max })
@@ -52,6 +52,7 @@ const moves: fc.Arbitrary<Move> = fc.oneof(
       move: fc.constant('decide' as const),
       skip: fc.constantFrom(0, 0, 0, 0, 1),
       spoil: fc.constantFrom(false, false, false, false, true),
+      seq: fc.constantFrom(null, null, null, null, null, 0, 1, 2),
       name: fc.constantFrom(
         'workflow.stateChanged',
         'workflow.dataUpdated',
@@ -149,7 +150,11 @@ function build(steps: readonly [Move, number][]): Entry[] {
       case 'fire':
         return fired(move.timer)
       case 'decide': {
-        const made = decide(move, decisions, now)
+        // Right only while few were refused.
+        const input = log.findLast((one) => one.event.decision === 0)
+        const ahead = move.seq !== null && input ? Math.max(0, log.length + 1 - move.seq) : 0
+        const plain = decide(move, decisions, now)
+        const made = ahead > 0 && input ? madeAhead(plain, ahead, contentOf(input.event)) : plain
         if (move.skip === 0 && !move.spoil) decisions.push(made)
         return made
       }

@@ -81,7 +81,10 @@ function naive({ event, appendedAt }: Entry, accepted: readonly WorkflowEvent[])
   if (event.decision === 0) return 'accepted'
   const last = accepted.findLast((one) => one.decision > 0)
   const chain = last ? nextChain(last.decision_chain, contentOf(last)) : ''
-  return isStarted && event.decision === (last?.decision ?? 0) + 1 && event.decision_chain === chain ? 'accepted' : 'conflict'
+  const input = accepted.findLast((one) => one.decision === 0)
+  const isPlaced =
+    event.decision_seq === 0 || (event.decision_seq === accepted.length + 1 && input && event.decision_input === contentOf(input))
+  return isStarted && isPlaced && event.decision === (last?.decision ?? 0) + 1 && event.decision_chain === chain ? 'accepted' : 'conflict'
 }
 
 t.test('accept says what the rules say, read literally', async (t) => {

@@ -2,7 +2,7 @@ import t from 'tap'
 import type { Decoded } from '../../schemas/decoded.ts'
 import type { WorkflowEvent } from '../../schemas/generated.ts'
 import { accept, BLANK_HEAD, type Found, type Head, inspect } from '../../workflow/accept.ts'
-import { contentOf, nextChain } from '../../workflow/content.ts'
+import { contentOf, madeAhead, nextChain } from '../../workflow/content.ts'
 import { classify, type Classified } from '../../workflow/events.ts'
 import { partitionOf } from '../../workflow/partition.ts'
 import { decision, event, EXECUTION, fired, outcome, started } from '../support/events.ts'
@@ -168,6 +168,43 @@ t.test('rule 5: decisions come in order, each chained to the one before', async 
     'conflict:decision-chain',
   ])
   t.strictSame(run([first]).said, ['conflict:not-driven'])
+})
+
+t.test('rule 5: a decision made ahead stands only as the event it says, on the input it says', async (t) => {
+  const input = contentOf(outcome(1, 1))
+  const first = madeAhead(decision(1, ''), 3, input)
+  const second = madeAhead(decision(2, nextChain('', contentOf(first))), 4, input)
+  const third = { ...second, decision_seq: 0, decision_input: '' }
+  t.strictSame(run([started(), outcome(1, 1), first, second]).said, ['accepted:1', 'accepted:2', 'accepted:3', 'accepted:4'])
+  const other = event({ event_id: id(1) })
+  t.strictSame(
+    run([started(), other, outcome(1, 1), first, second]).said.slice(2),
+    ['accepted:3', 'conflict:decision-ahead', 'conflict:decision-number'],
+    'another event came first',
+  )
+  t.strictSame(run([started(), other, first]).said.at(-1), 'conflict:decision-ahead', 'the seq is right, but not its input')
+  const stranger = outcome(1, 1, { payload: JSON.stringify({ action: 1, attempt: 1, name: 'reserve', result: 2 }) })
+  t.strictSame(
+    run([started(), stranger, outcome(1, 1), first]).said.slice(2),
+    ['duplicate:outcome-known', 'conflict:decision-ahead'],
+    'another outcome of the attempt came first',
+  )
+  t.equal(run([started(), outcome(1, 1), first, other, second]).said.at(-1), 'conflict:decision-ahead', 'another event came between')
+  t.equal(run([started(), outcome(1, 1), first, other, third]).said.at(-1), 'accepted:5', 'what was refused is appended again')
+  const again = { ...first, decision_seq: 0, decision_input: '' }
+  t.strictSame(
+    run([started(), outcome(1, 1), first, outcome(1, 1), first, again]).said.slice(3),
+    Array.from({ length: 3 }, () => 'duplicate:same-content'),
+    'appended twice, as after an answer that was lost',
+  )
+  t.equal(reasonOf(event({ decision_seq: 2, decision_input: input })), 'bad-decision', 'it is of decisions')
+  for (const [decision_seq, decision_input] of [
+    [-1, input],
+    [2, ''],
+    [0, input],
+    [2, 'x'],
+  ] as const)
+    t.equal(reasonOf(decision(1, '', { decision_seq, decision_input })), 'bad-decision')
 })
 
 t.test('the content of action.scheduled leaves out what only its defaults say', async (t) => {

@@ -3,7 +3,8 @@
 
 import t from 'tap'
 import { type Mutant, runTwoRuntimes } from '../../testing/two-runtimes.ts'
-import { doOther, doWork, eventsOf, outcomeOf, programOf, workflowOf } from '../support/random-workflow.ts'
+import { defineWorkflow } from '../../workflow/workflow.ts'
+import { doOther, doWork, eventsOf, outcomeOf, programOf, work, workflowOf } from '../support/random-workflow.ts'
 
 const SEEDS = 5000
 const actions = { work: doWork, exact: doOther, once: doOther }
@@ -58,4 +59,27 @@ t.test('with the offset before the outcome, an outcome is lost: seen', async (t)
   let red = 0
   for (let seed = 1; seed <= 200; seed++) if (!(await run(seed, 'offset-before-outcome')).isRight) red++
   t.ok(red > 0, `${red} of 200`)
+})
+
+/** Each run of the action gives another number, which the next one is called with. */
+async function numbered(seed: number, mutant?: Mutant) {
+  let runs = 0
+  const workflow = defineWorkflow({ name: 'numbered', version: '1', actions: { work } }, async ({ actions }) => {
+    let value = 0
+    for (let step = 0; step < 5; step++) value = await actions.work({ value, fails: 0 })
+    return value
+  })
+  return runTwoRuntimes(workflow, { actions: { work: () => ++runs }, seed, ...(mutant ? { mutant } : {}) })
+}
+
+const isFaulty = ({ divergences, faults }: Awaited<ReturnType<typeof numbered>>) => divergences.length > 0 || faults.length > 0
+
+t.test('what is decided ahead of an outcome stands only behind that one', async (t) => {
+  for (let seed = 1; seed <= 300; seed++) t.equal(isFaulty(await numbered(seed)), false)
+})
+
+t.test('decided ahead without saying on what, another outcome than the accepted one is followed: seen', async (t) => {
+  let red = 0
+  for (let seed = 1; seed <= 300; seed++) if (isFaulty(await numbered(seed, 'no-condition'))) red++
+  t.ok(red > 0, `${red} of 300`)
 })

@@ -6,7 +6,7 @@ import path from 'node:path'
 import { format } from 'oxfmt'
 import { createEventCodec } from '../../../schemas/codec.ts'
 import { WORKFLOW_EVENT_SCHEMA, type WorkflowEvent } from '../../../schemas/generated.ts'
-import { contentOf } from '../../../workflow/content.ts'
+import { contentOf, madeAhead } from '../../../workflow/content.ts'
 import { type Field, EVENT_FIELDS } from '../../support/avro.ts'
 import { decision, event, started } from '../../support/events.ts'
 import { openPython } from '../../support/python.ts'
@@ -72,6 +72,11 @@ const RECORDS: Readonly<Record<string, Draft>> = {
     schemaId: 7,
     event: decision(300, 'c'.repeat(64), { payload: '{"to":"s300"}' }),
   },
+  'decision-ahead': {
+    about: 'a decision that stands only as the event with this seq, on this input',
+    schemaId: 7,
+    event: madeAhead(decision(3, 'd'.repeat(64), { payload: '{"to":"s3"}' }), 300, 'e'.repeat(64)),
+  },
   scheduled: {
     about: 'action.scheduled: its content leaves out policy, timeout and parsed parameters',
     schemaId: 7,
@@ -135,6 +140,9 @@ function plain(type: unknown): unknown {
   return typeof type === 'object' && type !== null && 'logicalType' in type && 'type' in type ? type.type : type
 }
 
+/** Records of before decision 0015, written once more under the schema that came with it. */
+const ONCE_MORE = ['plain', 'full', 'numbers', 'text', 'empty', 'latest', 'started', 'decision', 'scheduled']
+
 async function make(name: string, draft: Draft): Promise<void> {
   const file = path.join(import.meta.dirname, `${name}.json`)
   if (existsSync(file)) return
@@ -151,4 +159,7 @@ async function make(name: string, draft: Draft): Promise<void> {
   writeFileSync(file, code)
 }
 
-if (import.meta.main) for (const [name, draft] of Object.entries(RECORDS)) await make(name, draft)
+if (import.meta.main) {
+  for (const [name, draft] of Object.entries(RECORDS)) await make(name, draft)
+  for (const name of ONCE_MORE) await make(`${name}-2`, RECORDS[name]!)
+}

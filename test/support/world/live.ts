@@ -14,7 +14,8 @@ import { defineWorkflow } from '../../../workflow/workflow.ts'
 import { doWork, eventsOf, exact, failed, once, outcomeOf, programOf, randomOf, run, work } from '../random-workflow.ts'
 import type { RecordedExecution } from './record.ts'
 import { counted, followed, rowFaults } from './rows.ts'
-import { type Mutation, World } from './world.ts'
+import type { Mutation } from './options.ts'
+import { World } from './world.ts'
 
 /** Each takes one rule out. */
 export const MUTANTS = {
@@ -104,7 +105,7 @@ export type Lived = {
   faults: string[]
   deaths: readonly (readonly [place: string, times: number])[]
   effects: number
-  counts: World['redis']['counts']
+  counts: World['redis']['counts'] & World['foresight']
 }
 
 /** The programs, and their actions, of which each says what it does when it does it. */
@@ -192,7 +193,13 @@ async function live({ seed, executions, deaths, failures = 0, mutant }: Life): P
   const world = new World({
     random,
     app: appOf(random, effect),
-    processes: { recorder: 2, runtime: 1, second: 1, worker: 1, all: 1, projector: 2 },
+    // Where runtime and worker are one process, it decides ahead of the log.
+    processes: {
+      recorder: 2,
+      second: 1,
+      projector: 2,
+      ...(seed % 2 === 0 ? { runtime: 0, worker: 0, all: 3 } : { runtime: 1, worker: 1, all: 1 }),
+    },
     projections: [counted, followed],
     deaths,
     failures,
@@ -265,7 +272,7 @@ async function live({ seed, executions, deaths, failures = 0, mutant }: Life): P
   for (const [name] of doneBy) faults.push(`${name} had an effect, and the log never asked for it`)
   faults.push(...rowFaults(world))
   for (const [key, parked] of world.record.parked) faults.push(`${key} was parked: ${JSON.stringify(parked)}`)
-  return { faults, deaths: [...world.deaths], effects: effects.length, counts: world.redis.counts }
+  return { faults, deaths: [...world.deaths], effects: effects.length, counts: { ...world.redis.counts, ...world.foresight } }
 }
 
 process.once('message', (life: Life) => {

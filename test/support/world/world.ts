@@ -6,18 +6,17 @@
 // not the order of all steps.
 
 import { setTimeout as pause } from 'node:timers/promises'
-import { createActionWorker, type ActionWorker, type WorkerStore } from '../../../consumers/action-worker.ts'
+import { createActionWorker, type ActionWorker } from '../../../consumers/action-worker.ts'
 import { createClock } from '../../../consumers/drive.ts'
 import { createReaderSchemas } from '../../../consumers/reader-schemas.ts'
 import { createRecorder } from '../../../consumers/recorder.ts'
 import { createAttempts } from '../../../consumers/run-attempt.ts'
 import { createRuntime, type Runtime, type RuntimeOptions } from '../../../consumers/runtime.ts'
-import type { RuntimeStore } from '../../../consumers/runtime-port.ts'
 import { createTimers } from '../../../consumers/timers.ts'
 import { createWriterSchemas } from '../../../consumers/writer-schemas.ts'
 import { RefoldError } from '../../../errors.ts'
 import type { LogAppend, LogHandler, LogReader } from '../../../kafka/log.ts'
-import { createEventProducer } from '../../../producers/events.ts'
+import { createEventProducer, type EventProducer } from '../../../producers/events.ts'
 import { firedEvent, outcomeEvent } from '../../../producers/inputs.ts'
 import { actionsTopic, createRequester } from '../../../producers/requests.ts'
 import { createEventCodec, createRequestCodec } from '../../../schemas/codec.ts'
@@ -27,39 +26,12 @@ import { createRecordedNews } from '../../../roles/recorded.ts'
 import { createMemoryLog } from '../../../testing/memory-log.ts'
 import { createWatch } from '../../../watch.ts'
 import type { ActionSql, LineLog } from '../../../workflow/action.ts'
-import type { App } from '../../../workflow/app.ts'
+import { partitionOf } from '../../../workflow/partition.ts'
 import { type Fate, MortalProcess } from './process.ts'
-import { type ChangedMove, MemoryProjection, projectorHandlers } from './projection.ts'
+import type { Kind, WorldOptions } from './options.ts'
+import { MemoryProjection, projectorHandlers } from './projection.ts'
 import { MemoryRecord } from './record.ts'
 import { MemoryRedis } from './redis.ts'
-
-/** `all`: a runtime and a worker, of the first deployment as `runtime` is; `second`: a runtime of the second. */
-export type Kind = 'recorder' | 'runtime' | 'second' | 'worker' | 'all' | 'projector'
-
-/** Ports as a test changes them, to see that the check sees it; handlers of readers with what they store. */
-export type Mutation = {
-  runtime?: (options: RuntimeOptions) => RuntimeOptions
-  runtimeHandler?: (handler: LogHandler, store: RuntimeStore) => LogHandler
-  workerHandler?: (handler: LogHandler, store: WorkerStore) => LogHandler
-  projectionMove?: ChangedMove
-}
-
-export type WorldOptions = {
-  /** A number below 1, the next each time. */
-  random: () => number
-  /** Its workflows' versions 1 and 2 are driven by a deployment each. */
-  app: App
-  projections: readonly FoldProjection[]
-  /** Processes of each kind that there always are. */
-  processes: Readonly<Record<Kind, number>>
-  /** How often a process dies, of all the places where it could. */
-  deaths: number
-  /** How often Postgres or Redis is not reached, or its answer is lost, of all questions. */
-  failures: number
-  /** What a database action writes. */
-  query: (text: string, values: readonly unknown[]) => void
-  mutation?: Mutation
-}
 
 const PARTITIONS = 6
 const PREFIX = 'world'
@@ -78,6 +50,8 @@ export class World {
   /** Where processes died, how often. */
   readonly deaths = new Map<string, number>()
   readonly codec = createEventCodec({ schemaId: SCHEMA_ID })
+  /** Outcomes decided on before they were read back, and how often something else came first. */
+  readonly foresight = { foreseen: 0, inVain: 0 }
   /** Actions that the log has asked for, as `<execution>/<decision>`. */
   readonly asked = new Set<string>()
   readonly #requests = createRequestCodec({ schemaId: SCHEMA_ID })
@@ -217,7 +191,7 @@ export class World {
     return this.#reader(process, TOPIC, 'recorder', recorder)
   }
 
-  #worker(process: MortalProcess, id: string): { worker: ActionWorker; reader: LogReader } {
+  #worker(process: MortalProcess, id: string, beside: { append?: EventProducer['append'] }): { worker: ActionWorker; reader: LogReader } {
     const { app, query, mutation } = this.#options
     const clock = createClock()
     const producer = this.#producer(process)
@@ -238,7 +212,9 @@ export class World {
         memory,
         store: process.port('record', this.record.actionStore(sql)),
         append: async (request, outcome, duration) => {
-          const { appendedAt } = await producer.append(outcomeEvent(request, outcome, { worker: id, duration, now: Date.now() }))
+          const event = outcomeEvent(request, outcome, { worker: id, duration, now: Date.now() })
+          worker.tells(request)
+          const { appendedAt } = await (beside.append ?? producer.append)(event)
           clock.saw(appendedAt)
         },
         secrets: () => undefined,
@@ -294,6 +270,9 @@ export class World {
       spec: (name) => ({ name, partitions: PARTITIONS, replication: 1, settings: {} }),
       encode: (request: ActionRequest) => this.#requests.encode(request),
     })
+    const watch = createWatch()
+    watch.on('runtime:outcome:foreseen', () => this.foresight.foreseen++)
+    watch.on('runtime:outcome:unforeseen', () => this.foresight.inVain++)
     const options: RuntimeOptions = {
       store,
       schemas: createReaderSchemas(this.codec, { get: async () => undefined }, PARTITIONS, store.recorded),
@@ -306,7 +285,7 @@ export class World {
       },
       dispatch: (request, queue) => worker?.take(request, queue) ?? requester.dispatch(request, queue),
       logger: QUIET,
-      watch: createWatch(),
+      watch,
       faults: process.faults,
       remembered: 30,
     }
@@ -357,8 +336,9 @@ export class World {
       ends.push(made.close)
     }
     let worker: ActionWorker | undefined
+    const beside: { append?: EventProducer['append'] } = {}
     if (kind === 'worker' || kind === 'all') {
-      const made = this.#worker(process, id)
+      const made = this.#worker(process, id, beside)
       worker = made.worker
       readers.push(made.reader)
       ends.push(() => {
@@ -368,6 +348,7 @@ export class World {
     }
     if (kind === 'runtime' || kind === 'all' || kind === 'second') {
       const made = this.#runtime(process, kind === 'second' ? '2' : '1', worker)
+      beside.append = (event) => made.runtime.appendOutcome(event, partitionOf(event.execution_id, PARTITIONS))
       readers.push(made.reader)
       ends.push(made.close)
     }
