@@ -117,7 +117,8 @@ export class Driven {
 
   /** Judges a record, and feeds it to the function if it is accepted. `unforeseen`: D4, nothing was taken. */
   async take(classified: Classified, appendedAt: number): Promise<Judged | 'unforeseen'> {
-    await this.#foreseen?.done
+    // Not waited for nothing: in that moment an outcome could be fed ahead, in the middle of this.
+    if (this.#foreseen) await this.#foreseen.done
     const verdict = accept(classified, this.head, this.#contents.get(classified.event.event_id), appendedAt)
     if (verdict.verdict !== 'accepted') return verdict
     const { event } = classified
@@ -142,9 +143,9 @@ export class Driven {
   async foresee(classified: Classified, about: number): Promise<readonly WorkflowEvent[] | 'unfit'> {
     const { replay, head } = this
     const { event, role } = classified
-    if (!replay || this.parked || this.ended || this.#taking || this.#foreseen) return []
+    if (!replay || this.parked || this.ended || this.#taking || this.#replaying || this.#foreseen) return []
     if (event.event_name !== 'action.completed' || role.kind !== 'outcome' || !replay.awaitsOnly(role.action, role.attempt)) return []
-    if (head.seq >= HISTORY_LIMIT.warn) return []
+    if (head.seq + 1 >= HISTORY_LIMIT.warn) return []
     const seq = head.seq + 1
     const foreseen = { classified, seq, done: replay.foresee(event, about), fits: true }
     this.#foreseen = foreseen

@@ -5,18 +5,26 @@
 //
 // F1  Such a decision says which seq it must get (`decision_seq`): where anything else came first, `accept` refuses it.
 // F2  Nothing has an effect but what was read back (T1): decided ahead is not done ahead.
-// F3  A memory that foresaw what did not come, or that could not decide without knowing the time, is made anew from the log.
+// F3  A memory that foresaw what did not come, or that could not decide without knowing the time, is made anew from the log. Until
+//     that is done it lives: what it foresaw may come yet.
+// F4  Not followed: an outcome that the log will quarantine, and one whose append failed before. It may fail each time, as too large,
+//     and what was decided on it would be in the log each time.
 
 import { setTimeout as pause } from 'node:timers/promises'
+import { LRUCache } from 'lru-cache'
 import { asError, RefoldError } from '../errors.ts'
 import type { Appended } from '../kafka/log.ts'
 import type { WorkflowEvent } from '../schemas/generated.ts'
 import type { LineLog } from '../workflow/action.ts'
 import { classify, payloadObject } from '../workflow/events.ts'
 import { executionKey } from '../workflow/execution.ts'
+import { checkEvent } from '../workflow/limits.ts'
 import { AGAIN, appended, type DriveOptions } from './drive.ts'
 import type { Driven, Identity } from './driven.ts'
 import type { Place } from './place.ts'
+
+/** Outcomes whose append failed, remembered by F4. */
+const MOST_FORGONE = 1000
 
 export type ForesightOptions = DriveOptions & {
   /** Brings executions into memory as they were before an offset. */
@@ -37,12 +45,16 @@ export function createForesight(options: ForesightOptions): Foresight {
   const { watch, logger } = options
   /** Workflow, version and action on whose outcome it was asked what time it is: it would be loaded again each time. */
   const unfit = new Set<string>()
+  /** F4. By event id. */
+  const forgone = new LRUCache<string, true>({ max: MOST_FORGONE })
 
   async function foresee(driven: Driven, event: WorkflowEvent): Promise<readonly WorkflowEvent[]> {
     const classified = classify(event)
     const { started, replay } = driven
     if ('fault' in classified || classified.role.kind !== 'outcome' || !started) return []
     if (!replay?.awaitsOnly(classified.role.action, classified.role.attempt)) return []
+    // F4
+    if (forgone.has(event.event_id) || checkEvent(event)) return []
     const payload = payloadObject(started)
     const action = replay.openActions.get(classified.role.action)?.name
     const name = JSON.stringify([payload?.['workflow_name'], payload?.['workflow_version'], action])
@@ -55,9 +67,9 @@ export function createForesight(options: ForesightOptions): Foresight {
 
   async function anew(place: Place, wrong: Driven, before: number): Promise<Driven> {
     const { key, tenant, executionId } = wrong
-    wrong.dispose()
     const [driven] = await options.load(place, [{ tenant, executionId }], before, new Set([key]))
     if (!driven) throw new RefoldError('internal', `execution ${executionId} has no history`)
+    wrong.dispose()
     // Whoever was asked for its open attempts told the memory that is gone.
     driven.forgetRequests()
     place.takesPlaceOf(driven, wrong)
@@ -86,6 +98,7 @@ export function createForesight(options: ForesightOptions): Foresight {
     watch.emit('runtime:outcome:foreseen', { decisions: decisions.length })
     for (const decision of decisions) void appended(place, driven, decision, options)
     return appending.catch((error: unknown) => {
+      forgone.set(event.event_id, true)
       void forgo(place, driven)
       throw error
     })

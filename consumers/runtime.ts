@@ -17,6 +17,7 @@ import type { WorkflowEvent } from '../schemas/generated.ts'
 import type { Watch } from '../watch.ts'
 import { type Classified, classify } from '../workflow/events.ts'
 import { executionKey } from '../workflow/execution.ts'
+import { checkEvent } from '../workflow/limits.ts'
 import { Driven, type DrivenOptions, type History, type Identity } from './driven.ts'
 import { drive, type DriveOptions } from './drive.ts'
 import type { Ending } from './endings.ts'
@@ -319,7 +320,8 @@ export function createRuntime(options: RuntimeOptions): Runtime {
     for (const { event, appended } of place.written.splice(0)) {
       if (appended.offset !== place.processed + ours.length) continue
       const classified = classify(event)
-      if ('fault' in classified) break
+      // What the recorder quarantines is not taken: an outcome is the author's, and nobody looked at it before.
+      if ('fault' in classified || (event.decision === 0 && checkEvent(event))) break
       ours.push({ classified, appended })
     }
     if (ours.length === 0) return

@@ -1,0 +1,175 @@
+// One execution on a runtime and a recorder with a log and a record in memory; the test itself is the worker.
+
+import { setTimeout as pause } from 'node:timers/promises'
+import type { Test } from 'tap'
+import { z } from 'zod'
+import { createClock } from '../../consumers/drive.ts'
+import { createReaderSchemas } from '../../consumers/reader-schemas.ts'
+import { createRecorder } from '../../consumers/recorder.ts'
+import { createRuntime, type Runtime } from '../../consumers/runtime.ts'
+import type { RuntimeStore } from '../../consumers/runtime-port.ts'
+import { createTimers } from '../../consumers/timers.ts'
+import { createWriterSchemas } from '../../consumers/writer-schemas.ts'
+import { NO_FAULTS } from '../../faults.ts'
+import type { Appended, LogAppend, LogRecord } from '../../kafka/log.ts'
+import { createEventProducer } from '../../producers/events.ts'
+import { type AttemptOutcome, outcomeEvent, requestEvent, startedEvent } from '../../producers/inputs.ts'
+import { createEventCodec } from '../../schemas/codec.ts'
+import type { ActionRequest, WorkflowEvent } from '../../schemas/generated.ts'
+import { createMemoryLog } from '../../testing/memory-log.ts'
+import { createWatch } from '../../watch.ts'
+import { defineAction } from '../../workflow/action.ts'
+import { executionKey } from '../../workflow/execution.ts'
+import { executionIdOf, newId } from '../../workflow/ids.ts'
+import { defineWorkflow, type WorkflowContext } from '../../workflow/workflow.ts'
+import { MemoryRecord } from './world/record.ts'
+
+const TENANT = 'test'
+const TOPIC = 'test.events'
+const logger = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined }
+
+export const next = defineAction({ name: 'next', parameters: z.object({ after: z.number() }), result: z.number() })
+
+export type Step = (context: WorkflowContext<unknown, { next: typeof next }>) => Promise<unknown>
+
+async function until<T>(look: () => T | undefined, what: string): Promise<T> {
+  for (const end = performance.now() + 10_000; performance.now() < end; await pause(2)) {
+    const found = look()
+    if (found !== undefined) return found
+  }
+  throw new Error(`not within 10 s: ${what}`)
+}
+
+/** One execution of `run`, whose actions the test runs. `eager`: a request is acknowledged when its outcome was told. */
+export async function openExecution(t: Test, run: Step, { eager = false } = {}) {
+  const workflow = defineWorkflow({ name: 'flow', version: '1', actions: { next } }, run)
+  const log = createMemoryLog({ now: Date.now(), rest: 1 })
+  const record = new MemoryRecord()
+  const codec = createEventCodec({ schemaId: 1 })
+  await log.ensureTopic({ name: TOPIC, partitions: 1, replication: 1, settings: {} })
+  const requests: ActionRequest[] = []
+  const told = Promise.withResolvers<void>()
+  const happened = { foreseen: 0, inVain: 0 }
+  const watch = createWatch()
+  watch.on('runtime:outcome:foreseen', () => happened.foreseen++)
+  watch.on('runtime:outcome:unforeseen', () => happened.inVain++)
+  const hooks: { runtime?: Runtime; before?: () => Promise<Appended> | undefined } = {}
+  const append = (one: LogAppend) => {
+    log.advance(Date.now() - log.now())
+    return log.append(one)
+  }
+  const producer = createEventProducer({
+    log: { append },
+    topic: TOPIC,
+    partitions: 1,
+    encode: (event) => codec.encode(event),
+    writing: (event, partition) => hooks.runtime?.expects(event, partition),
+    written: (event, appended) => hooks.runtime?.written(event, appended),
+  })
+  const others = createEventProducer({ log: { append }, topic: TOPIC, partitions: 1, encode: (event) => codec.encode(event) })
+  const kept = record.runtimeStore('1', ['1'], ['1'])
+  const saved = { next: 0 }
+  const away = { times: 0 }
+  const store: RuntimeStore = {
+    ...kept,
+    async save(partition, next) {
+      saved.next = next
+      return kept.save(partition, next)
+    },
+    async histories(...asked) {
+      if (away.times > 0 && away.times--) throw new Error('Postgres is away')
+      return kept.histories(...asked)
+    },
+  }
+  const clock = createClock()
+  const timers = createTimers({ now: clock.now, fire: () => undefined })
+  const runtime = createRuntime({
+    store,
+    schemas: createReaderSchemas(codec, { get: async () => undefined }, 1, store.recorded),
+    find: () => workflow,
+    timers,
+    clock,
+    append(event) {
+      const { before } = hooks
+      delete hooks.before
+      // The order of what is appended is that of the calls.
+      return before?.() ?? producer.append(event)
+    },
+    async dispatch(request) {
+      requests.push(request)
+      if (eager) await told.promise
+    },
+    logger,
+    watch,
+    faults: NO_FAULTS,
+    remembered: 10,
+  })
+  hooks.runtime = runtime
+  const texts = { get: async () => undefined, put: async (_id: number, text: string) => text }
+  const recorder = createRecorder({
+    store: record.recorderStore(),
+    schemas: createWriterSchemas(codec, texts, { lookup: async () => ({ state: 'unknown' }) }, () => undefined),
+    partitions: 1,
+    watch: createWatch(),
+    faults: NO_FAULTS,
+    rememberedExecutions: 10,
+  })
+  const mirror = { reader: 'test', generation: 1 }
+  const readers = [
+    log.reader({ topic: TOPIC, group: 'recorder', handler: recorder, mirror }),
+    log.reader({ topic: TOPIC, group: 'runtime', handler: runtime.handler, mirror }),
+  ]
+  for (const reader of readers) await reader.start()
+  t.teardown(async () => {
+    for (const reader of readers) await reader.stop()
+    await runtime.close()
+  })
+  const executionId = executionIdOf(TENANT, 'flow', 'k')
+  const of = { tenant: TENANT, executionId, now: Date.now() }
+  await producer.append(startedEvent({ ...of, workflow: 'flow', version: '1', key: 'k', input: 'null', userId: null, correlationId: null }))
+  const ended = (request: ActionRequest, outcome: AttemptOutcome) =>
+    outcomeEvent(request, outcome, { worker: 'w', duration: 1, now: of.now })
+  return {
+    happened,
+    /** The runtime's checkpoint as stored. */
+    saved,
+    /** So many of the next questions for histories fail. */
+    away,
+    end: async () => (await log.bounds(TOPIC))[0]?.high ?? 0,
+    /** As `written` is told of what was appended so. */
+    append: producer.append,
+    /** What else happens when the runtime has decided ahead and nothing of it is written: what it gives is the outcome's append. */
+    meanwhile: (what: () => Promise<Appended> | undefined) => void (hooks.before = what),
+    others,
+    request: (n: number) => until(() => requests[n - 1], `request ${n}`),
+    requested: () => requests.length,
+    ended,
+    until,
+    /** `result`: JSON text. */
+    tellText: (request: ActionRequest, result: string) => runtime.appendOutcome(ended(request, { result }), 0).finally(told.resolve),
+    tell: (request: ActionRequest, result: number) => runtime.appendOutcome(ended(request, { result: JSON.stringify(result) }), 0),
+    ask: (name: 'workflow.cancelRequested' | 'workflow.terminateRequested') =>
+      others.append(requestEvent(of, name, { id: newId(), reason: null, userId: null })),
+    state: () => record.executions.get(executionKey(TENANT, executionId))?.state,
+    parked: () => record.parked.size,
+    over: () =>
+      until(() => (record.executions.get(executionKey(TENANT, executionId))?.head.phase === 'ended' ? true : undefined), 'its end'),
+    async records(): Promise<WorkflowEvent[]> {
+      const found: LogRecord[] = []
+      const reader = log.reader({
+        topic: TOPIC,
+        group: newId(),
+        mirror,
+        handler: { checkpoint: async () => 0, batch: async (batch) => (found.push(...batch.records), batch.next) },
+      })
+      await reader.start()
+      const [{ high } = { high: 0 }] = await log.bounds(TOPIC)
+      await until(() => (found.length >= high ? true : undefined), 'all records')
+      await reader.stop()
+      return found.flatMap(({ value }) => {
+        const decoded = codec.decode(value)
+        return decoded.state === 'event' ? [decoded.event] : []
+      })
+    },
+  }
+}
