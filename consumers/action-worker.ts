@@ -97,12 +97,14 @@ export function createActionWorker(options: WorkerOptions): ActionWorker {
   let eager = 0
   /** Attempts that hold a slot. */
   const held = new Set<string>()
-  /** W4, by attempt. */
-  const kept = new Map<string, NodeJS.Timeout>()
+  /** W4, by attempt: what was asked of Redis, and until when it is kept. */
+  const kept = new Map<string, { asked: AttemptName; until: NodeJS.Timeout }>()
   let freed = Promise.withResolvers<void>()
 
   const isFull = () => running.size + kept.size >= concurrency || stopping.signal.aborted
   const nameOf = ({ action_id, attempt }: AttemptName) => `${action_id}/${attempt}`
+  // Of the same number: the decision that stands may be another than the one made ahead.
+  const isSame = (one: AttemptName, other: AttemptName) => one.name === other.name && one.key === other.key
 
   /** Until the attempt has an outcome, or the worker stops. */
   async function untilEnded(request: ActionRequest, inherited: boolean): Promise<boolean> {
@@ -203,25 +205,28 @@ export function createActionWorker(options: WorkerOptions): ActionWorker {
     return next
   }
 
-  function keepSlot(attempt: AttemptName): void {
-    const name = nameOf(attempt)
-    if (eager >= options.eager || isFull() || kept.has(name) || running.has(name)) return
-    eager++
-    options.memory.expect(attempt)
-    kept.set(
-      name,
-      setTimeout(() => {
-        if (!slotOf(name)) return
-        eager--
-        options.memory.unexpect(attempt)
-      }, KEPT),
-    )
+  function keepSlot(asked: AttemptName): void {
+    const name = nameOf(asked)
+    const before = kept.get(name)?.asked
+    if (before ? isSame(before, asked) : eager >= options.eager || isFull() || running.has(name)) return
+    if (slotOf(name, asked) === undefined) eager++
+    options.memory.expect(asked)
+    const until = setTimeout(() => {
+      kept.delete(name)
+      eager--
+      options.memory.unexpect(asked)
+    }, KEPT)
+    kept.set(name, { asked, until })
   }
 
-  /** Whether one is kept for it; it is the caller's from now on. */
-  function slotOf(name: string): boolean {
-    clearTimeout(kept.get(name))
-    return kept.delete(name)
+  /** The slot that is kept for an attempt, if any; it is the caller's from now on. What was asked ahead for another action is given back. */
+  function slotOf(name: string, wanted: AttemptName): AttemptName | undefined {
+    const slot = kept.get(name)
+    if (!slot) return undefined
+    clearTimeout(slot.until)
+    kept.delete(name)
+    if (!isSame(slot.asked, wanted)) options.memory.unexpect(slot.asked)
+    return slot.asked
   }
 
   function release(name: string): void {
@@ -239,7 +244,7 @@ export function createActionWorker(options: WorkerOptions): ActionWorker {
   async function stop(): Promise<void> {
     if (stopping.signal.aborted) return
     stopping.abort()
-    for (const timer of kept.values()) clearTimeout(timer)
+    for (const { until } of kept.values()) clearTimeout(until)
     const ended = Promise.allSettled(running.values())
     const late = new AbortController()
     await Promise.race([ended, pause(options.drain, undefined, { signal: late.signal }).catch(() => undefined)])
@@ -277,7 +282,9 @@ export function createActionWorker(options: WorkerOptions): ActionWorker {
     },
     take(request, queue) {
       if (stopping.signal.aborted || !options.serves(request.name, queue)) return undefined
-      if (!slotOf(nameOf(request))) {
+      const name = nameOf(request)
+      // Asked for again while it runs: it has its slot.
+      if (!slotOf(name, request) && !held.has(name)) {
         if (eager >= options.eager || isFull()) return undefined
         eager++
       }

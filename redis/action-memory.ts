@@ -65,9 +65,10 @@ export function createActionMemory({ redis, prefix, worker, resultsKept }: Actio
   const alivePrefix = `${prefix}:alive:`
   /** Keys that are locked in this process: one owner runs one attempt of a key at a time. */
   const own = new Set<string>()
-  /** Asked ahead, by their attempts. */
+  /** Asked ahead, by their attempts and what these are. */
   const expected = new Map<string, Promise<Begun>>()
-  const nameOf = ({ action_id, attempt }: AttemptName) => `${action_id}/${attempt}`
+  // Also by name and key: of the same number, the decision that stands may be another than the one it was asked for.
+  const nameOf = ({ action_id, attempt, name, key }: AttemptName) => JSON.stringify([action_id, attempt, name, key])
   const sayAlive = () => {
     // Not said while Redis is away: locks are not kept then either.
     redis.set(`${alivePrefix}${owner}`, '1', 'PX', ALIVE_TTL).catch(() => undefined)

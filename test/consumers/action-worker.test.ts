@@ -123,3 +123,67 @@ t.test('an action about to be scheduled has a slot kept for it, for a moment', a
   await worker.stop()
   t.equal(worker.take(request(5), null), undefined, 'nothing once it stops')
 })
+
+t.test(
+  'a slot kept for a decision that does not stand is that of the one which does, and what was asked ahead is given back',
+  async (t) => {
+    const told: string[] = []
+    const worker = createActionWorker({
+      store: { checkpoint: async () => 0, save: async () => undefined },
+      decode: () => ({ state: 'request', request: request(0) }),
+      attempt: async () => ({ state: 'reported' }),
+      memory: {
+        expect: ({ action_id, key }) => void told.push(`expects ${action_id} ${key}`),
+        unexpect: ({ action_id, key }) => void told.push(`not ${action_id} ${key}`),
+      },
+      serves: () => true,
+      concurrency: 10,
+      eager: 1,
+      drain: 100,
+      logger: { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined },
+      faults: NO_FAULTS,
+      now: Date.now,
+    })
+    const scheduled = (key: string) =>
+      event({ event_id: 'a1', event_name: 'action.scheduled', decision: 1, payload: JSON.stringify({ name: 'noop', queue: null, key }) })
+    worker.expects(scheduled('ahead'))
+    worker.expects(scheduled('true'))
+    t.strictSame(told.splice(0), ['expects a1 ahead', 'not a1 ahead', 'expects a1 true'])
+    await worker.take({ ...request(1), key: 'true' }, null)
+    t.strictSame(told, [])
+    worker.expects(scheduled('ahead'))
+    await worker.take({ ...request(1), key: 'true' }, null)
+    t.strictSame(told, ['expects a1 ahead', 'not a1 ahead'])
+    t.ok(worker.take(request(2), null), 'the slot is free again')
+    await worker.stop()
+  },
+)
+
+t.test('an attempt that is asked for again while it runs takes no second slot', async (t) => {
+  const slow = Promise.withResolvers<Ended>()
+  const worker = createActionWorker({
+    store: { checkpoint: async () => 0, save: async () => undefined },
+    decode: () => ({ state: 'request', request: request(0) }),
+    attempt: ({ action }) => (action === 1 ? slow.promise : Promise.resolve({ state: 'reported' })),
+    memory: { expect: () => undefined, unexpect: () => undefined },
+    serves: () => true,
+    concurrency: 10,
+    eager: 2,
+    drain: 100,
+    logger: { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined },
+    faults: NO_FAULTS,
+    now: Date.now,
+  })
+  const both = [worker.take(request(1), null), worker.take(request(1), null)].map((ended) => ended ?? Promise.reject(new Error('no slot')))
+  const other = worker.take(request(2), null)
+  t.ok(other, 'the second slot is free')
+  await other
+  slow.resolve({ state: 'reported' })
+  await Promise.all(both)
+  t.strictSame(
+    [3, 4, 5].map((n) => worker.take(request(n), null) !== undefined),
+    [true, true, false],
+    'two slots, as before',
+  )
+  await worker.stop()
+})

@@ -77,3 +77,23 @@ t.test('what is asked ahead is there when the attempt begins, and given back whe
   await second.end(two, false)
   t.match(await first.begin(two), { state: 'ours' }, 'to be begun like any other')
 })
+
+t.test('what is asked ahead for an action that another took the place of is nothing to that one', async (t) => {
+  const memoryOf = await useMemories(t)
+  if (!memoryOf) return
+  const [first, second] = [memoryOf('first'), memoryOf('second')]
+  const done = { ...requestOf(), key: newId() }
+  await first.keep(done, { result: '"of another key"', parameters: 'p' })
+  // The decision made ahead had this key; the one that stands, of the same number, has another.
+  const one = requestOf()
+  const ahead = { ...one, key: done.key }
+  first.expect(ahead)
+  t.match(await first.begin(one), { state: 'ours' }, 'not the result of the other key')
+  first.unexpect(ahead)
+  const free = { ...requestOf(), key: newId() }
+  const two = requestOf()
+  first.expect({ ...two, key: free.key })
+  t.match(await first.begin(two), { state: 'ours' })
+  first.unexpect({ ...two, key: free.key })
+  t.match(await second.begin(free), { state: 'ours' }, 'the lock of the other key was given back')
+})

@@ -30,6 +30,7 @@ export class MemoryRedis {
   memoryOf(worker: string, remote: <T>(port: string, work: () => Promise<T>) => Promise<T>): ActionMemory {
     this.#alive.add(worker)
     const nameOf = ({ action_id, attempt }: AttemptName) => `${action_id}/${attempt}`
+    const askedOf = ({ action_id, attempt, name, key }: AttemptName) => JSON.stringify([action_id, attempt, name, key])
     const resultOf = ({ tenant, name, key }: AttemptName) => JSON.stringify([tenant, name, key])
     const lockOf = ({ tenant, key }: AttemptName) => JSON.stringify([tenant, key])
     const expected = new Map<string, Promise<Begun>>()
@@ -66,20 +67,20 @@ export class MemoryRedis {
     }
     return {
       expect(attempt) {
-        if (own.has(lockOf(attempt)) || expected.has(nameOf(attempt))) return
+        if (own.has(lockOf(attempt)) || expected.has(askedOf(attempt))) return
         const asked = ask(attempt)
         asked.catch(() => undefined)
-        expected.set(nameOf(attempt), asked)
+        expected.set(askedOf(attempt), asked)
       },
       unexpect(attempt) {
-        const asked = expected.get(nameOf(attempt))
-        expected.delete(nameOf(attempt))
+        const asked = expected.get(askedOf(attempt))
+        expected.delete(askedOf(attempt))
         asked?.then(({ state }) => (state === 'ours' ? end(attempt, false) : undefined)).catch(() => undefined)
       },
       begin: async (request) => {
         const until = performance.now() + LOCK_WAIT
-        for (let ahead = expected.get(nameOf(request)); ; ahead = undefined) {
-          expected.delete(nameOf(request))
+        for (let ahead = expected.get(askedOf(request)); ; ahead = undefined) {
+          expected.delete(askedOf(request))
           const begun = await (ahead ?? ask(request))
           if (begun.state === 'done' || begun.state === 'kept') this.counts[begun.state]++
           if (begun.state !== 'busy') return begun
