@@ -36,7 +36,7 @@ export type Failure = { name: string; message: string; code?: string; retryable?
 /** Characters kept of a message. */
 const LONGEST = 4000
 
-const tidy = (text: string) => text.replaceAll('\0', '\ufffd').toWellFormed().slice(0, LONGEST)
+const tidy = (text: string) => text.replaceAll('\0', '\ufffd').slice(0, LONGEST).toWellFormed()
 
 /** Anything thrown, as it is written into the log. */
 export function failureOf(thrown: unknown): Failure {

@@ -145,8 +145,12 @@ export async function openExecution(t: Test, run: Step, { eager = false } = {}) 
     requested: () => requests.length,
     ended,
     until,
-    /** `result`: JSON text. */
-    tellText: (request: ActionRequest, result: string) => runtime.appendOutcome(ended(request, { result }), 0).finally(told.resolve),
+    /** `result`: JSON text, as a worker tells it that does not look at it. */
+    tellText(request: ActionRequest, result: string) {
+      const event = ended(request, { result: '"?"' })
+      const payload = event.payload?.replace('"?"', () => result) ?? null
+      return runtime.appendOutcome({ ...event, payload }, 0).finally(told.resolve)
+    },
     tell: (request: ActionRequest, result: number) => runtime.appendOutcome(ended(request, { result: JSON.stringify(result) }), 0),
     ask: (name: 'workflow.cancelRequested' | 'workflow.terminateRequested') =>
       others.append(requestEvent(of, name, { id: newId(), reason: null, userId: null })),
