@@ -21,6 +21,7 @@ import { createWatch } from '../../watch.ts'
 import { defineAction } from '../../workflow/action.ts'
 import { executionKey } from '../../workflow/execution.ts'
 import { executionIdOf, newId } from '../../workflow/ids.ts'
+import type { RequestName } from '../../workflow/names.ts'
 import { defineWorkflow, type WorkflowContext } from '../../workflow/workflow.ts'
 import { MemoryRecord } from './world/record.ts'
 
@@ -130,7 +131,11 @@ export async function openExecution(t: Test, run: Step, { eager = false } = {}) 
   const ended = (request: ActionRequest, outcome: AttemptOutcome) =>
     outcomeEvent(request, outcome, { worker: 'w', duration: 1, now: of.now })
   return {
+    tenant: TENANT,
+    executionId,
+    workflow,
     happened,
+    isOver: () => record.executions.get(executionKey(TENANT, executionId))?.head.phase === 'ended',
     /** The runtime's checkpoint as stored. */
     saved,
     /** So many of the next questions for histories fail. */
@@ -152,8 +157,7 @@ export async function openExecution(t: Test, run: Step, { eager = false } = {}) 
       return runtime.appendOutcome({ ...event, payload }, 0).finally(told.resolve)
     },
     tell: (request: ActionRequest, result: number) => runtime.appendOutcome(ended(request, { result: JSON.stringify(result) }), 0),
-    ask: (name: 'workflow.cancelRequested' | 'workflow.terminateRequested') =>
-      others.append(requestEvent(of, name, { id: newId(), reason: null, userId: null })),
+    ask: (name: RequestName) => others.append(requestEvent(of, name, { id: newId(), reason: null, userId: null })),
     state: () => record.executions.get(executionKey(TENANT, executionId))?.state,
     parked: () => record.parked.size,
     over: () =>
