@@ -126,7 +126,12 @@ function report(traced: readonly Traced[], least: Readonly<Record<Hop, number>>)
 }
 
 /** What the appends of a workflow of three steps are, in order. */
-const APPENDS = ['workflow.started', ...[1, 2, 3].flatMap((n) => [`action.scheduled ${n}`, `action.completed ${n}`]), 'workflow.completed']
+const APPENDS = [
+  'workflow.started',
+  'action.scheduled 1',
+  ...[1, 2].map((n) => `action.completed ${n}, action.scheduled ${n + 1}`),
+  'action.completed 3, workflow.completed',
+]
 /** Shorter stretches than this are told with the one before, ms. */
 const SHORT = 0.05
 
@@ -151,6 +156,6 @@ function sequence(all: readonly (readonly Stretch[])[]): void {
       most.map((course) => course[i]?.ms ?? 0),
       0.5,
     )
-    say(`      ${(what === 'kafka' ? `append ${APPENDS[appends++] ?? ''}` : NAMES[what]).padEnd(30)} ${millis(ms)}`)
+    say(`      ${(what === 'kafka' ? `append ${APPENDS[appends++] ?? ''}` : NAMES[what]).padEnd(46)} ${millis(ms)}`)
   })
 }
