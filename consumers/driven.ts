@@ -151,7 +151,8 @@ export class Driven {
     this.#foreseen = foreseen
     foreseen.fits = await foreseen.done
     this.sent = replay.decisions.length
-    if (!foreseen.fits) return 'unfit'
+    // Left meanwhile, it says nothing of the action.
+    if (!foreseen.fits) return replay.status === 'ended' ? [] : 'unfit'
     return replay.decisions.slice(replay.readBack).map((decision, i) => madeAhead(decision, seq + 1 + i, classified.content))
   }
 

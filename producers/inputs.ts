@@ -76,16 +76,17 @@ export function outcomeEvent(
   const about = JSON.stringify({ action, attempt, name, worker: by.worker, duration_ms: by.duration }).slice(0, -1)
   const id = outcomeIdOf(tenant, executionId, action, attempt)
   const of = { tenant, executionId, now: by.now }
-  const event =
+  const bare =
     'result' in outcome
       ? input(of, 'action.completed', id, `${about},"result":${outcome.result}}`)
       : input(of, 'action.attemptFailed', id, `${about},"error":${JSON.stringify(outcome.error)}}`)
+  const event = { ...bare, causation_id: actionId }
   const fault = 'result' in outcome ? resultFault(event) : undefined
   if (fault) {
     const message = `its result cannot be kept in the log: ${fault.detail}`
     return outcomeEvent(request, { error: { name: 'ResultInvalid', code: fault.reason, message, retryable: false } }, by)
   }
-  return { ...event, causation_id: actionId }
+  return event
 }
 
 export const firedEvent = (of: Of, timer: number): WorkflowEvent =>
