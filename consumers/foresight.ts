@@ -9,6 +9,7 @@
 //     that is done it lives: what it foresaw may come yet.
 // F4  Not followed: an outcome that the log will quarantine, and one whose append failed before. It may fail each time, as too large,
 //     and what was decided on it would be in the log each time.
+// F5  Nor where something else came first too often: each time its execution is loaded again, which others of the partition wait for.
 
 import { setTimeout as pause } from 'node:timers/promises'
 import { LRUCache } from 'lru-cache'
@@ -25,6 +26,9 @@ import type { Place } from './place.ts'
 
 /** Outcomes whose append failed, remembered by F4. */
 const MOST_FORGONE = 1000
+/** F5. In vain at first; then one of so many outcomes. */
+const AT_FIRST = 2
+const ONE_IN = 20
 
 export type ForesightOptions = DriveOptions & {
   /** Brings executions into memory as they were before an offset. */
@@ -32,6 +36,8 @@ export type ForesightOptions = DriveOptions & {
   /** After anything that may have moved an execution. */
   settleOrPark: (place: Place, driven: Driven) => Promise<void>
   logger: LineLog
+  /** F5. One of so many outcomes may be decided on in vain (default 20). */
+  oneIn?: number
 }
 
 export type Foresight = {
@@ -42,9 +48,12 @@ export type Foresight = {
 }
 
 export function createForesight(options: ForesightOptions): Foresight {
-  const { watch, logger } = options
+  const { watch, logger, oneIn = ONE_IN } = options
   /** Workflow, version and action on whose outcome it was asked what time it is: it would be loaded again each time. */
   const unfit = new Set<string>()
+  /** F5. By workflow, version and action. */
+  const tries = new Map<string, { outcomes: number; inVain: number }>()
+  const triedFor = new WeakMap<Driven, { inVain: number }>()
   /** F4. By event id. */
   const forgone = new LRUCache<string, true>({ max: MOST_FORGONE })
 
@@ -59,6 +68,11 @@ export function createForesight(options: ForesightOptions): Foresight {
     const action = replay.openActions.get(classified.role.action)?.name
     const name = JSON.stringify([payload?.['workflow_name'], payload?.['workflow_version'], action])
     if (unfit.has(name)) return []
+    const tried = tries.get(name) ?? { outcomes: 0, inVain: 0 }
+    tries.set(name, tried)
+    tried.outcomes++
+    if (tried.inVain > AT_FIRST + tried.outcomes / oneIn) return []
+    triedFor.set(driven, tried)
     const decisions = await driven.foresee(classified, Math.round(options.clock.now()))
     if (decisions !== 'unfit') return decisions
     unfit.add(name)
@@ -73,6 +87,8 @@ export function createForesight(options: ForesightOptions): Foresight {
     // Whoever was asked for its open attempts told the memory that is gone.
     driven.forgetRequests()
     place.takesPlaceOf(driven, wrong)
+    const tried = triedFor.get(wrong)
+    if (tried) tried.inVain++
     watch.emit('runtime:outcome:unforeseen', { executionId, tenant })
     return driven
   }

@@ -14,14 +14,13 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { asError, RefoldError } from '../errors.ts'
 import type { Appended, LogBatch, LogHandler, LogRecord } from '../kafka/log.ts'
 import type { WorkflowEvent } from '../schemas/generated.ts'
-import type { Watch } from '../watch.ts'
 import { type Classified, classify } from '../workflow/events.ts'
 import { executionKey } from '../workflow/execution.ts'
 import { checkEvent } from '../workflow/limits.ts'
 import { Driven, type DrivenOptions, type History, type Identity } from './driven.ts'
 import { drive, type DriveOptions } from './drive.ts'
 import type { Ending } from './endings.ts'
-import { createForesight } from './foresight.ts'
+import { createForesight, type ForesightOptions } from './foresight.ts'
 import { createOwnRecords } from './own-records.ts'
 import { Place, untilRecorded } from './place.ts'
 import type { RuntimeSchemas, RuntimeStore } from './runtime-port.ts'
@@ -33,11 +32,11 @@ export type RuntimeOptions = DriveOptions & {
   find: DrivenOptions['find']
   timers: Timers
   logger: DrivenOptions['logger']
-  watch: Watch
   /** Told of each execution's last event, once it is accepted. */
   ended?: (ending: Ending) => void
   /** Executions kept in memory, of each partition. */
   remembered: number
+  oneIn?: NonNullable<ForesightOptions['oneIn']>
 }
 
 export type Runtime = {

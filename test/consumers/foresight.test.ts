@@ -1,8 +1,11 @@
 // What follows from an outcome is appended right behind it (decision 0015): a runtime and a recorder on a log in memory, where the test
 // itself is the worker, and may let another record come first.
 
+import { setTimeout as pause } from 'node:timers/promises'
 import t from 'tap'
 import type { WorkflowEvent } from '../../schemas/generated.ts'
+import { event } from '../support/events.ts'
+import { newId } from '../../workflow/ids.ts'
 import { openExecution, type Step } from '../support/one-execution.ts'
 
 const named = (events: readonly WorkflowEvent[]) =>
@@ -125,5 +128,26 @@ t.test('the append of the outcome fails: its caller is told, and may append it a
   await one.tell(await one.request(4), 9)
   await one.over()
   t.match(one.state(), { status: 'completed', result: 9 })
+  t.equal(one.parked(), 0)
+})
+
+t.test('where something else comes first each time, it is given up but for one in twenty', async (t) => {
+  const steps = 40
+  const run: Step = async ({ actions }) => {
+    for (let step = 0; step < steps; step++) await actions.next({ after: step })
+  }
+  const one = await openExecution(t, run, { oneIn: 20 })
+  // What was asked of a memory that was made anew is asked for again.
+  for (let n = 1; !one.isOver();) {
+    if (one.requested() < n) {
+      await pause(1)
+      continue
+    }
+    const request = await one.request(n++)
+    one.meanwhile(() => void one.others.append(event({ tenant: one.tenant, execution_id: one.executionId, event_id: newId() })))
+    await one.tell(request, n)
+  }
+  t.match(one.state(), { status: 'completed' })
+  t.ok(one.happened.inVain >= 3 && one.happened.inVain <= 6, `${one.happened.inVain} of ${steps} in vain`)
   t.equal(one.parked(), 0)
 })

@@ -41,8 +41,11 @@ async function until<T>(look: () => T | undefined, what: string): Promise<T> {
   throw new Error(`not within 10 s: ${what}`)
 }
 
-/** One execution of `run`, whose actions the test runs. `eager`: a request is acknowledged when its outcome was told. */
-export async function openExecution(t: Test, run: Step, { eager = false } = {}) {
+/**
+ * One execution of `run`, whose actions the test runs. `eager`: a request is acknowledged when its outcome was told; `isKnown`: the runtime
+ * registers its workflow; `parks`: so many tries to park it fail; `oneIn`: F5 of foresight.ts.
+ */
+export async function openExecution(t: Test, run: Step, { eager = false, isKnown = true, parks = 0, oneIn = 1 } = {}) {
   const workflow = defineWorkflow({ name: 'flow', version: '1', actions: { next } }, run)
   const log = createMemoryLog({ now: Date.now(), rest: 1 })
   const record = new MemoryRecord()
@@ -70,7 +73,7 @@ export async function openExecution(t: Test, run: Step, { eager = false } = {}) 
   const others = createEventProducer({ log: { append }, topic: TOPIC, partitions: 1, encode: (event) => codec.encode(event) })
   const kept = record.runtimeStore('1', ['1'], ['1'])
   const saved = { next: 0 }
-  const away = { times: 0 }
+  const away = { times: 0, parks }
   const store: RuntimeStore = {
     ...kept,
     async save(partition, next) {
@@ -81,13 +84,17 @@ export async function openExecution(t: Test, run: Step, { eager = false } = {}) 
       if (away.times > 0 && away.times--) throw new Error('Postgres is away')
       return kept.histories(...asked)
     },
+    async park(...asked) {
+      if (away.parks > 0 && away.parks--) throw new Error('Postgres is away')
+      return kept.park(...asked)
+    },
   }
   const clock = createClock()
   const timers = createTimers({ now: clock.now, fire: () => undefined })
   const runtime = createRuntime({
     store,
     schemas: createReaderSchemas(codec, { get: async () => undefined }, 1, store.recorded),
-    find: () => workflow,
+    find: () => (isKnown ? workflow : undefined),
     timers,
     clock,
     append(event) {
@@ -104,6 +111,7 @@ export async function openExecution(t: Test, run: Step, { eager = false } = {}) 
     watch,
     faults: NO_FAULTS,
     remembered: 10,
+    oneIn,
   })
   hooks.runtime = runtime
   const texts = { get: async () => undefined, put: async (_id: number, text: string) => text }
@@ -138,8 +146,10 @@ export async function openExecution(t: Test, run: Step, { eager = false } = {}) 
     isOver: () => record.executions.get(executionKey(TENANT, executionId))?.head.phase === 'ended',
     /** The runtime's checkpoint as stored. */
     saved,
-    /** So many of the next questions for histories fail. */
+    /** So many of the next questions for histories, and tries to park, fail. */
     away,
+    /** As the process does now and then. */
+    look: () => runtime.keep(new Set([0])),
     end: async () => (await log.bounds(TOPIC))[0]?.high ?? 0,
     /** As `written` is told of what was appended so. */
     append: producer.append,

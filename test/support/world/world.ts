@@ -288,6 +288,7 @@ export class World {
       watch,
       faults: process.faults,
       remembered: 30,
+      oneIn: 1,
     }
     const runtime = createRuntime(mutation?.runtime?.(options) ?? options)
     hooks.runtime = runtime
