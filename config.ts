@@ -194,6 +194,12 @@ export const SETTINGS = {
     'attempts',
     'Attempts that a runtime hands straight to a worker in its own process, past the actions topic. 0: never.',
   ),
+  decideAhead: setting(
+    'REFOLD_DECIDE_AHEAD',
+    flag(true),
+    'true|false',
+    'Append what follows from an action together with its outcome, where runtime and worker are one process: a step is one append. false while a reader of the log is older than that.',
+  ),
   projectorBatch: setting(
     'REFOLD_PROJECTOR_BATCH',
     whole(10_000, 1, 100_000),

@@ -96,7 +96,7 @@ export async function startRuntime(
     maxRecords: config.recorderBatch,
   })
   lifetime.owns(runtime, (opened) => opened.close())
-  base.outcomes.append = (event) => runtime.appendOutcome(event, partitionOf(event.execution_id, partitions))
+  if (config.decideAhead) base.outcomes.append = (event) => runtime.appendOutcome(event, partitionOf(event.execution_id, partitions))
   lifetime.owns(written.add(runtime.written), (listeners) => listeners.delete(runtime.written))
   lifetime.owns(writing.add(runtime.expects), (listeners) => listeners.delete(runtime.expects))
   const id = processId('runtime')
