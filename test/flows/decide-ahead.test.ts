@@ -57,7 +57,7 @@ async function recordsOf(t: Test, env: NodeJS.ProcessEnv): Promise<WorkflowEvent
   await until(() => ends.every((end, partition) => (checkpoints.get(partition) ?? 0) >= end), { within: 30_000, what: 'all records' })
   await reader.stop()
   // What was appended again, after an answer that was lost, counts once.
-  return [...new Map(found.toReversed().map((event) => [event.event_id, event])).values()].toReversed()
+  return found.filter(({ event_id: id }, i) => found.findIndex((event) => event.event_id === id) === i)
 }
 
 const ahead = (events: readonly WorkflowEvent[]) => events.filter(({ decision_seq: seq }) => seq > 0)
