@@ -1,42 +1,10 @@
 // Told to stop by a signal, which there is before Redis is: registering ends, and so does all that it opened.
 
-import { randomBytes } from 'node:crypto'
-import { Redis } from 'ioredis'
-import t, { type Test } from 'tap'
-import { type Handler, type ReaderOptions, registerConsumer } from '../../reader/index.ts'
-import { doorTo } from '../support/door.ts'
-import { useStack } from '../support/stack.ts'
+import t from 'tap'
+import { useStream } from '../support/reader-stream.ts'
 import { until } from '../support/wait.ts'
 
 const SOON = 1000
-
-/** A stream behind a door, and the connections of those who read it. */
-async function useStream(t: Test) {
-  const { redisUrl } = useStack(t, ['redis'])
-  if (!redisUrl) return undefined
-  const door = await doorTo(redisUrl)
-  const direct = new Redis(redisUrl, { db: Number(new URL(door.url).pathname.slice(1)) })
-  const stream = `test-${randomBytes(6).toString('hex')}`
-  t.teardown(async () => {
-    door.close()
-    await direct.del(stream, `${stream}:seen:g`)
-    direct.disconnect()
-  })
-  return {
-    door,
-    direct,
-    stream,
-    register: (handler: Handler, options: Partial<ReaderOptions> = {}) =>
-      registerConsumer(stream, handler, {
-        url: `${door.url}?connectionName=${stream}`,
-        group: 'g',
-        from: '0',
-        failed: () => undefined,
-        ...options,
-      }),
-    isConnected: async () => String(await direct.client('LIST')).includes(stream),
-  }
-}
 
 const GONE = { within: 5000, what: 'no connection to be left' }
 

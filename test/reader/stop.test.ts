@@ -1,39 +1,12 @@
 // stop(): waits for the handler in hand, whatever that takes, and for Redis hardly at all.
 
-import { randomBytes } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
-import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
-import { type Handler, type ReaderOptions, registerConsumer } from '../../reader/index.ts'
-import { doorTo } from '../support/door.ts'
-import { useStack } from '../support/stack.ts'
+import type { Handler } from '../../reader/index.ts'
+import { useStream } from '../support/reader-stream.ts'
 import { until } from '../support/wait.ts'
 
 const SOON = 2000
-
-/** A consumer behind a door, and a stream with a way to it of its own. */
-async function useStream(t: Test) {
-  const { redisUrl } = useStack(t, ['redis'])
-  if (!redisUrl) return undefined
-  const door = await doorTo(redisUrl)
-  const direct = new Redis(redisUrl, { db: Number(new URL(door.url).pathname.slice(1)) })
-  const stream = `test-${randomBytes(6).toString('hex')}`
-  t.teardown(async () => {
-    door.close()
-    await direct.del(stream, `${stream}:seen:g`)
-    direct.disconnect()
-  })
-  return {
-    door,
-    direct,
-    stream,
-    add: (offset: number) => direct.xadd(stream, '*', 'event_name', 'thing.happened', 'position', `p0:${offset}`),
-    /** Ids that are not acknowledged. */
-    pending: async () => ((await direct.xpending(stream, 'g', '-', '+', 10)) as [string][]).map(([id]) => id),
-    register: (handler: Handler, options: Partial<ReaderOptions> = {}) =>
-      registerConsumer(stream, handler, { url: door.url, group: 'g', from: '0', failed: () => undefined, ...options }),
-  }
-}
 
 async function endsSoon(t: Test, stopping: Promise<void>, what: string) {
   const began = performance.now()
