@@ -34,19 +34,13 @@ import {
   withWork,
 } from './recorder-fold.ts'
 import { createRecorderMemory } from './recorder-memory.ts'
+import { createPace } from './recorder-pace.ts'
 import type { WorkNeed, WorkRead } from './recorder-work.ts'
 
 /** Batches of at most so many records share a transaction. */
 const SMALL = 500
 /** Records above which COPY and statements by table cost less than one of all (of 500 records a tenth). */
 const AT_ONCE = 100
-
-/**
- * A batch of one record takes so many times the pace, of FEW_RECORDS or more (of all partitions stored together) once: what it costs
- * is for the most part the same for both, in Kafka, Postgres and here.
- */
-const MOST_PACES = 3
-const FEW_RECORDS = 12
 
 /** R8. So many in a row that were looked up and were new. */
 const NEW_IN_A_ROW = 50
@@ -119,8 +113,8 @@ type FoldedBatch = BatchResult & { assumed: readonly Assumed[] }
 /** What a batch left, and in which generation of the derived tables. */
 type Stored = FoldedBatch & { generation: number }
 
-/** `together`: records that were stored with it, its own too. */
-type Done = (Stored & { together: number }) | 'overtaken'
+/** `least`: how long it takes at least, ms. */
+type Done = (Stored & { least: number }) | 'overtaken'
 
 type Job = {
   batch: LogBatch
@@ -136,13 +130,12 @@ function moveOf({ batch: { partition, from, next, records } }: Job): CheckpointM
   return last ? { partition, from, next, last } : { partition, from, next }
 }
 
-/** How long a batch takes at least, ms, if so many records were stored with it. */
-export const restOf = (pace: number, together: number): number =>
-  pace * Math.max(1, MOST_PACES - ((MOST_PACES - 1) * together) / FEW_RECORDS)
+const recordsOf = (jobs: readonly Job[]) => jobs.reduce((sum, { inspected }) => sum + inspected.length, 0)
 
 /** The handler that a group of readers on the events topic runs. */
 export function createRecorder(options: RecorderOptions): LogHandler {
   const { store, schemas, watch, faults = NO_FAULTS, rememberedExecutions = 0, partitions, pace = 0 } = options
+  const paced = createPace(pace)
   const memory = createRecorderMemory(Math.ceil(rememberedExecutions / partitions))
 
   /** R8. Executions in a row that were looked up and were new. */
@@ -195,7 +188,7 @@ export function createRecorder(options: RecorderOptions): LogHandler {
     const { atOnce } = store
     const generation = live
     if (!atOnce || generation === undefined) return stored
-    if (jobs.reduce((sum, { inspected }) => sum + inspected.length, 0) > AT_ONCE) return stored
+    if (recordsOf(jobs) > AT_ONCE) return stored
     const results = await foldAll(jobs, atOnce.reads(generation), true)
     const all = joined([...results.values()])
     // Incidents are statements of their own.
@@ -218,15 +211,19 @@ export function createRecorder(options: RecorderOptions): LogHandler {
 
   async function storeAll(given: readonly Job[]): Promise<Done[]> {
     // A partition that was lost and given back may be here twice: whoever is second is overtaken.
+    const began = performance.now()
     const jobs = [...new Map(given.toReversed().map((job) => [job.batch.partition, job])).values()]
     const results = await storeAtOnce(jobs)
     const rest = jobs.filter((job) => !results.has(job))
     if (rest.length > 0) for (const [job, stored] of await storeInTransaction(rest)) results.set(job, stored)
     await faults.at('recorder:batch:committed')
-    const together = jobs.reduce((sum, { inspected }) => sum + inspected.length, 0)
+    const executions = [...results.values()].flatMap((one) =>
+      one === 'overtaken' ? [] : one.executions.map(({ executionId }) => executionId),
+    )
+    const least = paced.leastOf(executions, recordsOf(jobs), began)
     return given.map((job) => {
       const stored = results.get(job) ?? 'overtaken'
-      return stored === 'overtaken' ? stored : { ...stored, together }
+      return stored === 'overtaken' ? stored : { ...stored, least }
     })
   }
 
@@ -303,7 +300,7 @@ export function createRecorder(options: RecorderOptions): LogHandler {
     memory.keep(partition, next, result.generation, result.executions)
     const counts = { accepted: result.audit.length, refused: result.verdicts.length }
     watch.emit('recorder:batch:stored', { partition, next, highWatermark: batch.highWatermark, ...counts, ms: performance.now() - began })
-    const rest = inspected.length > SMALL ? 0 : restOf(pace, result.together) - (performance.now() - began)
+    const rest = inspected.length > SMALL ? 0 : result.least - (performance.now() - began)
     if (rest >= 1) await pause(rest)
     return next
   }

@@ -1,7 +1,6 @@
 // Small batches of several partitions, which share a transaction or are one statement; batches are made by hand.
 
 import t from 'tap'
-import { restOf } from '../../consumers/recorder.ts'
 import { contentOf, nextChain } from '../../workflow/content.ts'
 import type { WorkflowEvent } from '../../schemas/generated.ts'
 import { useDatabase } from '../support/database.ts'
@@ -177,14 +176,6 @@ t.test('small batches of the recorder', async (t) => {
       (SELECT array_agg(verdict || log_offset ORDER BY log_offset) FROM refold.event_verdicts) AS verdicts,
       (SELECT array_agg(seq::int ORDER BY seq) FROM refold.workflow_snapshots) AS snapshots`)
     t.strictSame(rows, [{ seq: 401, last: 401, verdicts: ['duplicate400', 'duplicate402'], snapshots: [320, 340, 360, 380, 400] }])
-  })
-
-  t.test('a small batch takes its pace, one of few records up to three times as long', async (t) => {
-    t.strictSame(
-      [0, 1, 6, 12, 500].map((together) => Math.round(restOf(6, together))),
-      [18, 17, 12, 6, 6],
-    )
-    t.equal(restOf(0, 1), 0)
   })
 
   t.test('a partition that was lost and given back is stored once, though both its batches wait for one transaction', async (t) => {
