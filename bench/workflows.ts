@@ -150,13 +150,13 @@ async function steps(ground: Ground, server: Server, count: number, tellIt = say
     ])
     seq = Number(rows[0]?.seq ?? 0)
   }
+  const cpu = cpuSince(before, count)
   // As the log tells it: when the audit has it is not what is measured.
   const { rows } = await ground.admin.query<{ took: string }>(
     'SELECT extract(epoch FROM max(appended_at) - min(appended_at)) * 1000 AS took FROM refold.workflow_events WHERE execution_id = $1',
     [json.executionId],
   )
   const each = Number(rows[0]?.took) / count
-  const cpu = cpuSince(before, count)
   const least = await bareSteps(ground, count)
   tellIt(
     `  ${count} steps in a row: ${millis(each)} a step (to beat: 1.5 ms), ${(each / least).toFixed(1)} times the limit (two appends in a row: ${millis(least)}); ${cpu}`,
