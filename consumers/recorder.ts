@@ -34,7 +34,7 @@ import {
   withWork,
 } from './recorder-fold.ts'
 import { createRecorderMemory } from './recorder-memory.ts'
-import { createPace } from './recorder-pace.ts'
+import { createPace, type Paced } from './recorder-pace.ts'
 import type { WorkNeed, WorkRead } from './recorder-work.ts'
 
 /** Batches of at most so many records share a transaction. */
@@ -132,6 +132,12 @@ function moveOf({ batch: { partition, from, next, records } }: Job): CheckpointM
 
 const recordsOf = (jobs: readonly Job[]) => jobs.reduce((sum, { inspected }) => sum + inspected.length, 0)
 
+const pacedOf = ({ inspected }: Job): Paced[] =>
+  inspected.map((one) => {
+    const { partition, offset, appendedAt } = one.record
+    return { execution: 'key' in one ? one.key : `${partition}:${offset}`, appendedAt }
+  })
+
 /** The handler that a group of readers on the events topic runs. */
 export function createRecorder(options: RecorderOptions): LogHandler {
   const { store, schemas, watch, faults = NO_FAULTS, rememberedExecutions = 0, partitions, pace = 0 } = options
@@ -217,10 +223,8 @@ export function createRecorder(options: RecorderOptions): LogHandler {
     const rest = jobs.filter((job) => !results.has(job))
     if (rest.length > 0) for (const [job, stored] of await storeInTransaction(rest)) results.set(job, stored)
     await faults.at('recorder:batch:committed')
-    const executions = [...results.values()].flatMap((one) =>
-      one === 'overtaken' ? [] : one.executions.map(({ executionId }) => executionId),
-    )
-    const least = paced.leastOf(executions, recordsOf(jobs), began)
+    const isBehind = jobs.some(({ batch }) => batch.next < batch.highWatermark)
+    const least = paced.leastOf(jobs.flatMap(pacedOf), began, isBehind)
     return given.map((job) => {
       const stored = results.get(job) ?? 'overtaken'
       return stored === 'overtaken' ? stored : { ...stored, least }

@@ -1,0 +1,74 @@
+// The rest of a recorder's batch as whoever waits for it has it: no Postgres, the clock of the machine. What is expected is wide of both sides.
+
+import { randomUUID } from 'node:crypto'
+import { test } from 'tap'
+import { createRecorder } from '../../consumers/recorder.ts'
+import type { WorkflowEvent } from '../../schemas/generated.ts'
+import { createWatch } from '../../watch.ts'
+import { event } from '../support/events.ts'
+import { batchOf, codec, PARTITIONS, recordOf } from '../support/recording.ts'
+
+/** ms. A batch of a dozen records takes it once, of one three times; what is in one batch after the other up to twelve times. */
+const PACE = 30
+const LONG = 220
+
+/** Stores batches one after the other; answers ms that each took. */
+function resting() {
+  const recorder = createRecorder({
+    store: {
+      checkpoint: async () => 0,
+      witness: async () => undefined,
+      async transaction(moves, work) {
+        const moved = new Set(moves.map(({ partition }) => partition))
+        await work({ generation: 1, read: async () => new Map(), readWork: async () => new Map(), write: async () => undefined }, moved)
+        return moved
+      },
+    },
+    schemas: { decode: (bytes) => codec.decode(bytes), learn: async () => 'unknown' },
+    partitions: PARTITIONS,
+    watch: createWatch(),
+    pace: PACE,
+  })
+  let offset = 0
+  return async ({ events = [event()], apart = 0, behind = 0 }: { events?: readonly WorkflowEvent[]; apart?: number; behind?: number }) => {
+    const from = offset
+    const at = Date.now()
+    const records = events.map((one) =>
+      recordOf({ ...one, event_id: randomUUID() }, offset++, { appendedAt: at + (offset - from) * apart }),
+    )
+    const began = performance.now()
+    await recorder.batch({ ...batchOf(records, from), highWatermark: offset + behind })
+    return performance.now() - began
+  }
+}
+
+const MANY = Array.from({ length: 12 }, () => event())
+
+/** An execution whose records come of themselves, one each 10 ms, until its batches take long. */
+async function hot(store: ReturnType<typeof resting>): Promise<void> {
+  for (const until = performance.now() + 10_000; performance.now() < until;) if ((await store({ events: MANY, apart: 10 })) > LONG) return
+  throw new Error('its batches do not take long')
+}
+
+test('who appends the next record when the one before is stored', async (t) => {
+  const store = resting()
+  const took: number[] = []
+  for (let i = 0; i < 20; i++) took.push(await store({}))
+  t.ok(Math.min(...took.slice(-3)) < LONG, 'waits as long as for the first one')
+})
+
+test('records that wait already', async (t) => {
+  const store = resting()
+  await hot(store)
+  t.ok((await store({ events: MANY, apart: 10, behind: 5000 })) < LONG, 'are not kept waiting')
+})
+
+test('somebody else', async (t) => {
+  const store = resting()
+  await hot(store)
+  await store({ events: [...MANY, event({ execution_id: 'e71cd09e-7c53-5b93-a2b5-3d1fd6a0a2b1' })], apart: 10 })
+  t.ok((await store({ events: MANY, apart: 10 })) < LONG, 'who comes again after a batch waits no longer')
+  await hot(store)
+  await store({ events: [...MANY, event({ tenant: '' })], apart: 10 })
+  t.ok((await store({ events: MANY, apart: 10 })) < LONG, 'though nothing of theirs is accepted')
+})
