@@ -36,12 +36,16 @@ function whyStill({ state, wanted, quiet, generation, unfolded }: OperationLook)
   return `nothing was done for ${Math.round(quiet / 1000)} s`
 }
 
+/** Whether it stands because of what is parked: its own generation, or the live one with which it is compared. */
+const waitsForParked = ({ state, generation }: OperationLook, parked: ProjectionLook['parked']) =>
+  parked.some((place) => place.generation === generation || (place.isLive && state === 'comparing'))
+
 function judgeOperation({ name, foldedBy, operation, parked }: ProjectionLook): Finding[] {
   const why = operation ? whyStill(operation) : undefined
   if (!operation || why === undefined) return []
   const { id, kind, state, version, unfolded } = operation
   // Why it stands is said already.
-  if (parked.length > 0 && !unfolded) return []
+  if (!unfolded && waitsForParked(operation, parked)) return []
   // Of its own generation, not of the live one: a rollback waits for the code of before.
   const start = foldedBy === null ? 'Start a process with --roles recorder' : starts(name, version)
   return [warn('projections', `${kind} of ${name}: ${state}, ${why}`, `${start}; refold operation watch ${id} shows its steps`)]

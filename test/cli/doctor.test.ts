@@ -310,6 +310,11 @@ void t.test('projections: what stands still is said; what a person stopped, or w
   t.match(found({ foldedBy: null, operation }), [{ todo: /--roles recorder/ }])
   t.match(found({ version: 8, operation }), [{ todo: /defines cases version 7: / }], 'of the generation that it waits for')
   const requested = { ...operation, state: 'requested', generation: null, version: null }
+  const of = (generation: number) => parked.filter((one) => one.generation === generation)
+  const told = (places: typeof parked, state: string) => found({ parked: places, operation: { ...operation, state } }).length
+  t.equal(told(of(2), 'building'), 1, 'why it stands is said once')
+  t.equal(told(of(1), 'building'), 2, 'the live one holds none that is built')
+  t.equal(told(of(1), 'comparing'), 1, 'only a comparison waits for it')
   t.match(found({ operation: requested }), [{ todo: /defines cases: / }], 'before it has one, any version takes it up')
   const unfolded = { ...operation, quiet: 0, unfolded: true }
   for (const state of ['building', 'ready', 'promoting'])
