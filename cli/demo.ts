@@ -13,14 +13,15 @@ const seconds = (since: number) => `${((performance.now() - since) / 1000).toFix
 
 type Demo = { lifetime: { owns<T>(opened: T, close: (opened: T) => unknown): T }; folder: string; stop: AbortSignal }
 
-/** Starts what is missing of the servers; only that is ended again. */
+/** Starts what is missing of the servers; only what was started for demos and test runs is ended again, by the last of them. */
 async function servers({ lifetime, folder }: Demo): Promise<void> {
-  const { up, down, KINDS } = await import('../stack/stack.ts')
+  const { lentServers, up, use } = await import('../stack/stack.ts')
   const tell = (line: string) => say(`  ${line}`)
   say('Servers: Kafka, schema registry, Postgres, Redis')
-  const started = await up({ folder, say: tell, env: process.env })
-  if (started.length === 0) say('  all up already; they stay up afterwards')
-  else lifetime.owns(started, () => down(folder, tell, { kinds: KINDS.filter((kind) => started.includes(kind)) }))
+  lifetime.owns(use(folder, tell), (leave) => leave())
+  const started = await up({ folder, say: tell, env: process.env, lent: true })
+  if (started.length > 0) return
+  tell(`all up already; they ${lentServers(folder).length > 0 ? 'end with the last that uses them' : 'stay up afterwards'}`)
 }
 
 /** Rejects when it is told to stop before all roles run. */

@@ -7,7 +7,7 @@ export function register(program: Command): void {
 
   dev
     .command('test')
-    .description('run the tests on real servers: the stack is started if it must be, and ended again if it was started here')
+    .description('run the tests on real servers: the stack is started if it must be, and ended again by the last test run or demo')
     .argument('[files...]', 'test files, and options of tap; all tests by default')
     .option('--no-stack', 'start no servers; tests that need one are skipped')
     .allowUnknownOption()

@@ -15,7 +15,9 @@ export function register(program: Command): void {
 
   stack
     .command('up')
-    .description('start what does not run yet (what is missing is downloaded first); a server given by URL is not started')
+    .description(
+      'start what does not run yet (what is missing is downloaded first); it stays until `stack down`. A server given by URL is not started',
+    )
     .addArgument(servers())
     .addOption(new Option('--brokers <count>', 'Kafka brokers').choices(['1', '3']))
     .action(async (kinds: Kind[], { brokers }: { brokers?: '1' | '3' }) => {

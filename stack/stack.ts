@@ -1,10 +1,11 @@
 // [stack]: the servers behind every stage (Kafka, registry, Postgres, Redis), started and ended on this machine.
 //
-// Owns `.refold/`: stack.json (addresses, pids), secrets.json, data/, logs/.
+// Owns `.refold/`: stack.json (addresses, pids), secrets.json, users/, data/, logs/.
 // S1  Only processes started here are ended: pid and start time must both be the recorded ones.
 // S2  A server whose URL is in the environment is neither started nor ended.
 // S3  A server that runs is left as it is, so `up` may be called at any time.
 // S4  stack.json names a server as soon as its process runs, so none is forgotten, whatever fails or is interrupted.
+// S5  A server that was started for those who use it (a demo, a test run) is ended by the last of them, or by `down`; `up` makes it stay.
 
 import { existsSync, rmSync } from 'node:fs'
 import path from 'node:path'
@@ -21,6 +22,7 @@ import { PortTaken, untilAnswers } from './server.ts'
 import type { Server, Start } from './server.ts'
 import { readSecrets, readState, removeState, writeState } from './state.ts'
 import type { ServerName, ServerState, StackState } from './state.ts'
+import { enter, usersOf } from './users.ts'
 
 export type Kind = 'kafka' | 'registry' | 'postgres' | 'redis'
 export const KINDS: readonly Kind[] = ['kafka', 'registry', 'postgres', 'redis']
@@ -36,16 +38,19 @@ export type UpOptions = {
   brokers?: 1 | 3
   /** Added to the usual ports, so that stacks side by side don't take each other's while a server restarts. Default 0. */
   portsFrom?: number
+  /** S5: what it starts ends with the last user, and what was lent already still does. By default all that is wanted stays. */
+  lent?: boolean
 }
 
 /** Starts what doesn't run yet and waits until all answer. Gives the names of those it started. */
-export async function up({ folder, say, env, kinds = KINDS, brokers, portsFrom = 0 }: UpOptions): Promise<ServerName[]> {
+export async function up({ folder, say, env, kinds = KINDS, brokers, portsFrom = 0, lent = false }: UpOptions): Promise<ServerName[]> {
   return exclusive(folder, say, async () => {
     const wanted = serversOf(brokers ?? brokersOf(folder) ?? 1).filter(
       ({ name, env: variable }) => kinds.includes(kindOf(name)) && !env[variable],
     )
     const before = running(folder)
-    const context = contextOf(folder, say, before, portsFrom)
+    if (!lent) for (const { name } of wanted) delete before[name]?.lent
+    const context = contextOf(folder, say, before, { portsFrom, lent })
     const results = await Promise.allSettled(
       wanted.map(async (server) => {
         const begun = performance.now()
@@ -86,7 +91,12 @@ async function start(server: Server, context: Start): Promise<void> {
 }
 
 /** What servers are given to start with; each is written into stack.json as soon as its process runs (S4). */
-function contextOf(folder: string, say: Say, before: Servers, portsFrom: number): (name: ServerName) => Start {
+function contextOf(
+  folder: string,
+  say: Say,
+  before: Servers,
+  { portsFrom, lent }: { portsFrom: number; lent: boolean },
+): (name: ServerName) => Start {
   const secrets = readSecrets(folder)
   const recorded = readState(folder)?.servers ?? {}
   // Those that ended stay in the file until they are started anew: their ports are tried first, also at a second attempt.
@@ -103,31 +113,56 @@ function contextOf(folder: string, say: Say, before: Servers, portsFrom: number)
     launch: async (address, what) => {
       const launched = await launch({ ...what, log: logOf(folder, name) })
       const { pid, mark } = launched
-      state.servers[name] = { address, pid, startedAt: new Date().toISOString(), mark }
+      state.servers[name] = { address, pid, startedAt: new Date().toISOString(), mark, ...(lent && { lent }) }
       writeState(folder, state)
       return launched
     },
   })
 }
 
-/** Ends the servers that were started here, dependants first; gives their names. */
+/** Ends the servers that were started here; gives their names. */
 export async function down(folder: string, say: Say, options: { kinds?: readonly Kind[]; erase?: boolean } = {}): Promise<ServerName[]> {
   return exclusive(folder, say, async () => {
     const kinds = options.kinds ?? KINDS
-    const servers = running(folder)
-    const chosen = serversOf(3).filter(({ name }) => kinds.includes(kindOf(name)) && servers[name])
-    await Promise.all(
-      chosen.map(async ({ name, stop }) => {
-        await end(servers[name]!, stop.signal, stop.patience)
-        delete servers[name]
-        say(`${name} is down`)
-      }),
-    )
-    if (Object.keys(servers).length > 0) writeState(folder, { servers, developmentToken: readSecrets(folder).developmentToken })
-    else removeState(folder)
+    const ended = await endThose(folder, say, (name) => kinds.includes(kindOf(name)))
     if (options.erase) erase(folder)
-    return chosen.map(({ name }) => name)
+    return ended
   })
+}
+
+async function endThose(folder: string, say: Say, isMeant: (name: ServerName, server: ServerState) => boolean): Promise<ServerName[]> {
+  const servers = running(folder)
+  const chosen = serversOf(3).filter(({ name }) => servers[name] && isMeant(name, servers[name]))
+  await Promise.all(
+    chosen.map(async ({ name, stop }) => {
+      await end(servers[name]!, stop.signal, stop.patience)
+      delete servers[name]
+      say(`${name} is down`)
+    }),
+  )
+  if (Object.keys(servers).length > 0) writeState(folder, { servers, developmentToken: readSecrets(folder).developmentToken })
+  else removeState(folder)
+  return chosen.map(({ name }) => name)
+}
+
+/** The servers that end with their last user. */
+export function lentServers(folder: string): ServerName[] {
+  const servers = running(folder)
+  return serversOf(3).flatMap(({ name }) => (servers[name]?.lent ? [name] : []))
+}
+
+/** S5. Counts this process among the users of the stack, also before anything is up, until what it gives is called. */
+export function use(folder: string, say: Say): () => Promise<void> {
+  const leave = enter(folder)
+  return async () => {
+    leave()
+    if (lentServers(folder).length === 0) return
+    await exclusive(folder, say, async () => {
+      const [other] = usersOf(folder)
+      if (other === undefined) await endThose(folder, say, (_, { lent }) => lent === true)
+      else say(`process ${other} still uses the servers; they end with it`)
+    })
+  }
 }
 
 export type Status = { name: ServerName; address: string; pid: number | null; state: 'up' | 'silent' | 'given'; startedAt: string | null }

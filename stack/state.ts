@@ -8,8 +8,8 @@ import type { ProcessMark } from './process.ts'
 
 export type ServerName = 'kafka' | 'kafka-2' | 'kafka-3' | 'registry' | 'postgres' | 'redis'
 
-/** A server that we started. `mark` tells its process from a later one with the same pid. */
-export type ServerState = { address: string; pid: number; startedAt: string; mark: ProcessMark }
+/** A server that we started. `mark` tells its process from a later one with the same pid. `lent`: it ends with its last user. */
+export type ServerState = { address: string; pid: number; startedAt: string; mark: ProcessMark; lent?: true }
 
 export type StackState = { servers: Partial<Record<ServerName, ServerState>>; developmentToken: string }
 

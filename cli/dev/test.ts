@@ -1,10 +1,9 @@
-// `dev test`: stack → tap → the stack as it was found.
+// `dev test`: stack → tap → the stack as it was found, unless others use it meanwhile.
 
 import { createHash } from 'node:crypto'
 import { existsSync, globSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { asError } from '../../errors.ts'
-import type { ServerName } from '../../stack/state.ts'
 import { ROOT, runTool } from './run.ts'
 
 const say = (line: string) => process.stderr.write(`${line}\n`)
@@ -16,7 +15,7 @@ const RESULTS = path.join(ROOT, '.refold', 'test.tap')
 export async function test(args: readonly string[], withStack: boolean): Promise<number> {
   const built = await buildTap()
   if (built !== 0) return built
-  const started = withStack ? await startStack() : []
+  const leave = withStack ? await startStack() : undefined
   try {
     mkdirSync(path.dirname(RESULTS), { recursive: true })
     rmSync(RESULTS, { force: true })
@@ -29,7 +28,7 @@ export async function test(args: readonly string[], withStack: boolean): Promise
     if (counts) say(`tests: ${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`)
     return code
   } finally {
-    await endStack(started)
+    await leave?.()
   }
 }
 
@@ -53,21 +52,20 @@ async function buildTap(): Promise<number> {
   return code
 }
 
-async function startStack(): Promise<ServerName[]> {
-  const [{ up }, { stackFolder }] = await Promise.all([import('../../stack/stack.ts'), import('../../stack/state.ts')])
+/** Gives how to leave it: that ends what was started for test runs and demos, if this is the last of them. */
+async function startStack(): Promise<() => Promise<void>> {
+  const [{ up, use }, { stackFolder }] = await Promise.all([import('../../stack/stack.ts'), import('../../stack/state.ts')])
+  const leave = use(stackFolder(), say)
   try {
-    return await up({ folder: stackFolder(), say, env: process.env })
+    await up({ folder: stackFolder(), say, env: process.env, lent: true })
   } catch (error) {
-    if (process.env['REFOLD_REQUIRE'] === 'all') throw error
+    if (process.env['REFOLD_REQUIRE'] === 'all') {
+      await leave()
+      throw error
+    }
     say(`${asError(error).message}\nTests that need the missing servers will be skipped.`)
-    return []
   }
-}
-
-async function endStack(started: readonly ServerName[]): Promise<void> {
-  if (started.length === 0) return
-  const [{ down, KINDS }, { stackFolder }] = await Promise.all([import('../../stack/stack.ts'), import('../../stack/state.ts')])
-  await down(stackFolder(), say, { kinds: KINDS.filter((kind) => started.includes(kind)) })
+  return leave
 }
 
 /** tap's own totals: `# { total: 10, pass: 8, fail: 1, skip: 1 }`, numbers that are 0 left out. */

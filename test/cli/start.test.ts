@@ -4,6 +4,7 @@ import { spawn } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import t, { type Test } from 'tap'
+import { down, running } from '../../stack/stack.ts'
 import { until } from '../support/wait.ts'
 
 const CLI = path.join(import.meta.dirname, '..', '..', 'cli')
@@ -52,6 +53,26 @@ t.test('so does the demo', { timeout: 60_000 }, async (t) => {
   t.equal(await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, 15_000, 'runs on').unref())]), 0, said.text)
   t.ok(performance.now() - began < 10_000)
   t.match(said.text, /Ending what was started here\.\n$/)
+})
+
+t.test('of two demos in one clone, the one that ends first leaves the other its servers', { timeout: 90_000 }, async (t) => {
+  const folder = t.testdir()
+  const env = { ...AWAY, REDIS_URL: '', REFOLD_PORT: '0', REFOLD_STACK: folder }
+  t.teardown(() => down(folder, () => undefined))
+  const demo = async () => {
+    const started = node(t, [path.join(CLI, 'main.ts'), 'demo'], env)
+    await until(() => /redis is up at|all up already/.test(started.said.text), { within: 30_000, what: 'the demo to have Redis' })
+    return started
+  }
+  const [first, second] = [await demo(), await demo()]
+  t.match(second.said.text, /all up already; they end with the last that uses them/)
+  first.child.kill('SIGTERM')
+  t.equal(await first.ended, 0, first.said.text)
+  t.match(first.said.text, new RegExp(`process ${second.child.pid} still uses the servers`))
+  t.ok(running(folder).redis)
+  second.child.kill('SIGTERM')
+  t.equal(await second.ended, 0, second.said.text)
+  t.match(second.said.text, /redis is down/)
 })
 
 const ending = (body: string) => [
