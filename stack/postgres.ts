@@ -14,6 +14,7 @@ import { alone } from './lock.ts'
 import { cacheFolder, ownFolder, persistentTmp } from './parts.ts'
 import type { Say } from './parts.ts'
 import { HOST } from './ports.ts'
+import { markOf } from './process.ts'
 import { untilAnswers } from './server.ts'
 import type { Server } from './server.ts'
 import type { Secrets } from './state.ts'
@@ -46,7 +47,7 @@ export const postgres: Server = {
     const settings = Object.entries({ ...SETTINGS, port: chosen }).flatMap(([key, value]) => ['-c', `${key}=${value}`])
     const address = `postgres://refold:${secrets.databasePassword}@${HOST}:${chosen}/${DATABASE}`
     const command = path.join(binaries, 'bin', 'postgres')
-    await released(path.join(data, 'postmaster.pid'))
+    await released(data)
     const server = await launch(address, { command, args: ['-D', data, ...settings], cwd: data, ...(user && { user }) })
     await untilAnswers({ name: 'postgres', process: server, ports: [chosen], answers: () => postgres.answers(address) })
   },
@@ -69,16 +70,30 @@ export const postgres: Server = {
 const outside = (secrets: Secrets) => path.join(persistentTmp(), `refold-${secrets.id}`)
 
 /**
- * Waits until the process that a lock file names is gone from the process table: Postgres takes one that was killed, but
+ * Waits until the process that the lock file names is gone from the process table: Postgres takes one that was killed, but
  * is not yet reaped by its parent, for a server that runs, and refuses. Ten seconds at most; then Postgres says it itself.
  */
-async function released(lock: string): Promise<void> {
+async function released(data: string): Promise<void> {
+  const lock = path.join(data, 'postmaster.pid')
   const deadline = performance.now() + 10_000
   while (performance.now() < deadline) {
-    const pid = existsSync(lock) ? Number(readFileSync(lock, 'utf8').split('\n')[0]) : 0
+    const text = existsSync(lock) ? readFileSync(lock, 'utf8') : ''
+    const pid = Number(text.split('\n')[0])
     if (!(pid > 0) || !isListed(pid)) return
+    // Left by a machine that was killed, the pid is somebody else's now. That of its own parent Postgres never takes for a server's;
+    // the file stays, since by it Postgres also learns whether somebody still has the memory of that server.
+    if (markOf(pid) !== null && commandOf(pid)?.includes(data) === false)
+      return writeFileSync(lock, text.replace(/^\d+/, String(process.pid)))
     await delay(50)
   }
+}
+
+/** The command line of a process; undefined where it may not be seen. */
+function commandOf(pid: number): string | undefined {
+  const file = `/proc/${pid}/cmdline`
+  if (existsSync(file)) return readFileSync(file, 'utf8')
+  const { status, stdout } = spawnSync('ps', ['-ww', '-o', 'args=', '-p', String(pid)], { encoding: 'utf8' })
+  return status === 0 ? stdout : undefined
 }
 
 /** Whether a process is in the process table, be it only as a zombie. */

@@ -1,5 +1,6 @@
 // The stack itself, with its two quick servers, in a folder of its own.
 
+import { spawn } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import os from 'node:os'
@@ -83,6 +84,20 @@ t.test('a stack with all usual ports taken', async (t) => {
     t.same(await up({ folder, say: quiet, env: {}, kinds: ['postgres', 'redis'] }), ['postgres'])
     t.same(readState(folder)!.servers.redis, redis)
     t.same(await query(postgres!.address, 'SELECT one FROM kept'), [{ one: 1 }])
+  })
+
+  t.test('so it is when the machine was, and another process has the pid that Postgres left in its lock file', async (t) => {
+    const { postgres } = readState(folder)!.servers
+    await end(postgres!, 'SIGKILL', 5000)
+    const isRoot = process.getuid?.() === 0
+    const lock = path.join(isRoot ? `/var/tmp/refold-${readSecrets(folder).id}` : path.join(folder, 'data'), 'postgres', 'postmaster.pid')
+    // Postgres asks whether it could signal that process, which it can those of its own user.
+    const other = spawn('sleep', ['60'], isRoot ? { uid: statSync(lock).uid } : {})
+    t.teardown(() => other.kill())
+    writeFileSync(lock, readFileSync(lock, 'utf8').replace(/^\d+/, String(other.pid)))
+    t.same(await up({ folder, say: quiet, env: {}, kinds: ['postgres', 'redis'] }), ['postgres'])
+    t.same(await query(postgres!.address, 'SELECT one FROM kept'), [{ one: 1 }])
+    t.equal(other.exitCode ?? other.signalCode, null)
   })
 
   t.test('down ends its servers and keeps their data, --erase does not', async (t) => {
