@@ -30,6 +30,11 @@ export const CATALOGUE = {
     help: 'Read its log with `npm run refold -- stack logs <server>`.',
     retryable: true,
   },
+  'stack-unwritable': {
+    title: 'The files of the local stack cannot be written',
+    help: 'Make room, or make the folder yours to write; REFOLD_STACK names another one.',
+    retryable: true,
+  },
   'log-unavailable': {
     title: 'The log does not answer',
     help: 'Check that Kafka runs at KAFKA_BROKERS; appends go on by themselves once it is back.',

@@ -18,7 +18,7 @@ async function servers({ lifetime, folder }: Demo): Promise<void> {
   const { lentServers, up, use } = await import('../stack/stack.ts')
   const tell = (line: string) => say(`  ${line}`)
   say('Servers: Kafka, schema registry, Postgres, Redis')
-  lifetime.owns(use(folder, tell), (leave) => leave())
+  lifetime.owns(await use(folder, tell), (leave) => leave())
   const started = await up({ folder, say: tell, env: process.env, lent: true })
   if (started.length > 0) return
   tell(`all up already; they ${lentServers(folder).length > 0 ? 'end with the last that uses them' : 'stay up afterwards'}`)

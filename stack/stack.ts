@@ -152,8 +152,8 @@ export function lentServers(folder: string): ServerName[] {
 }
 
 /** S5. Counts this process among the users of the stack, also before anything is up, until what it gives is called. */
-export function use(folder: string, say: Say): () => Promise<void> {
-  const leave = enter(folder)
+export async function use(folder: string, say: Say): Promise<() => Promise<void>> {
+  const leave = await writing(folder, async () => enter(folder))
   return async () => {
     leave()
     if (lentServers(folder).length === 0) return
@@ -225,7 +225,21 @@ function erase(folder: string): void {
 }
 
 function exclusive<T>(folder: string, say: Say, work: () => Promise<T>): Promise<T> {
-  return alone(path.join(folder, 'stack.lock'), () => say('another command is starting or ending the stack; waiting for it'), work)
+  const waiting = () => say('another command is starting or ending the stack; waiting for it')
+  return writing(folder, () => alone(path.join(folder, 'stack.lock'), waiting, work))
+}
+
+/** What a file system refuses: no room, no right, no folder there. */
+const REFUSED: ReadonlySet<unknown> = new Set(['ENOSPC', 'EDQUOT', 'EROFS', 'EACCES', 'EPERM', 'ENOTDIR', 'EEXIST', 'ENOENT'])
+
+async function writing<T>(folder: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    if (error instanceof RefoldError || !REFUSED.has(code)) throw error
+    throw new RefoldError('stack-unwritable', `${message} (its folder: ${folder})`, { cause: error })
+  }
 }
 
 /** An address as it may be shown. */

@@ -55,6 +55,11 @@ export function readSecrets(folder: string): Secrets {
 function writePrivate(file: string, value: unknown): void {
   mkdirSync(path.dirname(file), { recursive: true })
   const beside = `${file}.${process.pid}`
-  writeFileSync(beside, `${JSON.stringify(value, null, 2)}\n`, { mode: 0o600 })
-  renameSync(beside, file)
+  try {
+    writeFileSync(beside, `${JSON.stringify(value, null, 2)}\n`, { mode: 0o600 })
+    renameSync(beside, file)
+  } catch (error) {
+    rmSync(beside, { force: true })
+    throw error
+  }
 }

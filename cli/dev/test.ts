@@ -55,7 +55,7 @@ async function buildTap(): Promise<number> {
 /** Gives how to leave it: that ends what was started for test runs and demos, if this is the last of them. */
 async function startStack(): Promise<() => Promise<void>> {
   const [{ up, use }, { stackFolder }] = await Promise.all([import('../../stack/stack.ts'), import('../../stack/state.ts')])
-  const leave = use(stackFolder(), say)
+  const leave = await use(stackFolder(), say)
   try {
     await up({ folder: stackFolder(), say, env: process.env, lent: true })
   } catch (error) {

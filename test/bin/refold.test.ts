@@ -50,6 +50,24 @@ t.test('an error is one message with what to do and without a stack trace, exit 
   t.match(err, /^refold: .*redis was never started here.*stack up.*\n$/)
 })
 
+t.test('a folder of the stack that cannot be written is no mistake in Refold', async (t) => {
+  const folder = path.join(t.testdir({ file: '' }), 'file', 'stack')
+  for (const args of [
+    ['stack', 'up', 'redis'],
+    ['stack', 'down'],
+    ['demo', '--once'],
+  ]) {
+    const { code, err } = await refold(args, { REFOLD_STACK: folder, REDIS_URL: '' })
+    t.equal(code, 1)
+    t.match(
+      err,
+      /^refold: The files of the local stack cannot be written: ENOTDIR.*its folder: .*REFOLD_STACK names another/,
+      args.join(' '),
+    )
+    t.notMatch(err, /this is a mistake/)
+  }
+})
+
 t.test('with REFOLD_LOG_LEVEL=debug its stack trace follows', async (t) => {
   const { err } = await refold(['stack', 'logs', 'redis'], { REFOLD_STACK: t.testdir(), REFOLD_LOG_LEVEL: 'debug' })
   t.match(err, /at .*logs\.ts/)

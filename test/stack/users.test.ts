@@ -27,7 +27,7 @@ const start = (folder: string, lent: boolean) => up({ folder, say: quiet, env: {
 t.test('they end with the last user, whoever started them', async (t) => {
   const folder = useFolder(t)
   const said: string[] = []
-  const leaves = [use(folder, (line) => said.push(line)), use(folder, quiet)]
+  const leaves = [await use(folder, (line) => said.push(line)), await use(folder, quiet)]
   t.same(await start(folder, true), ['redis'])
   t.same(await start(folder, true), [])
   await leaves[0]!()
@@ -42,13 +42,13 @@ t.test('a user that was killed counts no longer, nor one whose pid is somebody e
   const folder = useFolder(t)
   const code = `import { up, use } from ${JSON.stringify(path.join(ROOT, 'stack', 'stack.ts'))}
     const folder = ${JSON.stringify(folder)}
-    use(folder, () => {})
+    await use(folder, () => {})
     await up({ folder, say() {}, env: {}, kinds: ['redis'], lent: true })
     setInterval(() => 0, 1000)`
   const child = spawn(process.execPath, ['--input-type=module', '-e', code], { stdio: 'ignore' })
   t.teardown(() => child.kill('SIGKILL'))
   await until(() => running(folder).redis !== undefined, { within: 30_000, what: 'Redis to run' })
-  const leave = use(folder, quiet)
+  const leave = await use(folder, quiet)
   await start(folder, true)
   child.kill('SIGKILL')
   await once(child, 'close')
@@ -61,12 +61,12 @@ t.test('a user that was killed counts no longer, nor one whose pid is somebody e
 t.test('what `stack up` started, or was told to start, stays', async (t) => {
   const folder = useFolder(t)
   await start(folder, false)
-  const first = use(folder, quiet)
+  const first = await use(folder, quiet)
   t.same(await start(folder, true), [])
   await first()
   t.ok(running(folder).redis, 'it was there before')
   await down(folder, quiet)
-  const second = use(folder, quiet)
+  const second = await use(folder, quiet)
   await start(folder, true)
   t.same(await start(folder, false), [])
   await second()
