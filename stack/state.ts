@@ -18,7 +18,7 @@ export type Secrets = { id: string; kafkaCluster: string; databasePassword: stri
 
 /** The stack of this clone. Another folder is another stack, with its own data and ports. */
 export function stackFolder(env: Readonly<Record<string, string | undefined>> = process.env): string {
-  return env['REFOLD_STACK'] || path.join(path.dirname(path.dirname(fileURLToPath(import.meta.url))), '.refold')
+  return path.resolve(env['REFOLD_STACK'] || path.join(path.dirname(path.dirname(fileURLToPath(import.meta.url))), '.refold'))
 }
 
 const stateFile = (folder: string) => path.join(folder, 'stack.json')

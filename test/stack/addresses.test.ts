@@ -1,7 +1,8 @@
+import path from 'node:path'
 import t from 'tap'
 import { readConfig } from '../../config.ts'
 import { resolveAddresses } from '../../stack/addresses.ts'
-import { writeState } from '../../stack/state.ts'
+import { stackFolder, writeState } from '../../stack/state.ts'
 import type { ServerState } from '../../stack/state.ts'
 
 const at = (address: string): ServerState => ({ address, pid: 1, startedAt: '2026-01-01T00:00:00Z', mark: '1' })
@@ -52,4 +53,10 @@ t.test('a token without a tenant is refused, and not shown', async (t) => {
     REFOLD_API_TOKENS: 'secret',
   })
   t.throws(() => resolveAddresses(config, t.testdir()), { code: 'config-invalid', message: /^(?!.*secret).*token=tenant/ })
+})
+
+t.test('the folder of a stack is where REFOLD_STACK says, seen from here', async (t) => {
+  // Its servers are given paths in it, and stand elsewhere.
+  t.equal(stackFolder({ REFOLD_STACK: 'mine' }), path.resolve('mine'))
+  t.equal(path.basename(stackFolder({ REFOLD_STACK: '' })), '.refold')
 })
