@@ -77,7 +77,7 @@ async function alone(work) {
     } catch (error) {
       if (error.code !== 'EEXIST') throw error
       if (abandoned(lock)) rmSync(lock, { force: true })
-      else if (!waited) say('another command is installing the packages; waiting for it')
+      else if (!waited) say('another command is installing the packages; waiting for it (if none is: rm .refold/install.lock)')
       await new Promise((resolve) => setTimeout(resolve, 300))
     }
   }
