@@ -7,8 +7,9 @@
 // J2  The checkpoint moves first, by compare-and-set, in the transaction of the rows: two projectors on one partition cost
 //     work, never truth.
 // J3  A hold (stop_at) is not passed, and ends by itself.
-// J4  What `evolve` throws at is tried again, then an incident; the generation stands at that position, others go on. A position
-//     that a person let another generation pass is passed here too, and no incident.
+// J4  What `evolve` throws at, or makes a row of that its columns don't take, is tried again, then an incident; the generation
+//     stands at that position, others go on. A position that a person let another generation pass is passed here too, and no
+//     incident.
 // J5  Below the log's first offset the audit is read instead: nothing is ever skipped.
 // J6  Small batches of several partitions share a transaction: each moves its own checkpoint, and one that was overtaken or held
 //     is left out. Should the transaction fail, each has one of its own. A handler's are never shared.
@@ -26,7 +27,16 @@ import type { LogBatch, LogHandler } from '../kafka/log.ts'
 import type { HandledProjection, FoldProjection, Projection } from '../projections/define.ts'
 import { ProjectionEvent } from '../projections/event.ts'
 import type { Watch } from '../watch.ts'
-import type { Change, Move, Outcome, ProjectionStore, ProjectionWork, RowKey, Span, Window } from './projection-port.ts'
+import {
+  type Change,
+  type Move,
+  type Outcome,
+  type ProjectionStore,
+  type ProjectionWork,
+  type RowKey,
+  RowsRefused,
+} from './projection-port.ts'
+import type { Span, Window } from './projection-port.ts'
 import { applyFold, type Feed, type Memory, memoryFrom, Thrown, trim } from './projector-memory.ts'
 import type { AcceptedRecords } from './reader-schemas.ts'
 import { createSharedPasses, type Seat, type SharedPasses } from './shared-pass.ts'
@@ -248,7 +258,7 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
 
   /**
    * J4. Up to the event that throws; then that one by itself, again and again. A handler takes a batch as a whole and does not say
-   * which it was: half the batch is tried, and half of that, until one event is left.
+   * which it was, nor does Postgres of a row: half the batch is tried, and half of that, until one event is left.
    */
   async function storeOrPark(given: Move, events: Events): Promise<Stored> {
     const { partition, from } = given
@@ -259,12 +269,14 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
         if (stored.outcome === 'stored' && parked.delete(partition)) await store.mended(partition)
         return stored
       } catch (error) {
-        if (!(error instanceof Thrown)) throw error
-        const { event } = error
-        if (projection.how === 'handle' && move.next - from > 1) {
+        const isRefused = error instanceof RowsRefused
+        if (!isRefused && !(error instanceof Thrown)) throw error
+        if ((isRefused || projection.how === 'handle') && move.next - from > 1) {
           move = { ...move, next: from + Math.ceil((move.next - from) / 2) }
           continue
         }
+        const event = isRefused ? (await collected((take) => events(move.next, take)))[0] : error.event
+        if (!event) throw error
         if (event.offset > from) return storeEvents({ ...move, next: event.offset }, events)
         if (attempt < TRIES.length) {
           await pause(TRIES[attempt++])

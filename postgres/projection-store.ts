@@ -1,7 +1,15 @@
 // accepted events → projector → [Postgres]: rows of one generation (the port ProjectionStore of consumers/projection-port.ts)
 
 import type { Pool, PoolClient } from 'pg'
-import type { Change, Move, Outcome, ProjectionStore, ProjectionWork, RowKey, StoredRow } from '../consumers/projection-port.ts'
+import {
+  type Change,
+  type Move,
+  type Outcome,
+  type ProjectionStore,
+  type ProjectionWork,
+  RowsRefused,
+} from '../consumers/projection-port.ts'
+import type { RowKey, StoredRow } from '../consumers/projection-port.ts'
 import type { PlainRow, Projection, TableDefinition } from '../projections/define.ts'
 import type { WorkflowEvent } from '../schemas/generated.ts'
 import { inTransaction } from './pool.ts'
@@ -91,6 +99,20 @@ function statements(schema: string, table: TableDefinition) {
   }
 }
 
+/** Values that are no such type, a key twice in a batch, one that is null, one too long for its index. */
+const NOT_TAKEN = /^(21|22|23|54)/
+
+/** A statement of rows. Rejects with RowsRefused where it is the rows that are wrong: also those that pg could not write down. */
+async function ofRows<T>(statement: () => Promise<T>): Promise<T> {
+  try {
+    return await statement()
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : ''
+    if (error instanceof TypeError || (error instanceof Error && NOT_TAKEN.test(code))) throw new RowsRefused(error)
+    throw error
+  }
+}
+
 /** `pool` connects as refold_engine. */
 export function createProjectionStore(pool: Pool, projection: Projection, generation: number): ProjectionStore {
   const reader = readerOf(projection.name, generation)
@@ -128,14 +150,14 @@ export function createProjectionStore(pool: Pool, projection: Projection, genera
     const kept = keptOf(changes)
     const gone = changes.filter(({ row }) => row === null)
     if (kept.length > 0) {
-      await client.query({ ...made.put, values: putValues(kept) })
+      await ofRows(() => client.query({ ...made.put, values: putValues(kept) }))
     }
-    if (gone.length > 0) await client.query({ ...made.remove, values: keyValues(gone) })
+    if (gone.length > 0) await ofRows(() => client.query({ ...made.remove, values: keyValues(gone) }))
   }
 
   async function readRows(client: Pool | PoolClient, keys: readonly RowKey[]): Promise<StoredRow[]> {
     if (!table || !made) return []
-    const { rows } = await client.query<PlainRow>({ ...made.read, values: keyValues(keys) })
+    const { rows } = await ofRows(() => client.query<PlainRow>({ ...made.read, values: keyValues(keys) }))
     return rows.map((row) => ({ partition: Number(row['partition']), tenant: String(row['tenant']), row: readRow(row, table) }))
   }
 
@@ -251,7 +273,9 @@ export function createProjectionStore(pool: Pool, projection: Projection, genera
       })
       return outcomesOf(moves, moved)
     },
-    ...(projection.how === 'fold' ? { foldsFirst: { read: (keys) => readRows(pool, keys), write: writeAtOnce } } : {}),
+    ...(projection.how === 'fold'
+      ? { foldsFirst: { read: (keys) => readRows(pool, keys), write: (moves, changes) => ofRows(() => writeAtOnce(moves, changes)) } }
+      : {}),
     async skipped(partition) {
       const { rows } = await pool.query<{ log_offset: string }>(
         'SELECT log_offset FROM refold.projection_skips WHERE projection = $1 AND generation = $2 AND partition = $3',

@@ -1,5 +1,6 @@
 // The projector on a real Postgres, its batches made by hand: what it assumes of the recorder, and what it asks for.
 
+import { hash } from 'node:crypto'
 import t from 'tap'
 import { createProjector, type RecordedNews } from '../../consumers/projector.ts'
 import { createReaderSchemas } from '../../consumers/reader-schemas.ts'
@@ -204,6 +205,53 @@ t.test('what the projector assumes of the recorder', async (t) => {
     const good = names.filter((name) => name !== 'bad').toSorted()
     t.strictSame(await stored(), good)
     t.strictSame(taken.toSorted(), good, 'each once')
+  })
+
+  t.test('a row of a fold that Postgres does not take parks at its event, as one that throws does', async (t) => {
+    const database = await useDatabase(t, databaseUrl)
+    // What types forbid, and casts and payloads let through.
+    const rows: Record<string, { id?: string; at?: unknown; one?: unknown }> = {
+      good: {},
+      time: { at: 1_303_522_965_983 },
+      number: { one: 1.5 },
+      'long key': { id: Array.from({ length: 300 }, (_, i) => hash('sha256', `${i}`)).join('') },
+    }
+    const loose = defineProjection({
+      name: 'loose',
+      version: 1,
+      columns: { id: 'text', at: 'timestamptz', one: 'bigint' },
+      key: ['id'],
+      keys: ({ name, offset }) => [{ id: rows[name]?.id ?? `${offset}` }],
+      initial: ({ id }) => ({ id, at: null, one: 1 }),
+      evolve: (row, { name }) => ({ ...row, ...rows[name] }) as typeof row,
+    })
+    const { recorder, projector } = await projecting(database, () => undefined, loose)
+    const names = ['good', 'good', 'time', 'good', 'number', 'good', 'good', 'long key', 'good']
+    const records = names.map((name, i) => record(i, name))
+    await recorder.batch(batchOf(records, 0))
+    for (const [at, reason] of [
+      [2, /its row does not fit the columns: date\/time field value out of range/],
+      [4, /its row does not fit the columns: invalid input syntax for type bigint/],
+      [7, /its row does not fit the columns: index row/],
+    ] as const) {
+      const from = await projector.checkpoint(PARTITION)
+      await t.rejects(projector.batch(batchOf(records.slice(from), from)), { code: 'projection-parked', message: reason })
+      t.equal(await projector.checkpoint(PARTITION), at, 'what is before it is stored')
+      const { rows: open } = await database.admin.query(
+        "SELECT evidence->'event'->>'name' AS name FROM refold.incidents WHERE closed_at IS NULL",
+      )
+      t.strictSame(open, [{ name: names[at] }])
+      const skip =
+        "INSERT INTO refold.projection_skips (projection, generation, partition, log_offset, reason) VALUES ('loose', 1, $1, $2, 'known')"
+      await database.admin.query(skip, [PARTITION, at])
+    }
+    const from = await projector.checkpoint(PARTITION)
+    t.equal(await projector.batch(batchOf(records.slice(from), from)), names.length)
+    const { rows: stored } = await database.admin.query('SELECT id FROM projections.loose ORDER BY id')
+    t.strictSame(
+      stored.map(({ id }) => Number(id)),
+      [0, 1, 3, 5, 6, 8],
+    )
   })
 
   t.test('a generation that was dropped leaves no incident, though it throws afterwards', async (t) => {
