@@ -72,14 +72,22 @@ async function resultOf(id: string, { wait, ...output }: Output & { wait: number
   exitBy(got, wait)
 }
 
-type SignalOptions = Output & { payload?: string; user?: string; idempotencyKey?: string }
+type SignalOptions = Output & { payload?: string; user?: string; idempotencyKey?: string; wait: number }
 
-async function signal(id: string, name: string, { payload, user, idempotencyKey, ...output }: SignalOptions): Promise<void> {
+const signalled = z.object({ outcomes: z.array(z.object({ verdict: z.string().optional(), reason: z.string().optional() })) })
+const outcomeOf = (text: string) => signalled.parse(JSON.parse(text)).outcomes[0] ?? {}
+/** It counts, or may still. */
+const COUNTS = new Set(['accepted', 'duplicate', 'pending'])
+
+async function signal(id: string, name: string, { payload, user, idempotencyKey, wait, ...output }: SignalOptions): Promise<void> {
   const item = JSON.stringify({ event_name: name, user_id: user, idempotency_key: idempotencyKey })
   const body = payload === undefined ? `[${item}]` : `[${item.slice(0, -1)},"payload":${payload}}]`
-  await answer(`/v1/executions/${segment(id)}/events`, { method: 'POST', body, headers: JSON_BODY }, output, ({ headers }) => {
-    print(`sent, at ${headers.get('refold-position')}`)
+  const call = { method: 'POST', body, headers: { ...JSON_BODY, ...waitHeader(wait) } } as const
+  const got = await answer(`/v1/executions/${segment(id)}/events`, call, output, ({ text, headers }) => {
+    const { verdict = 'pending', reason } = outcomeOf(text)
+    print(`sent, at ${headers.get('refold-position')}: ${verdict}${reason === undefined ? '' : `, ${reason}`}`)
   })
+  if (!COUNTS.has(outcomeOf(got.text).verdict ?? 'pending')) process.exitCode = 1
 }
 
 type AskOptions = Output & { reason?: string; user?: string; action?: number }
@@ -222,6 +230,7 @@ export function registerWorkflows(group: Command): void {
     .option('--payload <json>', 'its payload')
     .option('--user <id>', 'who sends it')
     .option('--idempotency-key <key>', 'the same key again is the same event')
+    .option('--wait <seconds>', 'wait so long, at most 60, for the verdict; exit code 1 where it does not count', whole, 5)
     .option(...JSON_OPTION)
     .addHelpText('after', example(`refold executions signal ${ID} order.approved --user ann`))
     .action(signal)

@@ -68,6 +68,15 @@ t.test('an option that is not understood is refused before anything is asked', a
   t.match(await refold('http://127.0.0.1:9', 'list', '--limit', 'many'), { code: 2, stderr: /whole number/ })
 })
 
+t.test('an event that does not count fails the command', async (t) => {
+  const signal = async (outcome: object) =>
+    refold(await fakeApi(t, () => ({ status: 202, body: JSON.stringify({ outcomes: [outcome] }) })), 'signal', 'x', 'order.approved')
+  t.equal((await signal({ status: 'appended', verdict: 'accepted', seq: 3 })).code, 0)
+  t.equal((await signal({ status: 'appended' })).code, 0)
+  const late = await signal({ status: 'appended', verdict: 'late', reason: 'ended' })
+  t.match(late, { code: 1, stdout: /"late"/ })
+})
+
 t.test('an execution that does not end well, or not in time, is exit code 1', async (t) => {
   const executionId = '0b8f1c7e-5d1e-5c3a-9a44-2f1f6f0c9a01'
   let status = 200
