@@ -112,7 +112,7 @@ const runtimesOf = ({ row, standing }: Facts): ProcessRow[] =>
   )
 
 function noRuntime(facts: Facts): Cause | undefined {
-  if (runtimesOf(facts).length > 0) return undefined
+  if (facts.row.workflow_version === null || runtimesOf(facts).length > 0) return undefined
   const { workflow_name: workflow, workflow_version: version } = facts.row
   const running = facts.standing.processes.filter(({ role }) => role === 'runtime')
   return {
@@ -131,6 +131,7 @@ function noRuntime(facts: Facts): Cause | undefined {
 function unowned(facts: Facts): Cause | undefined {
   const { partition, standing } = facts
   const runtimes = runtimesOf(facts)
+  if (runtimes.length === 0) return undefined // told as such
   if (runtimes.some(({ partitions }) => partitions.includes(partition))) return undefined
   const deployment = runtimes[0]?.deployment
   return {

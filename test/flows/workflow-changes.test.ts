@@ -165,7 +165,7 @@ t.test('each cause is named, with what it rests on', { timeout: 240_000 }, async
   const { start, diagnosed, ask } = flows
   const folded = '0b8f1c7e-5d1e-4c3a-9a44-2f1f6f0c9a02'
   await flows.signal(folded, 'order.placed')
-  await diagnosed(folded, 'not-driven')
+  t.strictSame((await diagnosed(folded, 'not-driven')).also, [], 'it needs no runtime')
   const unregistered = await start('nobody-has-it')
   t.match((await diagnosed(unregistered, 'no-runtime')).evidence, { runtimes: [] })
   const all = await flows.process('runtime,worker')
