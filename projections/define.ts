@@ -126,8 +126,9 @@ function checkNames({ name, version }: Names): void {
 }
 
 /** Throws TypeError where a name, a column or the key is none. */
-export function defineProjection<const C extends Columns, K extends keyof C & string>(options: FoldOptions<C, K>): FoldProjection
 export function defineProjection(options: HandleOptions): HandledProjection
+// The last, since the compiler tells what is wrong by the last: in a fold more can be.
+export function defineProjection<const C extends Columns, K extends keyof C & string>(options: FoldOptions<C, K>): FoldProjection
 export function defineProjection(options: FoldOptions<Columns, string> | HandleOptions): Projection {
   checkNames(options)
   const { name, version, uses = [] } = options
