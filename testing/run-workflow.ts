@@ -8,14 +8,15 @@ import { applyEvent, type ExecutionState, initial, isComplete } from '../workflo
 import { executionIdOf, eventIdOf, firedIdOf, outcomeIdOf, startIdOf } from '../workflow/ids.ts'
 import { readScheduled } from '../workflow/action.ts'
 import { createReplay, type Divergence, type Fed, type OpenAction, type Replay } from '../workflow/replay.ts'
+import { type Duration, milliseconds } from '../workflow/duration.ts'
 import type { Workflow } from '../workflow/workflow.ts'
 import type { WorkflowEvent } from '../schemas/generated.ts'
 
 /** An attempt as a fake action sees it. */
 export type FakeCall = { parameters: unknown; attempt: number; key: string }
 
-/** An event from outside; `after` is the time since the start at which it is sent, ms (default 0: right after the start). */
-export type SentEvent = { name: string; payload?: unknown; after?: number }
+/** An event from outside; `after` is the time since the start at which it is sent, as `'3 days'` (default 0: right after the start). */
+export type SentEvent = { name: string; payload?: unknown; after?: Duration }
 
 export type RunOptions = {
   input?: unknown
@@ -166,7 +167,9 @@ class Run {
 export async function runWorkflow(workflow: Workflow, options: RunOptions = {}): Promise<WorkflowRun> {
   const run = new Run(workflow, options)
   const begun = run.now
-  const events = (options.events ?? []).map((event, i) => ({ ...event, at: begun + (event.after ?? 0), i })).toSorted((a, b) => a.at - b.at)
+  const events = (options.events ?? [])
+    .map((event, i) => ({ ...event, at: begun + milliseconds(event.after ?? 0), i }))
+    .toSorted((a, b) => a.at - b.at)
   const { name: workflow_name, version: workflow_version } = workflow
   const started = { workflow_name, workflow_version, key: options.key ?? 'test', input: options.input ?? null }
   await run.append(run.input('workflow.started', startIdOf(TENANT, run.executionId), started))

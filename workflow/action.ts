@@ -1,6 +1,7 @@
 // The contract of an action: work with an effect on the world, run by workers. A workflow calls it by its contract and
 // never imports what implements it.
 
+import { asError } from '../errors.ts'
 import { z } from 'zod'
 import { type Duration, milliseconds } from './duration.ts'
 
@@ -61,11 +62,18 @@ export function defineAction<P extends z.ZodType, R extends z.ZodType>(options: 
   const { name, parameters, result, retry = {}, timeout = '30 s', guarantee = 'at-least-once', queue, heartbeat } = options
   checkName('action', name)
   if (queue !== undefined) checkName('queue', queue)
+  const length = (of: string, duration: Duration) => {
+    try {
+      return milliseconds(duration)
+    } catch (error) {
+      throw new TypeError(`action ${name}: ${of}: ${asError(error).message}`, { cause: error })
+    }
+  }
   const policy: RetryPolicy = {
     attempts: retry.attempts ?? 3,
-    backoff_ms: milliseconds(retry.backoff ?? '1 s'),
+    backoff_ms: length('retry.backoff', retry.backoff ?? '1 s'),
     factor: retry.factor ?? 2,
-    max_ms: milliseconds(retry.max ?? '1 min'),
+    max_ms: length('retry.max', retry.max ?? '1 min'),
   }
   if (!Number.isInteger(policy.attempts) || policy.attempts < 1)
     throw new TypeError(`action ${name}: retry.attempts is a whole number from 1`)
@@ -76,8 +84,8 @@ export function defineAction<P extends z.ZodType, R extends z.ZodType>(options: 
     parameters,
     result,
     retry: policy,
-    timeout_ms: milliseconds(timeout),
-    heartbeat_ms: heartbeat === undefined ? null : milliseconds(heartbeat),
+    timeout_ms: length('timeout', timeout),
+    heartbeat_ms: heartbeat === undefined ? null : length('heartbeat', heartbeat),
     guarantee,
     isolation: options.isolation ?? 'read committed',
     queue: queue ?? null,

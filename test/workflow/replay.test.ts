@@ -157,7 +157,29 @@ t.test('an unknown action names near ones; wrong parameters and input fail the e
     { name: 'bad', version: '1', input: z.object({ n: z.number() }), actions: { double } },
     async ({ actions, input }) => actions.double({ of: input.n }),
   )
-  t.match((await runWorkflow(bad, { input: { n: 'x' } })).state.error, { name: 'InputInvalid', message: /n: / })
+  t.match((await runWorkflow(bad, { input: { n: 'x' } })).state.error, { name: 'InputInvalid', message: /^n: / })
+  t.match((await runWorkflow(bad)).state.error, { name: 'InputInvalid', message: /^input: / })
+})
+
+t.test('an event of a test comes at its time, which may be written as authors write times', async (t) => {
+  const waits = defineWorkflow({ name: 'waits', version: '1' }, async ({ events, now }) => {
+    const began = now()
+    await events.waitFor(['go'])
+    return now() - began
+  })
+  for (const after of ['2 hours', 7_200_000])
+    t.equal((await runWorkflow(waits, { events: [{ name: 'go', after }] })).state.result, 7_200_000)
+  await t.rejects(runWorkflow(waits, { events: [{ name: 'go', after: 'soon' }] }), /"soon" is no length of time/)
+})
+
+t.test('a length of time that is none is told with its action and its option', async (t) => {
+  const of = (options: object) => () => defineAction({ name: 'late', parameters: z.object({}), result: z.object({}), ...options })
+  for (const [option, options] of Object.entries({
+    timeout: { timeout: 'soon' },
+    heartbeat: { heartbeat: 'soon' },
+    'retry.backoff': { retry: { backoff: 'soon' } },
+  }))
+    t.throws(of(options), { name: 'TypeError', message: `action late: ${option}: "soon" is no length of time` })
 })
 
 t.test('the end of the function is the last decision, whatever comes before it is read back', async (t) => {
