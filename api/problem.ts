@@ -122,7 +122,7 @@ export function createNotFound(app: FastifyInstance) {
   return (request: FastifyRequest, reply: FastifyReply) => {
     const path = request.url.split('?')[0] ?? ''
     const allowed = new Set([...methods.values()].filter((route) => route.path.test(path)).flatMap((route) => [...route.allowed]))
-    if (allowed.size === 0) return sendProblem(reply, 'not-found', `no route ${request.method} ${path}`)
+    if (allowed.size === 0) return sendProblem(reply, 'not-found', `no route ${request.method} ${path}; /openapi.json lists all`)
     const allow = [...allowed].toSorted().join(', ')
     void reply.header('allow', allow)
     return sendProblem(reply, 'method-not-allowed', `${path} has no ${request.method}; it has ${allow}`)

@@ -51,7 +51,11 @@ function readStart(body: Body | undefined): { asked: z.infer<typeof startShape>;
   const shaped = startShape.safeParse(value)
   if (shaped.success) return { asked: shaped.data, input: cut.source ?? 'null' }
   const errors = shaped.error.issues.map(({ path, message }) => ({ path: `/${path.join('/')}`, message }))
-  throw new ProblemError('request-invalid', errors.map(({ path, message }) => `${path.slice(1)}: ${message}`).join('; '), { errors })
+  throw new ProblemError(
+    'request-invalid',
+    errors.map(({ path, message }) => (path === '/' ? message : `${path.slice(1)}: ${message}`)).join('; '),
+    { errors },
+  )
 }
 
 export async function startRoutes(scope: FastifyInstance, options: StartOptions): Promise<void> {

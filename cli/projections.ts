@@ -3,6 +3,7 @@
 
 import type { Command } from 'commander'
 import { z } from 'zod'
+import { RefoldError } from '../errors.ts'
 import { answer, asJson, columns, example, JSON_OPTION, openClient, type Output, print, segment, whole } from './output.ts'
 import { operation, watch } from './operations.ts'
 import { oneLine, sheet, table } from './table.ts'
@@ -136,6 +137,8 @@ async function rows(
   name: string,
   { where = [], limit, cursor, ...output }: Output & { where?: string[]; limit: number; cursor?: string },
 ): Promise<void> {
+  const [bare] = where.filter((pair) => !pair.includes('='))
+  if (bare !== undefined) throw new RefoldError('usage', `--where ${bare}: it is <column>=<value>`)
   const filters = Object.fromEntries(where.map((pair) => [pair.split('=')[0] ?? '', pair.slice(pair.indexOf('=') + 1)]))
   await answer(`/v1/projections/${segment(name)}/rows`, { query: { ...filters, limit, cursor } }, output, ({ text }) => {
     const page = z.object({ rows: z.array(z.record(z.string(), z.unknown())), nextCursor: z.string().nullable() }).parse(JSON.parse(text))

@@ -64,6 +64,8 @@ function idOf(draft: EventDraft, executionId: string, sender: Sender, index: num
 /** The record of a draft; `index` is its place in the request. Refused when it breaks a limit of the format. */
 export function draftEvent(draft: EventDraft, sender: Sender, index: number): Drafted {
   if (isReservedName(draft.event_name)) return { state: 'refused', code: 'name-reserved', detail: `event_name is ${draft.event_name}` }
+  if (draft.payload !== undefined && draft.payload !== null && typeof draft.payload !== 'string')
+    return invalid('payload is no text: give JSON as text, so that no digit is lost')
   const executionId = executionOf(draft, sender.tenant)
   if (executionId === undefined) return invalid('it needs execution_id, or workflow_name and business_key')
   const event: WorkflowEvent = {

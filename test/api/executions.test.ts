@@ -291,7 +291,7 @@ t.test('a route that is not there is a problem too', async (t) => {
   const api = await fakeApi(t)
   const answer = await api.send('/v2/nothing?token=x')
   t.equal(answer.statusCode, 404)
-  t.match(answer.json(), { type: 'urn:refold:problem:not-found', detail: 'no route GET /v2/nothing' })
+  t.match(answer.json(), { type: 'urn:refold:problem:not-found', detail: 'no route GET /v2/nothing; /openapi.json lists all' })
   t.equal((await api.send('/v1/%E0%A4%A')).statusCode, 400)
 })
 

@@ -46,6 +46,7 @@ t.test('what accept would quarantine is refused before the log', async (t) => {
   const refused = (changes: object) => draftEvent({ ...base, ...changes }, sender, 0)
   t.match(refused({ event_name: 'action.completed' }), { state: 'refused', code: 'name-reserved' })
   t.match(refused({ event_id: '33333333-3333-8333-8333-333333333333' }), { state: 'refused', code: 'event-invalid', detail: /version 8/ })
+  t.match(refused({ payload: { a: 1 } }), { state: 'refused', code: 'event-invalid', detail: /payload is no text/ })
   t.match(refused({ payload: '{' }), { state: 'refused', code: 'event-invalid', detail: /not JSON/ })
   t.match(refused({ to_state: 'a\nb' }), { state: 'refused', code: 'event-invalid', detail: /to_state/ })
   t.match(refused({ execution_id: null }), { state: 'refused', code: 'event-invalid', detail: /needs execution_id/ })
