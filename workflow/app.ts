@@ -46,8 +46,13 @@ function refuseTwice(kind: string, names: readonly string[]): void {
   if (twice !== undefined) throw new TypeError(`${kind} ${twice} is in the application twice`)
 }
 
-/** Throws TypeError where a workflow's version or an action's implementation is there twice. */
-export function defineApp({ workflows = [], implementations = [], projections = [] }: Partial<App>): App {
+const MEMBERS: ReadonlySet<string> = new Set(['workflows', 'implementations', 'projections'] satisfies (keyof App)[])
+
+/** Throws TypeError where a workflow's version or an action's implementation is there twice, and for a member that no application has. */
+export function defineApp(app: Partial<App>): App {
+  for (const name of Object.keys(app))
+    if (!MEMBERS.has(name)) throw new TypeError(`an application has no ${name}; it has ${[...MEMBERS].join(', ')}`)
+  const { workflows = [], implementations = [], projections = [] } = app
   refuseTwice(
     'workflow',
     workflows.map(({ name, version }) => `${name} version ${version}`),

@@ -278,7 +278,7 @@ export class Execution {
     if (!parsed.success)
       return this.#end(undefined, {
         name: 'InputInvalid',
-        message: parsed.error.issues.map(({ message, path }) => `${path.join('.') || 'input'}: ${message}`).join('; '),
+        message: parsed.error.issues.map(({ message, path }) => `${path.join('.')}: ${message}`).join('; '),
       })
     const context = createContext(this, parsed.data)
     // A call that throws at once is a rejection like one that throws later.

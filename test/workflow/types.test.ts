@@ -2,7 +2,7 @@
 
 import t from 'tap'
 import { z } from 'zod'
-import { defineAction, defineWorkflow, implement, implementDatabase } from '../../index.ts'
+import { defineAction, defineApp, defineWorkflow, implement, implementDatabase } from '../../index.ts'
 import { runWorkflow } from '../../testing/index.ts'
 
 const chargeCard = defineAction({
@@ -69,4 +69,10 @@ t.test('what the types say is what comes', async (t) => {
 t.test('a guarantee and what runs it must fit', async (t) => {
   t.throws(() => implement(move, async () => 1), /use implementDatabase/)
   t.throws(() => implementDatabase(chargeCard, async () => ({ receipt: '' })), /use implement/)
+})
+
+t.test('an application has no other members than it names', async (t) => {
+  t.strictSame(defineApp({ workflows: [typed] }).workflows, [typed])
+  // @ts-expect-error -- misspelt
+  t.throws(() => defineApp({ projectons: [] }), /an application has no projectons; it has workflows, implementations, projections/)
 })
