@@ -1,5 +1,6 @@
 // Random programs on Refold's own recorder, runtime and workers, whose processes die between any two steps (test/support/world): every
-// execution ends as its program says, and no effect comes twice that may not. And the check is checked: with a rule taken out, it fails.
+// execution ends as its program says, no effect comes twice that may not, and a reader of notifications finds its contract kept though
+// the stream is flushed. And the check is checked: with a rule taken out, it fails.
 
 import t from 'tap'
 import type { Life, Mutant } from '../support/world/live.ts'
@@ -31,6 +32,10 @@ const MUTANTS: Readonly<Record<Mutant, RegExp>> = {
   "a worker's checkpoint passes requests that have no outcome": /is running/,
   'a batch that is assumed to be accepted is not looked at': /are counted/,
   "a projection's checkpoint is moved wherever it is": /are counted/,
+  'a notifier adds to a stream that lost what went before': /are missing/,
+  'a notifier does not look for what Redis lost': /are not told/,
+  'what a notifier sends is in the order of executions': /came first after/,
+  'a notifier notes a page before Redis has it, and Redis only how far': /are missing/,
 }
 
 /** What is seen of a mutant in the first life in which it is, of three. */

@@ -65,10 +65,59 @@ export const MUTANTS = {
   },
   'a batch that is assumed to be accepted is not looked at': { projectionMove: (move) => ({ ...move, assumed: false }) },
   "a projection's checkpoint is moved wherever it is": { projectionMove: (move, checkpoint) => ({ ...move, from: checkpoint }) },
+  'a notifier adds to a stream that lost what went before': {
+    notifier: ({ stream, ...options }) => ({
+      ...options,
+      stream: { ...stream, add: (pages) => stream.add(pages.map((page) => ({ ...page, known: null }))) },
+    }),
+  },
+  'a notifier does not look for what Redis lost': {
+    notifier: ({ stream, ...options }) => ({
+      ...options,
+      stream: { add: stream.add, sent: async () => new Map(Array.from({ length: 6 }, (_, partition) => [partition, Infinity])) },
+    }),
+  },
+  'what a notifier sends is in the order of executions': {
+    notifier: ({ store, ...options }) => ({
+      ...options,
+      store: {
+        ...store,
+        next: async (moves, limit) =>
+          (await store.next(moves, limit)).map((place) => ({
+            ...place,
+            events: place.events.toSorted((a, b) => a.execution_id.localeCompare(b.execution_id)),
+          })),
+      },
+    }),
+  },
+  'a notifier notes a page before Redis has it, and Redis only how far': {
+    notifier: ({ store, stream, ...options }) => ({
+      ...options,
+      stream,
+      store: {
+        ...store,
+        next: async (moves, limit) => {
+          const found = await store.next(moves, limit)
+          const noted = found.map(({ partition, next: from, read: next, last, events }) => ({
+            partition,
+            from,
+            next,
+            last: events.at(-1)?.offset ?? last,
+          }))
+          await store.next(noted, 1)
+          const told = noted.flatMap(({ partition, last }) => (last === null ? [] : [{ partition, known: null, last, entries: [] }]))
+          await stream.add(told)
+          return found
+        },
+      },
+    }),
+  },
 } satisfies Record<string, Mutation>
 export type Mutant = keyof typeof MUTANTS
 
 const TENANT = 'test'
+/** Entries of a stream that hasn't room for all. */
+const SHORT = 200
 /** Waits end after 250 ms in place of 5 s. */
 const HURRY = 20
 /** An action lasts at most so long, ms. */
@@ -105,7 +154,7 @@ export type Lived = {
   faults: string[]
   deaths: readonly (readonly [place: string, times: number])[]
   effects: number
-  counts: World['redis']['counts'] & World['foresight']
+  counts: World['redis']['counts'] & World['foresight'] & ReturnType<World['notifiers']['counts']>
 }
 
 /** The programs, and their actions, of which each says what it does when it does it. */
@@ -198,11 +247,13 @@ async function live({ seed, executions, deaths, failures = 0, mutant }: Life): P
       recorder: 2,
       second: 1,
       projector: 2,
+      notifier: 3,
       ...(seed % 2 === 0 ? { runtime: 0, worker: 0, all: 3 } : { runtime: 1, worker: 1, all: 1 }),
     },
     projections: [counted, followed],
     deaths,
     failures,
+    streamLength: seed % 3 === 0 ? SHORT : 1_000_000,
     query: (_text, [executionId, action, attempt]) =>
       effect({
         guarantee: 'exactly-once',
@@ -244,8 +295,9 @@ async function live({ seed, executions, deaths, failures = 0, mutant }: Life): P
       [...world.record.recorded].every(([partition, next]) => (checkpoints.get(partition) ?? 0) === next),
     )
   for (const until = performance.now() + stands; !isFollowed() && performance.now() < until;) await pause(20)
+  world.calm = true
+  const faults = [...early, ...(await world.notifiers.faults(stands))]
   await world.close()
-  const faults: string[] = early
   const doneBy = Map.groupBy(effects, ({ executionId, action }) => `${executionId}/${action}`)
   for (const one of seeds) {
     const found = world.record.executions.get(executionKey(TENANT, idOf(one)))
@@ -272,7 +324,12 @@ async function live({ seed, executions, deaths, failures = 0, mutant }: Life): P
   for (const [name] of doneBy) faults.push(`${name} had an effect, and the log never asked for it`)
   faults.push(...rowFaults(world))
   for (const [key, parked] of world.record.parked) faults.push(`${key} was parked: ${JSON.stringify(parked)}`)
-  return { faults, deaths: [...world.deaths], effects: effects.length, counts: { ...world.redis.counts, ...world.foresight } }
+  return {
+    faults,
+    deaths: [...world.deaths],
+    effects: effects.length,
+    counts: { ...world.redis.counts, ...world.foresight, ...world.notifiers.counts() },
+  }
 }
 
 process.once('message', (life: Life) => {

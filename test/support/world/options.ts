@@ -1,6 +1,7 @@
 // What a world (world.ts) is made of.
 
 import type { WorkerStore } from '../../../consumers/action-worker.ts'
+import type { NotifierOptions } from '../../../consumers/notifier.ts'
 import type { RuntimeOptions } from '../../../consumers/runtime.ts'
 import type { RuntimeStore } from '../../../consumers/runtime-port.ts'
 import type { LogHandler } from '../../../kafka/log.ts'
@@ -9,7 +10,7 @@ import type { App } from '../../../workflow/app.ts'
 import type { ChangedMove } from './projection.ts'
 
 /** `all`: a runtime and a worker, of the first deployment as `runtime` is; `second`: a runtime of the second. */
-export type Kind = 'recorder' | 'runtime' | 'second' | 'worker' | 'all' | 'projector'
+export type Kind = 'recorder' | 'runtime' | 'second' | 'worker' | 'all' | 'projector' | 'notifier'
 
 /** Ports as a test changes them, to see that the check sees it; handlers of readers with what they store. */
 export type Mutation = {
@@ -17,6 +18,7 @@ export type Mutation = {
   runtimeHandler?: (handler: LogHandler, store: RuntimeStore) => LogHandler
   workerHandler?: (handler: LogHandler, store: WorkerStore) => LogHandler
   projectionMove?: ChangedMove
+  notifier?: (options: NotifierOptions) => NotifierOptions
 }
 
 export type WorldOptions = {
@@ -31,6 +33,8 @@ export type WorldOptions = {
   deaths: number
   /** How often Postgres or Redis is not reached, or its answer is lost, of all questions. */
   failures: number
+  /** Entries that the stream of notifications keeps. */
+  streamLength: number
   /** What a database action writes. */
   query: (text: string, values: readonly unknown[]) => void
   mutation?: Mutation

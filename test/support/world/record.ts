@@ -13,9 +13,13 @@ import type { ActionRequest } from '../../../schemas/generated.ts'
 import type { ActionSql } from '../../../workflow/action.ts'
 import { executionKey } from '../../../workflow/execution.ts'
 import { outcomeIdOf } from '../../../workflow/ids.ts'
+import type { EventToTell } from '../../../workflow/notification.ts'
 import { noWork, type WorkRow } from '../../../workflow/work.ts'
 
 type Placed = PastEvent & { offset: number }
+
+/** An accepted event, as it is told. */
+export type Audited = EventToTell & { appendedAt: number }
 
 export type RecordedExecution = {
   tenant: string
@@ -36,6 +40,17 @@ const HURRY = 100
 const keyOf = ({ tenant, executionId }: Identity) => executionKey(tenant, executionId)
 const attemptOf = ({ action_id, attempt }: ActionRequest) => `${action_id}/${attempt}`
 
+/** How many are below this offset. */
+function placeIn(audit: readonly Audited[], offset: number): number {
+  let [low, high] = [0, audit.length]
+  while (low < high) {
+    const middle = (low + high) >> 1
+    if ((audit[middle]?.offset ?? offset) < offset) low = middle + 1
+    else high = middle
+  }
+  return low
+}
+
 function putWork(work: KnownWork, row: WorkRow): void {
   if (row.kind === 'action') work.actions.set(row.n, row)
   else if (row.kind === 'timer') work.timers.set(row.n, row)
@@ -50,6 +65,8 @@ const copied = ({ actions, timers, waits }: KnownWork): KnownWork => ({
 
 export class MemoryRecord {
   readonly executions = new Map<string, RecordedExecution>()
+  /** Accepted events of each partition, in order. */
+  readonly audit = new Map<number, Audited[]>()
   /** Offsets that were not accepted, by partition. */
   readonly #refused = new Map<number, Set<number>>()
   /** Told of each move of the recorder's checkpoint. */
@@ -100,9 +117,13 @@ export class MemoryRecord {
       const before = this.executions.get(keyOf(one))
       this.executions.set(keyOf(one), { history: [], work: noWork(), ...before, tenant, executionId, partition, head, state })
     }
-    for (const { event, seq, appendedAt, content, partition, offset } of audit)
-      if (moved.has(partition))
-        this.executions.get(executionKey(event.tenant, event.execution_id))?.history.push({ event, seq, appendedAt, content, offset })
+    for (const { event, seq, from, to, appendedAt, content, partition, offset } of audit) {
+      if (!moved.has(partition)) continue
+      this.executions.get(executionKey(event.tenant, event.execution_id))?.history.push({ event, seq, appendedAt, content, offset })
+      const told = this.audit.get(partition) ?? []
+      this.audit.set(partition, told)
+      told.push({ ...event, from_state: from, to_state: to, seq, partition, offset, appendedAt })
+    }
     for (const { tenant, executionId, partition, row } of work) {
       const found = this.executions.get(executionKey(tenant, executionId))
       if (found && moved.has(partition)) putWork(found.work, row)
@@ -123,6 +144,12 @@ export class MemoryRecord {
     this.#apply(result, moved)
     for (const { partition, next } of free) this.moved(partition, next)
     return moved
+  }
+
+  /** Accepted events of [from, before). */
+  accepted(partition: number, from: number, before: number): readonly Audited[] {
+    const audit = this.audit.get(partition) ?? []
+    return audit.slice(placeIn(audit, from), placeIn(audit, before))
   }
 
   refusedOf(partition: number, from: number, next: number): ReadonlySet<number> {

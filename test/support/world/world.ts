@@ -1,4 +1,4 @@
-// Refold's own recorder, runtime, timers, workers and projectors on a log, a record and a Redis in memory, as processes that die between
+// Refold's own recorder, runtime, timers, workers, projectors and notifiers on a log, a record and a Redis in memory, as processes that die between
 // any two of their steps and are followed by new ones; with reads that lag, records that come twice, answers that are lost, and
 // processes that go on writing after their partitions went to others.
 //
@@ -29,6 +29,7 @@ import type { ActionSql, LineLog } from '../../../workflow/action.ts'
 import { partitionOf } from '../../../workflow/partition.ts'
 import { type Fate, MortalProcess } from './process.ts'
 import type { Kind, WorldOptions } from './options.ts'
+import { Notifiers } from './notifiers.ts'
 import { MemoryProjection, projectorHandlers } from './projection.ts'
 import { MemoryRecord } from './record.ts'
 import { MemoryRedis } from './redis.ts'
@@ -63,11 +64,14 @@ export class World {
   #names = 0
 
   readonly projections: ReadonlyMap<FoldProjection, MemoryProjection>
+  readonly notifiers: Notifiers
   readonly #hearing = new Set<(told: string) => void>()
 
   constructor(options: WorldOptions) {
     this.#options = options
     this.projections = new Map(options.projections.map((one) => [one, new MemoryProjection(this.record, options.mutation?.projectionMove)]))
+    const { random, streamLength: length, mutation } = options
+    this.notifiers = new Notifiers({ record: this.record, random, isCalm: () => this.calm, length, mutation: mutation?.notifier })
     // Told late, or not at all.
     this.record.moved = (partition, next) => {
       for (const hear of this.#hearing) if (!this.#chance(0.1)) setTimeout(hear, this.#options.random() * 3, `${partition}:${next}`)
@@ -93,6 +97,7 @@ export class World {
 
   async close(): Promise<void> {
     this.#closed = true
+    this.notifiers.close()
     for (const { process } of this.#running) process.die()
     await Promise.all(
       [...this.#running].map(({ readers }) => Promise.race([Promise.all(readers.map((reader) => reader.stop())), pause(50)])),
@@ -335,6 +340,11 @@ export class World {
       const made = this.#projector(process)
       readers.push(...made.readers)
       ends.push(made.close)
+    }
+    if (kind === 'notifier') {
+      const { hear, close } = this.notifiers.start(process, id)
+      this.#hearing.add(hear)
+      ends.push(close, () => void this.#hearing.delete(hear))
     }
     let worker: ActionWorker | undefined
     const beside: { append?: EventProducer['append'] } = {}
