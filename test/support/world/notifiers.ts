@@ -74,16 +74,18 @@ export class Notifiers {
     return { hear: store.woken, close: () => void notifier.stop() }
   }
 
-  /** What is wrong, once all is told, or after ms. */
-  async faults(ms: number): Promise<string[]> {
+  /** What is wrong, once all is told, or nothing more was for so long, ms. */
+  async faults(stands: number): Promise<string[]> {
     const { record, length } = this.#options
-    const until = performance.now() + ms
-    while (this.reader.missing().length > 0 && performance.now() < until) await pause(100)
-    for (; ; await pause(100)) {
+    for (let [before, until] = ['', performance.now() + stands]; ; await pause(100)) {
+      let missing = this.reader.missing()
       // One that comes new begins at the oldest entry.
       const late = new ContractReader(record, this.stream, length)
-      late.readOn(Infinity)
-      const missing = [...this.reader.missing(), ...late.missing()]
+      if (missing.length === 0) {
+        late.readOn(Infinity)
+        missing = late.missing()
+      }
+      if (missing.join() !== before) [before, until] = [missing.join(), performance.now() + stands]
       if (missing.length === 0 || performance.now() > until) return [...this.reader.faults, ...late.faults, ...missing]
     }
   }
