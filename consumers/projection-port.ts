@@ -29,14 +29,7 @@ export type Move = Span & { assumed?: boolean }
 
 export type Outcome = 'stored' | 'overtaken' | 'held'
 
-/** Rows of a fold that their columns don't take, such as a number for a time: the author's mistake, at one of the batch's events. */
-export class RowsRefused extends Error {
-  constructor(cause: Error) {
-    super(`its row does not fit the columns: ${cause.message}`, { cause })
-  }
-}
-
-/** `read` and `write` reject with `RowsRefused`. */
+/** `read` and `write` reject with `RowsRefused` (projections/refused.ts). */
 export type ProjectionWork = {
   read(keys: readonly RowKey[]): Promise<readonly StoredRow[]>
   write(changes: readonly Change[]): Promise<void>

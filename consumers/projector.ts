@@ -26,17 +26,9 @@ import { type Faults, NO_FAULTS } from '../faults.ts'
 import type { LogBatch, LogHandler } from '../kafka/log.ts'
 import type { HandledProjection, FoldProjection, Projection } from '../projections/define.ts'
 import { ProjectionEvent } from '../projections/event.ts'
+import { RowsRefused } from '../projections/refused.ts'
 import type { Watch } from '../watch.ts'
-import {
-  type Change,
-  type Move,
-  type Outcome,
-  type ProjectionStore,
-  type ProjectionWork,
-  type RowKey,
-  RowsRefused,
-} from './projection-port.ts'
-import type { Span, Window } from './projection-port.ts'
+import type { Change, Move, Outcome, ProjectionStore, ProjectionWork, RowKey, Span, Window } from './projection-port.ts'
 import { applyFold, type Feed, type Memory, memoryFrom, Thrown, trim } from './projector-memory.ts'
 import type { AcceptedRecords } from './reader-schemas.ts'
 import { createSharedPasses, type Seat, type SharedPasses } from './shared-pass.ts'

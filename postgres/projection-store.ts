@@ -1,16 +1,9 @@
 // accepted events → projector → [Postgres]: rows of one generation (the port ProjectionStore of consumers/projection-port.ts)
 
 import type { Pool, PoolClient } from 'pg'
-import {
-  type Change,
-  type Move,
-  type Outcome,
-  type ProjectionStore,
-  type ProjectionWork,
-  RowsRefused,
-} from '../consumers/projection-port.ts'
-import type { RowKey, StoredRow } from '../consumers/projection-port.ts'
+import type { Change, Move, Outcome, ProjectionStore, ProjectionWork, RowKey, StoredRow } from '../consumers/projection-port.ts'
 import type { PlainRow, Projection, TableDefinition } from '../projections/define.ts'
+import { RowsRefused } from '../projections/refused.ts'
 import type { WorkflowEvent } from '../schemas/generated.ts'
 import { inTransaction } from './pool.ts'
 import { column, quoted, readerOf, readRow, schemaOf, selected } from './projection-tables.ts'
