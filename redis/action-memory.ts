@@ -1,9 +1,12 @@
 // Results of actions under their idempotency keys, marks of attempts that have an outcome, and locks (the port ActionMemory
 // of consumers/attempt-port.ts). Nothing here must survive: flushed at any moment, only repeated work follows.
 
+import { createHash } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Redis } from 'ioredis'
+import { asError } from '../errors.ts'
 import type { ActionMemory, AttemptName, Begun, KeptResult } from '../consumers/attempt-port.ts'
+import { createBatch } from './batch.ts'
 
 export type ActionMemoryOptions = {
   redis: Redis
@@ -22,34 +25,57 @@ const LOCK_POLL = 100
 /** A mark outlives every request that may still be on its way, ms. */
 const MARK_TTL = 3_600_000
 
-/** Sets a key unless it is there, for so many ms; gives what is held then. */
-const KEEP = `
-  local held = redis.call('GET', KEYS[1])
-  if held then return held end
-  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-  return ARGV[1]`
+/** Questions that Redis answers in one go at most: nobody else is answered meanwhile. */
+const TOGETHER = 100
 
 /**
- * One question for all that is asked before an attempt: its mark, the result of its key, else the lock of the key, which is
- * taken when it is free or its owner does not live any more. Whoever takes it lives: it may have started just now, and not have
- * said so yet. KEYS: mark, result, lock. ARGV: owner, life of the lock, prefix of who lives, for how long it does.
+ * Questions, one after the other; an answer each, an array of texts.
+ *
+ * ARGV: owner, life of a lock, prefix of who lives, for how long it does, life of a mark, life of a result; then of each question its name
+ * and what else it needs. KEYS: of each question in turn.
+ * begin (mark, result, lock)  all that is asked before an attempt: its mark, the result of its key, else the lock of the key, which is
+ *                             taken when it is free or its owner does not live any more. Whoever takes it lives: it may have started
+ *                             just now, and not have said so yet.
+ * keep (result; text)         sets it unless it is there; gives what is held then.
+ * end (lock, mark; 0 or 1)    gives the lock back, if it is ours. 1: marks the attempt.
  */
-const BEGIN = `
-  if redis.call('EXISTS', KEYS[1]) == 1 then return {'done'} end
-  local kept = redis.call('GET', KEYS[2])
-  if kept then return {'kept', kept} end
-  local owner = redis.call('GET', KEYS[3])
-  if owner and owner ~= ARGV[1] and redis.call('EXISTS', ARGV[3] .. owner) == 1 then return {'busy'} end
-  redis.call('SET', KEYS[3], ARGV[1], 'PX', ARGV[2])
-  redis.call('SET', ARGV[3] .. ARGV[1], '1', 'PX', ARGV[4])
-  return {'ours'}`
-
-/** KEYS: lock, mark. ARGV: owner, how long the mark lives (0: none). */
-const END = `
-  if ARGV[2] ~= '0' then redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2]) end
-  if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
-  return 0`
+const SCRIPT = `
+  local owner, lockLife, lives, ownerLife, markLife, resultLife = unpack(ARGV, 1, 6)
+  local answers, k, a = {}, 0, 6
+  local function key() k = k + 1 return KEYS[k] end
+  local function arg() a = a + 1 return ARGV[a] end
+  local function begin(mark, result, lock)
+    if redis.call('EXISTS', mark) == 1 then return {'done'} end
+    local kept = redis.call('GET', result)
+    if kept then return {'kept', kept} end
+    local other = redis.call('GET', lock)
+    if other and other ~= owner and redis.call('EXISTS', lives .. other) == 1 then return {'busy'} end
+    redis.call('SET', lock, owner, 'PX', lockLife)
+    redis.call('SET', lives .. owner, '1', 'PX', ownerLife)
+    return {'ours'}
+  end
+  while a < #ARGV do
+    local name, first, answer = arg(), key(), {}
+    if name == 'begin' then
+      local result = key()
+      answer = begin(first, result, key())
+    elseif name == 'keep' then
+      local text = arg()
+      local held = redis.call('GET', first)
+      if not held then redis.call('SET', first, text, 'PX', resultLife) end
+      answer = {held or text}
+    else
+      local mark = key()
+      if arg() == '1' then redis.call('SET', mark, owner, 'PX', markLife) end
+      if redis.call('GET', first) == owner then redis.call('DEL', first) end
+    end
+    answers[#answers + 1] = answer
+  end
+  return answers`
+const SHA = createHash('sha1').update(SCRIPT).digest('hex')
 const RENEW = `if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0`
+
+type Question = { name: 'begin' | 'keep' | 'end'; keys: readonly string[]; rest?: string }
 
 const kept = (text: string): KeptResult => {
   const cut = text.indexOf('\n')
@@ -82,23 +108,25 @@ export function createActionMemory({ redis, prefix, worker, resultsKept }: Actio
     for (const name of own) redis.eval(RENEW, 1, name, owner, LOCK_TTL).catch(() => undefined)
   }, LOCK_TTL / 3)
 
+  const question = createBatch<Question, readonly string[]>(async (questions) => {
+    const keys = questions.flatMap((one) => one.keys)
+    const always = [owner, LOCK_TTL, alivePrefix, ALIVE_TTL, MARK_TTL, resultsKept]
+    const args = [...keys, ...always, ...questions.flatMap(({ name, rest }) => (rest === undefined ? [name] : [name, rest]))]
+    const answered = redis.evalsha(SHA, keys.length, ...args).catch((error: unknown) => {
+      // Redis does not know it yet, or was started anew.
+      if (!asError(error).message.startsWith('NOSCRIPT')) throw error
+      return redis.eval(SCRIPT, keys.length, ...args)
+    })
+    return (await answered) as string[][]
+  }, TOGETHER)
+
   async function ask(request: AttemptName): Promise<Begun> {
     const lock = lockKey(request)
     if (own.has(lock)) return { state: 'busy' }
     own.add(lock)
     let state = ''
     try {
-      const answer = (await redis.eval(
-        BEGIN,
-        3,
-        markKey(request),
-        resultKey(request),
-        lock,
-        owner,
-        LOCK_TTL,
-        alivePrefix,
-        ALIVE_TTL,
-      )) as string[]
+      const answer = await question({ name: 'begin', keys: [markKey(request), resultKey(request), lock] })
       state = answer[0] ?? ''
       if (state === 'kept') return { state, kept: kept(answer[1] ?? '') }
       return state === 'done' || state === 'busy' || state === 'ours' ? { state } : { state: 'ours' }
@@ -109,7 +137,7 @@ export function createActionMemory({ redis, prefix, worker, resultsKept }: Actio
 
   async function end(request: AttemptName, reported: boolean): Promise<void> {
     own.delete(lockKey(request))
-    await redis.eval(END, 2, lockKey(request), markKey(request), owner, reported ? MARK_TTL : 0)
+    await question({ name: 'end', keys: [lockKey(request), markKey(request)], rest: reported ? '1' : '0' })
   }
 
   return {
@@ -136,7 +164,8 @@ export function createActionMemory({ redis, prefix, worker, resultsKept }: Actio
       }
     },
     async keep(request, { parameters, result }) {
-      return kept(String(await redis.eval(KEEP, 1, resultKey(request), `${parameters}\n${result}`, resultsKept)))
+      const [held = ''] = await question({ name: 'keep', keys: [resultKey(request)], rest: `${parameters}\n${result}` })
+      return kept(held)
     },
     end,
     close() {

@@ -8,7 +8,6 @@ const COMMAND = 2000
 /** Connects by itself, again and again; commands are not queued while it is away. `failed` is told of each lost connection. */
 export function createRedis(url: string, failed: (error: Error) => void): Redis {
   const redis = new Redis(url, {
-    enableAutoPipelining: true,
     enableOfflineQueue: false,
     commandTimeout: COMMAND,
     connectTimeout: COMMAND,

@@ -97,3 +97,34 @@ t.test('what is asked ahead for an action that another took the place of is noth
   first.unexpect({ ...two, key: free.key })
   t.match(await second.begin(free), { state: 'ours' }, 'the lock of the other key was given back')
 })
+
+t.test('many questions at once are each answered, also when Redis does not know the script', async (t) => {
+  const { redisUrl } = useStack(t, ['redis'])
+  if (!redisUrl) return
+  const redis = createRedis(redisUrl, () => undefined)
+  await once(redis, 'ready')
+  t.teardown(() => redis.disconnect())
+  const memory = createActionMemory({ redis, prefix: `test-${newId()}`, worker: 'one', resultsKept: 60_000 })
+  t.teardown(() => memory.close())
+  await redis.script('FLUSH')
+  const all = Array.from({ length: 250 }, requestOf)
+  const begun = await Promise.all(all.map((request) => memory.begin(request)))
+  t.ok(begun.every(({ state }) => state === 'ours'))
+  const kept = await Promise.all(
+    all.map(async (request, i) => {
+      const [own, second] = await Promise.all([
+        memory.keep(request, { parameters: 'p', result: `${i}` }),
+        memory.keep(request, { parameters: 'p', result: 'later' }),
+        ...(i % 2 === 0 ? [memory.end(request, true)] : []),
+      ])
+      return [own?.result, second?.result]
+    }),
+  )
+  t.strictSame(
+    kept,
+    all.map((_, i) => [`${i}`, `${i}`]),
+    'in the order in which they were asked',
+  )
+  const again = await Promise.all(all.filter((_, i) => i % 2 === 0).map((request) => memory.begin(request)))
+  t.ok(again.every(({ state }) => state === 'done'))
+})
