@@ -14,6 +14,7 @@ const BENCHES: Readonly<Record<string, { about: string; load(): Promise<{ bench:
   latency: { about: 'append → in a projection, → at a reader of the Redis stream', load: () => import('./latency.ts') },
   replay: { about: 'the state of an execution of 10,000 events', load: () => import('./replay.ts') },
   workflows: { about: 'workflows over REST: steps, fan-out, signals, timers, kills', load: () => import('./workflows.ts') },
+  peers: { about: 'the same workflows on Refold and on Restate, taking turns', load: () => import('./peers.ts') },
   projections: { about: 'catch-up of projections, over records at rest', load: () => import('./projections.ts') },
   reads: { about: 'GET /v1/executions/{id}', load: () => import('./reads.ts') },
 }
@@ -29,9 +30,9 @@ ${Object.entries(BENCHES)
   --seconds N  how long a turn of a steady load takes
   --size N     append: events a request (default 1, then 100)
   --only SIDE  ours, or limit: for a profiler
-  --clients N  workflows: this many clients only (default 1, 16, 64 and 256)
-  --fsync      workflows: flush.messages=1 on all topics: Kafka fsyncs each batch before it acknowledges
-  --part NAME  workflows: one part only: three, hops, fan, signal, steps, timers, kills
+  --clients N  workflows, peers: this many clients only (default 1, 16, 64 and 256)
+  --fsync      workflows, peers: flush.messages=1 on all topics: Kafka fsyncs each batch before it acknowledges
+  --part NAME  workflows: one part only: three, hops, fan, signal, steps, timers, kills; peers: three, fan, signal, steps, timers
 
 Needs the servers: npm run refold -- stack up. A bench makes a database and topics of its own and drops them again.`
 
