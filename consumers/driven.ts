@@ -65,6 +65,8 @@ export class Driven {
   readonly #contents = new Map<string, string>()
   /** Action → attempt for which a request was made. */
   readonly #requested = new Map<number, number>()
+  /** Actions whose requests may be due: of a fan-out not all are gone through for each. `all`: any. */
+  #due: Set<number> | 'all' = new Set()
   #before: Fed[] = []
   #replaying = false
   #taking = false
@@ -113,6 +115,7 @@ export class Driven {
   /** Requests of open attempts are made again, as far as anybody knows they were never made. */
   forgetRequests(): void {
     this.#requested.clear()
+    this.#due = 'all'
   }
 
   /** Judges a record, and feeds it to the function if it is accepted. `unforeseen`: D4, nothing was taken. */
@@ -205,7 +208,14 @@ export class Driven {
       return
     }
     const { tenant, executionId } = this
-    this.replay = createReplay({ workflow: found, tenant, executionId, logger: this.#logger, replaying: () => this.#replaying })
+    this.replay = createReplay({
+      workflow: found,
+      tenant,
+      executionId,
+      logger: this.#logger,
+      replaying: () => this.#replaying,
+      requested: (n) => this.#isDue(n),
+    })
     for (const before of this.#before.splice(0)) await this.replay.feed(before)
     await this.replay.feed(fed)
   }
@@ -243,14 +253,33 @@ export class Driven {
 
   /** Open attempts for which no request was made; they count as requested. D1: the replay knows only what was read back. */
   unrequested(): readonly OpenAction[] {
-    const open = this.openActions().filter(({ action, attempt }) => this.#requested.get(action) !== attempt)
+    const due = this.#due
+    if (!this.replay || this.parked || this.ended || (due !== 'all' && due.size === 0)) return []
+    this.#due = new Set()
+    const open = (due === 'all' ? this.openActions() : this.#openOf(due)).filter(
+      ({ action, attempt }) => this.#requested.get(action) !== attempt,
+    )
     for (const { action, attempt } of open) this.#requested.set(action, attempt)
     return open
+  }
+
+  #openOf(actions: Iterable<number>): OpenAction[] {
+    const found: OpenAction[] = []
+    for (const action of actions) {
+      const open = this.replay?.openAction(action)
+      if (open?.state === 'requested') found.push(open)
+    }
+    return found
+  }
+
+  #isDue(action: number): void {
+    if (this.#due !== 'all') this.#due.add(action)
   }
 
   /** A request was not acknowledged. */
   notRequested(action: number): void {
     this.#requested.delete(action)
+    this.#isDue(action)
   }
 
   dispose(): void {

@@ -65,7 +65,7 @@ export function createForesight(options: ForesightOptions): Foresight {
     // F4
     if (forgone.has(event.event_id) || checkEvent(event)) return []
     const payload = payloadObject(started)
-    const action = replay.openActions.get(classified.role.action)?.name
+    const action = replay.openAction(classified.role.action)?.name
     const name = JSON.stringify([payload?.['workflow_name'], payload?.['workflow_version'], action])
     if (unfit.has(name)) return []
     const tried = tries.get(name) ?? { outcomes: 0, inVain: 0 }

@@ -17,6 +17,7 @@ import type { WorkflowEvent } from '../schemas/generated.ts'
 import { readScheduled } from './action.ts'
 import { contentOf, contentOfDecision, nextChain } from './content.ts'
 import { createContext, type PendingWait } from './context.ts'
+import { drain } from './drain.ts'
 import { payloadObject } from './events.ts'
 import { ActionFailed, type Failure, failureOf, readFailure, WorkflowCancelled } from './failures.ts'
 import { decisionIdOf } from './ids.ts'
@@ -35,17 +36,6 @@ type PendingTimer = Settle & { fireAt: number }
 
 const NO_LOG: LineLog = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined }
 
-/** Calls `close`, then resolves, once no microtask is left: next ticks run when the queue of microtasks is empty. */
-const drain = (close: () => void) =>
-  new Promise<void>((resolve) =>
-    queueMicrotask(() =>
-      process.nextTick(() => {
-        close()
-        resolve()
-      }),
-    ),
-  )
-
 const json = (value: unknown): string => JSON.stringify(value)
 const iso = (ms: number) => new Date(ms).toISOString()
 
@@ -54,6 +44,7 @@ export class Execution {
   readonly tenant: string
   readonly executionId: string
   readonly logger: LineLog
+  readonly #requested: (n: number) => void
   readonly decisions: WorkflowEvent[] = []
   readonly cancel = new AbortController()
   readonly actions = new Map<number, PendingAction>()
@@ -77,8 +68,9 @@ export class Execution {
   #held: Fed[] = []
   #cause: WorkflowEvent | undefined
 
-  constructor({ workflow, tenant, executionId, logger = NO_LOG, replaying = () => false }: ReplayOptions) {
+  constructor({ workflow, tenant, executionId, logger = NO_LOG, replaying = () => false, requested = () => undefined }: ReplayOptions) {
     this.workflow = workflow
+    this.#requested = requested
     this.tenant = tenant
     this.executionId = executionId
     const line = (level: keyof LineLog) => (facts: object, message: string) => {
@@ -193,7 +185,7 @@ export class Execution {
       return this.#diverge(described(event), described(computed), 'this code decides otherwise than the history', n)
     this.readBack = n
     const action = this.actions.get(n)
-    if (event.event_name === 'action.scheduled' && action)
+    if (event.event_name === 'action.scheduled' && action) {
       action.open = {
         action: n,
         actionId: event.event_id,
@@ -202,6 +194,8 @@ export class Execution {
         scheduled: event.payload ?? '{}',
         state: 'requested',
       }
+      this.#requested(n)
+    }
     if (event.event_name === 'action.retried') this.#retriedRead(event)
     if (isDecision(event.event_name) && ENDING.has(event.event_name)) this.status = 'ended'
   }
@@ -209,7 +203,9 @@ export class Execution {
   #retriedRead(event: WorkflowEvent): void {
     const payload = payloadObject(event)
     const open = this.actions.get(Number(payload?.['action']))?.open
-    if (open) Object.assign(open, { attempt: Number(payload?.['attempt']), state: 'requested' } satisfies Partial<OpenAction>)
+    if (!open) return
+    Object.assign(open, { attempt: Number(payload?.['attempt']), state: 'requested' } satisfies Partial<OpenAction>)
+    this.#requested(open.action)
   }
 
   async #input(fed: Fed): Promise<void> {

@@ -50,6 +50,8 @@ export type Replay = {
   readonly readBack: number
   /** Actions whose current attempt was read back and has no outcome, or waits to be retried. */
   readonly openActions: ReadonlyMap<number, OpenAction>
+  /** The one of them that decision n scheduled. */
+  openAction(n: number): OpenAction | undefined
   /** Timers read back, neither fired nor cancelled: decision number → fire time, ms. */
   readonly openTimers: ReadonlyMap<number, number>
   readonly openWaits: ReadonlyMap<number, { names: readonly string[] }>
@@ -64,6 +66,8 @@ export type ReplayOptions = {
   logger?: LineLog
   /** True while old events are fed: the author's logger is silent. */
   replaying?: () => boolean
+  /** Told when an attempt of action n is asked for: it was read back. */
+  requested?: (n: number) => void
 }
 
 export function createReplay(options: ReplayOptions): Replay {
@@ -83,6 +87,7 @@ export function createReplay(options: ReplayOptions): Replay {
     get openActions() {
       return new Map([...execution.actions].flatMap(([n, { open }]) => (open ? [[n, open] as const] : [])))
     },
+    openAction: (n) => execution.actions.get(n)?.open,
     get openTimers() {
       return new Map([...execution.timers].flatMap(([n, { fireAt }]) => (n <= execution.readBack ? [[n, fireAt] as const] : [])))
     },
