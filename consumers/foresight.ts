@@ -17,7 +17,7 @@ import { asError, RefoldError } from '../errors.ts'
 import type { Appended } from '../kafka/log.ts'
 import type { WorkflowEvent } from '../schemas/generated.ts'
 import type { LineLog } from '../workflow/action.ts'
-import { classify, payloadObject } from '../workflow/events.ts'
+import { classifyOwn, payloadObject } from '../workflow/events.ts'
 import { executionKey } from '../workflow/execution.ts'
 import { checkEvent } from '../workflow/limits.ts'
 import { AGAIN, appended, type DriveOptions } from './drive.ts'
@@ -58,7 +58,7 @@ export function createForesight(options: ForesightOptions): Foresight {
   const forgone = new LRUCache<string, true>({ max: MOST_FORGONE })
 
   async function foresee(driven: Driven, event: WorkflowEvent): Promise<readonly WorkflowEvent[]> {
-    const classified = classify(event)
+    const classified = classifyOwn(event)
     const { started, replay } = driven
     if ('fault' in classified || classified.role.kind !== 'outcome' || !started) return []
     if (!replay?.awaitsOnly(classified.role.action, classified.role.attempt)) return []

@@ -64,7 +64,7 @@ export const NOTHING: BatchResult = { audit: [], verdicts: [], executions: [], s
 
 /** The recorder's port to the schemas: decodes what it knows, learns what it doesn't. */
 export type RecorderSchemas = {
-  decode(bytes: Uint8Array | null): Decoded
+  decode(record: LogRecord): Decoded
   /** Gets a schema by its id, from the database or the registry, and keeps its text; `unknown` if there is none. */
   learn(schemaId: number): Promise<'learnt' | 'unknown'>
 }
@@ -77,14 +77,14 @@ type Read = Exclude<Decoded, { state: 'schema-needed' }>
 async function decodeWithNew(schemaId: number, schemas: RecorderSchemas, record: LogRecord): Promise<Read> {
   const unknown = { state: 'unreadable', reason: 'schema-unknown', detail: `the registry has no schema ${schemaId}` } as const
   if ((await schemas.learn(schemaId)) === 'unknown') return unknown
-  const again = schemas.decode(record.value)
+  const again = schemas.decode(record)
   return again.state === 'schema-needed' ? unknown : again
 }
 
 export async function inspectAll(schemas: RecorderSchemas, partitions: number, records: readonly LogRecord[]): Promise<Inspected[]> {
   const all: Inspected[] = []
   for (const record of records) {
-    const read = schemas.decode(record.value)
+    const read = schemas.decode(record)
     const decoded = read.state === 'schema-needed' ? await decodeWithNew(read.schemaId, schemas, record) : read
     const result = inspect(decoded, record, partitions)
     if (!('verdict' in result)) {

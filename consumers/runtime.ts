@@ -14,7 +14,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { asError, RefoldError } from '../errors.ts'
 import type { Appended, LogBatch, LogHandler, LogRecord } from '../kafka/log.ts'
 import type { WorkflowEvent } from '../schemas/generated.ts'
-import { type Classified, classify } from '../workflow/events.ts'
+import { type Classified, classifyOwn } from '../workflow/events.ts'
 import { executionKey } from '../workflow/execution.ts'
 import { checkEvent } from '../workflow/limits.ts'
 import { Driven, type DrivenOptions, type History, type Identity } from './driven.ts'
@@ -318,7 +318,7 @@ export function createRuntime(options: RuntimeOptions): Runtime {
     const ours: { classified: Classified; appended: Appended }[] = []
     for (const { event, appended } of place.written.splice(0)) {
       if (appended.offset !== place.processed + ours.length) continue
-      const classified = classify(event)
+      const classified = classifyOwn(event)
       // What the recorder quarantines is not taken: an outcome is the author's, and nobody looked at it before.
       if ('fault' in classified || (event.decision === 0 && checkEvent(event))) break
       ours.push({ classified, appended })

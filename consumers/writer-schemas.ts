@@ -3,7 +3,9 @@
 // Writer schemas by their registry id. Only the recorder asks the registry, and stores each text before the first verdict
 // that needed it; every other reader takes the text from the database or waits for it.
 
+import type { LogRecord } from '../kafka/log.ts'
 import type { Decoded } from '../schemas/decoded.ts'
+import type { OwnEvents } from './own-events.ts'
 import type { RecorderSchemas } from './recorder-fold.ts'
 
 /** The `schemas` table. */
@@ -23,6 +25,7 @@ export function createWriterSchemas(
   texts: SchemaTexts,
   registry: SchemaLookup,
   stored: (id: number) => void,
+  own?: Pick<OwnEvents, 'take'>,
 ): RecorderSchemas {
   async function textOf(id: number): Promise<string | undefined> {
     const known = await texts.get(id)
@@ -33,7 +36,10 @@ export function createWriterSchemas(
     return texts.put(id, found.text)
   }
   return {
-    decode: (bytes) => codec.decode(bytes),
+    decode(record: LogRecord) {
+      const event = own?.take(record)
+      return event ? { state: 'event', event } : codec.decode(record.value)
+    },
     async learn(id) {
       const text = await textOf(id)
       if (text === undefined) return 'unknown'

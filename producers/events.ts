@@ -106,7 +106,7 @@ export type EventProducerOptions = {
   partitions: number
   encode: (event: WorkflowEvent) => Uint8Array
   /** Told of each event that is about to be appended; it may still fail. */
-  writing?: (event: WorkflowEvent, partition: number) => void
+  writing?: (event: WorkflowEvent, partition: number, bytes: Uint8Array) => void
   /** Told of each event once it is safe in the log. */
   written?: (event: WorkflowEvent, appended: Appended) => void
   faults?: Faults
@@ -119,7 +119,7 @@ export function createEventProducer(options: EventProducerOptions): EventProduce
   function recordOf(event: WorkflowEvent, headers: LogAppend['headers']): LogAppend {
     const key = event.execution_id
     const record = { topic, partition: partitionOf(key, partitions), key, value: encode(event) }
-    writing?.(event, record.partition)
+    writing?.(event, record.partition, record.value)
     return headers ? { ...record, headers } : record
   }
   // Without faults nothing stands between the caller and the log's own promise: a large request makes many of them.

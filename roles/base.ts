@@ -69,8 +69,8 @@ export const lineLog = (logger: Logger): LineLog => ({
 /** Told of events that this process wrote into the log. */
 export type Written = (event: WorkflowEvent, appended: Appended) => void
 
-/** Told of events that this process is about to write. */
-export type Writing = (event: WorkflowEvent, partition: number) => void
+/** Told of events that this process is about to write, and of their bytes. */
+export type Writing = (event: WorkflowEvent, partition: number, bytes: Uint8Array) => void
 
 /** Between two tries of a server that is not up yet, ms. */
 const RETRY_AFTER = 500
@@ -137,8 +137,8 @@ export async function openBase({ config, addresses, logger }: StartOptions, life
     for (const listener of written) listener(event, appended)
   }
   const writing = new Set<Writing>()
-  const announce: Writing = (event, partition) => {
-    for (const listener of writing) listener(event, partition)
+  const announce: Writing = (event, partition, bytes) => {
+    for (const listener of writing) listener(event, partition, bytes)
   }
   return {
     log,

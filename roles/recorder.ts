@@ -1,5 +1,6 @@
 // The recorder, put together: Postgres, the schemas, the reader on the events topic.
 
+import { createOwnEvents } from '../consumers/own-events.ts'
 import { createRecorder } from '../consumers/recorder.ts'
 import { createWriterSchemas } from '../consumers/writer-schemas.ts'
 import { pinLog } from '../postgres/log-pin.ts'
@@ -24,8 +25,15 @@ export async function startRecorder(options: StartOptions, base: Base, checks: C
     (opened) => opened.end(),
   )
   await pinLog(pool, { topic, partitions, schemaId, schemaText: WORKFLOW_EVENT_SCHEMA })
-  const schemas = createWriterSchemas(codec, createSchemaTexts(pool), registry, (id) =>
-    watch.emit('recorder:schema:stored', { schemaId: id }),
+  const own = createOwnEvents()
+  lifetime.owns(base.writing.add(own.writing), (listeners) => listeners.delete(own.writing))
+  lifetime.owns(base.written.add(own.written), (listeners) => listeners.delete(own.written))
+  const schemas = createWriterSchemas(
+    codec,
+    createSchemaTexts(pool),
+    registry,
+    (id) => watch.emit('recorder:schema:stored', { schemaId: id }),
+    own,
   )
   const reader = log.reader({
     topic,

@@ -9,9 +9,9 @@
 
 import type { Decoded, QuarantineReason } from '../schemas/decoded.ts'
 import type { WorkflowEvent } from '../schemas/generated.ts'
-import { nextChain } from './content.ts'
+import { chainAfter } from './content.ts'
 import { type Classified, classify } from './events.ts'
-import { checkEvent } from './limits.ts'
+import { faultOf } from './limits.ts'
 import { isTerminalState } from './names.ts'
 import { partitionOf } from './partition.ts'
 
@@ -80,7 +80,7 @@ export function inspect(
   partitions: number,
 ): Classified | Quarantined {
   if (decoded.state === 'unreadable') return quarantined(decoded.reason, decoded.detail)
-  const fault = checkEvent(decoded.event)
+  const fault = faultOf(decoded.event)
   if (fault) return quarantined(fault.reason, fault.detail)
   const misplaced = placeFault(decoded.event, record, partitions)
   if (misplaced) return misplaced
@@ -161,7 +161,7 @@ export function accept(classified: Classified, head: Head, accepted: string | un
       phase: phaseAfter(classified, head.phase),
       input: isDecision ? head.input : classified.content,
       decision: isDecision ? event.decision : head.decision,
-      nextChain: isDecision ? nextChain(event.decision_chain, classified.content) : head.nextChain,
+      nextChain: isDecision ? chainAfter(event, classified.content) : head.nextChain,
       openTimers: timersAfter(classified, head.openTimers),
     },
   }

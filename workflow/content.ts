@@ -36,20 +36,8 @@ function countedPayload(event: WorkflowEvent): string | null {
 /** Digests of decisions that this process made: they are read back as the very same objects. */
 const made = new WeakMap<WorkflowEvent, string>()
 
-/** The digest of a decision just made, kept with it. Nobody changes it afterwards. */
-export function contentOfDecision(event: WorkflowEvent): string {
-  const content = contentOf(event)
-  made.set(event, content)
-  return content
-}
-
-/** The same decision as it is appended behind the input that causes it, whose content is `input`: its own does not change. */
-export function madeAhead(event: WorkflowEvent, seq: number, input: string): WorkflowEvent {
-  const copy = { ...event, decision_seq: seq, decision_input: input }
-  const content = made.get(event)
-  if (content !== undefined) made.set(copy, content)
-  return copy
-}
+/** Keeps the digest of a decision with it. Nobody changes it afterwards. */
+export const keepContent = (event: WorkflowEvent, content: string) => void made.set(event, content)
 
 /** The content digest of an event whose payload is known to be JSON. Never covers created_at, user, causation, correlation. */
 export function contentOf(event: WorkflowEvent): string {
@@ -71,3 +59,14 @@ export function contentOf(event: WorkflowEvent): string {
 
 /** `decision_chain` of the decision after one with this chain and content. The first decision's chain is ''. */
 export const nextChain = (chain: string, content: string) => digestOf([chain, content])
+
+const chains = new WeakMap<WorkflowEvent, { content: string; next: string }>()
+
+/** `decision_chain` of the decision after this one, whose content is given; kept with it. */
+export function chainAfter(event: WorkflowEvent, content: string): string {
+  const known = chains.get(event)
+  if (known?.content === content) return known.next
+  const next = nextChain(event.decision_chain, content)
+  chains.set(event, { content, next })
+  return next
+}

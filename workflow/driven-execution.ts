@@ -15,10 +15,10 @@
 
 import type { WorkflowEvent } from '../schemas/generated.ts'
 import { readScheduled } from './action.ts'
-import { contentOf, contentOfDecision, nextChain } from './content.ts'
+import { chainAfter, contentOf } from './content.ts'
 import { createContext, type PendingWait } from './context.ts'
 import { drain } from './drain.ts'
-import { payloadObject } from './events.ts'
+import { classifyMade, payloadObject } from './events.ts'
 import { ActionFailed, type Failure, failureOf, readFailure, WorkflowCancelled } from './failures.ts'
 import { decisionIdOf } from './ids.ts'
 import { parsePlain } from './json.ts'
@@ -122,8 +122,8 @@ export class Execution {
     }
     const fault = checkEvent(event)
     if (fault) throw new RangeError(`${name} breaks a limit: ${fault.detail}`)
-    const content = contentOfDecision(event)
-    this.#chain = nextChain(this.#chain, content)
+    const { content } = classifyMade(event)
+    this.#chain = chainAfter(event, content)
     this.#contents.push(content)
     this.decisions.push(event)
     return n

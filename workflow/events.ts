@@ -1,7 +1,7 @@
 // What kind of fact an event is, and what must be read from its payload before `accept` can judge it.
 
 import type { WorkflowEvent } from '../schemas/generated.ts'
-import { contentOf } from './content.ts'
+import { contentOf, keepContent } from './content.ts'
 import { decisionIdOf, firedIdOf, isOwnId, outcomeIdOf, startIdOf } from './ids.ts'
 import { isJsonObject, type JsonObject, parseJson } from './json.ts'
 import type { Fault } from './limits.ts'
@@ -108,9 +108,42 @@ function roleOf(event: WorkflowEvent): Result<Role> {
   return isReservedName(name) ? reservedName(`${name} is not an input`) : { kind: 'outside' }
 }
 
+/** Of events that this process makes and reads back, by the event, which nobody changes: its runtime and its recorder ask for them. */
+const classes = new WeakMap<WorkflowEvent, Classified>()
+
 /** Role and content of an event that keeps the limits of the format; or why it is quarantined. `known`: its content, where that is kept. */
 export function classify(event: WorkflowEvent, known?: string): Result<Classified> {
+  const before = known === undefined ? classes.get(event) : undefined
+  if (before) return before
   const role = roleOf(event)
   if ('fault' in role) return role
   return { event, role, content: known ?? contentOf(event) }
+}
+
+/** Classifies an event that this process is about to append, or has: it is asked for again. */
+export function classifyOwn(event: WorkflowEvent): Result<Classified> {
+  const classified = classify(event)
+  return 'fault' in classified ? classified : keep(classified)
+}
+
+/** Classifies a decision that this process just made, under the id derived from it; throws RangeError where it would be quarantined. */
+export function classifyMade(event: WorkflowEvent): Classified {
+  const role = decisionRole(event)
+  if ('fault' in role) throw new RangeError(role.fault.detail)
+  return keep({ event, role, content: contentOf(event) })
+}
+
+/** The same decision as it is appended behind the input that causes it, whose content is `input`: its own does not change. */
+export function madeAhead(event: WorkflowEvent, seq: number, input: string): WorkflowEvent {
+  const copy = { ...event, decision_seq: seq, decision_input: input }
+  const before = classes.get(event)
+  if (before) keep({ ...before, event: copy })
+  return copy
+}
+
+function keep(classified: Classified): Classified {
+  const { event, content } = classified
+  if (event.decision > 0) keepContent(event, content)
+  classes.set(event, classified)
+  return classified
 }

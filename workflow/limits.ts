@@ -79,13 +79,16 @@ export const isTenant = (value: unknown): value is string =>
 /** Events that break none: whoever makes one looks, and so does whoever takes it in the same process. Nobody changes them. */
 const sound = new WeakSet<WorkflowEvent>()
 
-/** The first limit of the format an event breaks; used by `accept`, and by REST before it appends. */
+/** The first limit of the format that an event breaks, of one that is made here: used before it is appended. */
 export function checkEvent(event: WorkflowEvent): Fault | undefined {
   if (sound.has(event)) return undefined
   const fault = firstFault(event)
   if (!fault) sound.add(event)
   return fault
 }
+
+/** The same of one that was read; used by `accept`. */
+export const faultOf = (event: WorkflowEvent): Fault | undefined => (sound.has(event) ? undefined : firstFault(event))
 
 function firstFault(event: WorkflowEvent): Fault | undefined {
   for (const field of ['event_id', 'execution_id'] as const) {

@@ -24,7 +24,7 @@ function resting() {
         return moved
       },
     },
-    schemas: { decode: (bytes) => codec.decode(bytes), learn: async () => 'unknown' },
+    schemas: { decode: ({ value }) => codec.decode(value), learn: async () => 'unknown' },
     partitions: PARTITIONS,
     watch: createWatch(),
     pace: PACE,

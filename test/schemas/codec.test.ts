@@ -2,44 +2,13 @@ import { deepStrictEqual } from 'node:assert/strict'
 import fc from 'fast-check'
 import t from 'tap'
 import { createEventCodec, createRequestCodec, MAX_RECORD_BYTES } from '../../schemas/codec.ts'
-import { WORKFLOW_EVENT_SCHEMA, type ActionRequest, type WorkflowEvent } from '../../schemas/generated.ts'
-import { checkEvent, LIMITS } from '../../workflow/limits.ts'
+import { WORKFLOW_EVENT_SCHEMA, type ActionRequest } from '../../schemas/generated.ts'
 import { anyType, EVENT_FIELDS, framed, schemaText, typeOf, varint } from '../support/avro.ts'
 import { event } from '../support/events.ts'
+import { validEvent } from '../support/valid-event.ts'
 
 const OURS = 7
 const OTHER = 8
-
-const text = fc.string({ unit: 'grapheme', maxLength: 40 })
-const name = fc.string({ unit: 'grapheme', minLength: 1, maxLength: 40 })
-const payload = fc.json({ stringUnit: 'grapheme' })
-
-/** Events with every kind of content that the format's limits allow. */
-const validEvent: fc.Arbitrary<WorkflowEvent> = fc
-  .record(
-    {
-      event_id: fc.uuid(),
-      tenant: name,
-      execution_id: fc.uuid(),
-      event_name: name,
-      event_type: text,
-      from_state: text,
-      to_state: text,
-      user_id: fc.option(text),
-      payload: fc.option(payload),
-      created_at: fc.integer({ min: LIMITS.earliest, max: LIMITS.latest }),
-      causation_id: fc.option(text),
-      correlation_id: fc.option(text),
-      workflow_name: fc.option(name),
-      business_key: fc.option(name),
-      decision: fc.oneof(fc.constant(0), fc.integer({ min: 1, max: LIMITS.decisions })),
-      decision_chain: fc.constant(''),
-      decision_seq: fc.constant(0),
-      decision_input: fc.constant(''),
-    },
-    { noNullPrototype: true },
-  )
-  .filter((candidate) => checkEvent(candidate) === undefined)
 
 void t.test('C3: encode, then decode, gives back every valid event', async (t) => {
   const codec = createEventCodec({ schemaId: OURS })

@@ -2,7 +2,8 @@
 
 import fc from 'fast-check'
 import type { WorkflowEvent } from '../../schemas/generated.ts'
-import { contentOf, madeAhead, nextChain } from '../../workflow/content.ts'
+import { contentOf, nextChain } from '../../workflow/content.ts'
+import { madeAhead } from '../../workflow/events.ts'
 import { decision, event, fired, outcome, started } from './events.ts'
 
 export type Entry = { event: WorkflowEvent; appendedAt: number }

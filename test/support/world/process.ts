@@ -1,6 +1,8 @@
 // A process that can die between any two steps: whatever it asks of the world goes through its ports, and once it is dead it never
 // hears an answer again, nor does what it asks for happen.
 
+import { createOwnEvents } from '../../../consumers/own-events.ts'
+
 /** `place` is `<port>.<method> before|after`, or a fault point. */
 export type Fate = {
   /** Whether the process dies here. */
@@ -13,6 +15,8 @@ const never = new Promise<never>(() => undefined)
 
 export class MortalProcess {
   dead = false
+  /** What it appended, for a recorder that runs in it. */
+  readonly own = createOwnEvents()
   readonly #fate: Fate
   readonly #died: () => void
 

@@ -171,7 +171,7 @@ export class World {
 
   #recorder(process: MortalProcess): LogReader {
     const texts = { get: async () => undefined, put: async (_id: number, text: string) => text }
-    const schemas = createWriterSchemas(this.codec, texts, { lookup: async () => ({ state: 'unknown' }) }, () => undefined)
+    const schemas = createWriterSchemas(this.codec, texts, { lookup: async () => ({ state: 'unknown' }) }, () => undefined, process.own)
     const store = this.record.recorderStore()
     const atOnce = store.atOnce && {
       reads: (generation: number) => process.port('record', store.atOnce!.reads(generation)),
@@ -251,7 +251,14 @@ export class World {
       topic: TOPIC,
       partitions: PARTITIONS,
       encode: (one) => this.codec.encode(one),
-      ...hooks,
+      writing: (event, partition, bytes) => {
+        process.own.writing(event, partition, bytes)
+        hooks.writing?.(event, partition)
+      },
+      written: (event, appended) => {
+        process.own.written(event, appended)
+        hooks.written?.(event, appended)
+      },
     })
   }
 
@@ -335,7 +342,7 @@ export class World {
     const readers: LogReader[] = []
     const running: Running = { kind, process, readers, end: () => ends.forEach((end) => end()) }
     this.#running.add(running)
-    if (kind === 'recorder') readers.push(this.#recorder(process))
+    if (kind === 'recorder' || (kind === 'all' && this.#chance(0.5))) readers.push(this.#recorder(process))
     if (kind === 'projector') {
       const made = this.#projector(process)
       readers.push(...made.readers)
