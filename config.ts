@@ -166,9 +166,9 @@ export const SETTINGS = {
   ),
   workerConcurrency: setting(
     'REFOLD_WORKER_CONCURRENCY',
-    whole(32, 1, 10_000),
+    whole(100, 1, 10_000),
     'attempts',
-    'Attempts of actions that one worker process runs at once.',
+    'Attempts of actions that one worker process runs at once; of database actions at most 32.',
   ),
   workerQueues: setting(
     'REFOLD_WORKER_QUEUES',
@@ -192,7 +192,7 @@ export const SETTINGS = {
     'REFOLD_EAGER_SLOTS',
     whole(1, 0, 1000),
     'attempts',
-    'Attempts that a runtime hands straight to a worker in its own process, past the actions topic. 0: never.',
+    'Attempts that a runtime hands straight to a worker in its own process, past the actions topic, besides those that this process would read there itself. 0: none at all.',
   ),
   decideAhead: setting(
     'REFOLD_DECIDE_AHEAD',

@@ -1,14 +1,13 @@
 // requests → [action worker] → outcomes → log
 //
 // Owns: which requests of a queue run at once, how far the queue is worked off, handing back. Doesn't own: one attempt
-// (run-attempt.ts), fetching (kafka/).
+// (run-attempt.ts), fetching (kafka/), which attempts come past the topic (eager-slots.ts).
 //
 // W1  Requests of a partition run side by side; the checkpoint is the lowest one that is not finished.
 // W2  A batch is taken as far as there is room, and the rest asked for again: the reader is never held up.
 // W3  Told to stop, it takes nothing more, lets attempts end for a while, then aborts them; what has no outcome is read again
 //     by whoever gets the partition.
-// W4  An action that this process is about to schedule has an eager slot kept for it, and Redis is asked for its attempt meanwhile:
-//     for a moment only, since the decision may be refused, or be somebody else's.
+// W4  A runtime beside it hands attempts over past the topic (eager-slots.ts), as long as there is room and no request waits for it.
 // W5  What was appended before a partition came here may have been run by whoever had it before: the attempt is told.
 
 import { setTimeout as pause } from 'node:timers/promises'
@@ -18,7 +17,8 @@ import type { LogBatch, LogHandler, LogRecord } from '../kafka/log.ts'
 import type { DecodedRequest } from '../schemas/decoded.ts'
 import type { ActionRequest, WorkflowEvent } from '../schemas/generated.ts'
 import type { LineLog, ScheduledPayload } from '../workflow/action.ts'
-import type { ActionMemory, AttemptName } from './attempt-port.ts'
+import type { ActionMemory } from './attempt-port.ts'
+import { attemptName, createEagerSlots } from './eager-slots.ts'
 import type { Ended } from './run-attempt.ts'
 
 export type WorkerStore = {
@@ -38,8 +38,10 @@ export type WorkerOptions = {
   serves: (name: string, queue: string | null) => boolean
   /** Attempts that run at once, of all queues. */
   concurrency: number
-  /** Of those, how many may be handed over in this process. */
+  /** Of those, how many may be handed over in this process besides those that it would read itself; 0: none at all. */
   eager: number
+  /** Where an action's request would be read, and whether this process reads there; without it, it is not asked. */
+  own?: { placeOf(actionId: string, queue: string | null): Place; reads(place: Place): boolean }
   /** ms */
   drain: number
   logger: LineLog
@@ -48,12 +50,15 @@ export type WorkerOptions = {
   now: () => number
 }
 
+/** A partition of a queue. */
+type Place = { topic: string; partition: number }
+
 export type ActionWorker = {
   /** The handler of a queue's reader. */
   handler(topic: string): LogHandler
   /** Told of every event that the runtime in this process is about to append: W4. */
   expects(event: WorkflowEvent): void
-  /** Runs an attempt at once if it is served here and an eager slot is free: resolves when its outcome is in the log. */
+  /** Runs an attempt at once if it is served here and may be (W4): resolves when its outcome is in the log. */
   take(request: ActionRequest, queue: string | null): Promise<void> | undefined
   /** The attempt is about to tell its outcome: the slot that it was handed over with is free for what comes of it. */
   tells(request: ActionRequest): void
@@ -69,8 +74,6 @@ const SAVE_EVERY = 250
 const AGAIN = { busy: 500, claimed: 2000, 'not-implemented': 5000, stopping: 0, failed: 500 } as const
 /** A batch waits so long for a free slot, ms. */
 const ROOM_WAIT = 300
-/** W4. How long a slot is kept, ms. */
-const KEPT = 1000
 
 type Lane = {
   topic: string
@@ -94,17 +97,25 @@ export function createActionWorker(options: WorkerOptions): ActionWorker {
   const running = new Map<string, Promise<boolean>>()
   const stopping = new AbortController()
   const aborting = new AbortController()
-  let eager = 0
-  /** Attempts that hold a slot. */
-  const held = new Set<string>()
-  /** W4, by attempt: what was asked of Redis, and until when it is kept. */
-  const kept = new Map<string, { asked: AttemptName; until: NodeJS.Timeout }>()
+  /** Told when an attempt has ended. */
   let freed = Promise.withResolvers<void>()
+  /** Lanes whose batch was cut off since there was no room. */
+  const cut = new Set<Lane>()
 
-  const isFull = () => running.size + kept.size >= concurrency || stopping.signal.aborted
-  const nameOf = ({ action_id, attempt }: AttemptName) => `${action_id}/${attempt}`
-  // Of the same number: the decision that stands may be another than the one made ahead.
-  const isSame = (one: AttemptName, other: AttemptName) => one.name === other.name && one.key === other.key
+  const hasNoRoom = () => running.size + slots.kept >= concurrency
+  const slots = createEagerSlots({
+    spare: options.eager,
+    memory: options.memory,
+    isFull: () => hasNoRoom() || stopping.signal.aborted,
+    isRunning: (name) => running.has(name),
+    isOwn(actionId, queue) {
+      const { own } = options
+      if (!own || !own.reads(own.placeOf(actionId, queue))) return false
+      // What was left to others is theirs.
+      for (const lane of cut) if (!own.reads(lane)) cut.delete(lane)
+      return cut.size === 0
+    },
+  })
 
   /** Until the attempt has an outcome, or the worker stops. */
   async function untilEnded(request: ActionRequest, inherited: boolean): Promise<boolean> {
@@ -125,8 +136,10 @@ export function createActionWorker(options: WorkerOptions): ActionWorker {
   }
 
   async function once(request: ActionRequest, inherited: boolean): Promise<boolean> {
+    const began = performance.now()
     const finished = await untilEnded(request, inherited)
-    running.delete(nameOf(request))
+    slots.took(request.name, performance.now() - began)
+    running.delete(attemptName(request))
     freed.resolve()
     freed = Promise.withResolvers()
     return finished
@@ -134,7 +147,7 @@ export function createActionWorker(options: WorkerOptions): ActionWorker {
 
   /** False: handed back, without an outcome. */
   function run(request: ActionRequest, inherited = false): Promise<boolean> {
-    const name = nameOf(request)
+    const name = attemptName(request)
     const known = running.get(name)
     if (known) return known
     const ended = once(request, inherited)
@@ -143,15 +156,12 @@ export function createActionWorker(options: WorkerOptions): ActionWorker {
   }
 
   async function hasRoom(): Promise<boolean> {
-    const until = performance.now() + ROOM_WAIT
-    while (running.size + kept.size >= concurrency) {
-      const rest = until - performance.now()
-      if (rest <= 0 || stopping.signal.aborted) return false
-      const late = new AbortController()
-      await Promise.race([freed.promise, pause(rest, undefined, { signal: late.signal }).catch(() => undefined)])
-      late.abort()
-    }
-    return !stopping.signal.aborted
+    if (!hasNoRoom()) return !stopping.signal.aborted
+    const late = Promise.withResolvers<'late'>()
+    const timer = setTimeout(() => late.resolve('late'), ROOM_WAIT)
+    while (hasNoRoom() && !stopping.signal.aborted) if ((await Promise.race([freed.promise, late.promise])) === 'late') break
+    clearTimeout(timer)
+    return !hasNoRoom() && !stopping.signal.aborted
   }
 
   const checkpointOf = ({ next, unfinished }: Lane) => Math.min(next, ...unfinished)
@@ -193,6 +203,7 @@ export function createActionWorker(options: WorkerOptions): ActionWorker {
       if (lane.finished.has(offset)) continue
       if (!(await hasRoom())) {
         lane.next = offset
+        cut.add(lane)
         return offset
       }
       const decoded = options.decode(value)
@@ -201,50 +212,21 @@ export function createActionWorker(options: WorkerOptions): ActionWorker {
       else logger.error({ topic, partition, offset, ...decoded }, 'a request that cannot be read is passed over')
     }
     lane.next = next
+    cut.delete(lane)
     saveSoon(lane)
     return next
   }
 
-  function keepSlot(asked: AttemptName): void {
-    const name = nameOf(asked)
-    const before = kept.get(name)?.asked
-    if (before ? isSame(before, asked) : eager >= options.eager || isFull() || running.has(name)) return
-    if (slotOf(name, asked) === undefined) eager++
-    options.memory.expect(asked)
-    const until = setTimeout(() => {
-      kept.delete(name)
-      eager--
-      options.memory.unexpect(asked)
-    }, KEPT)
-    kept.set(name, { asked, until })
-  }
-
-  /** The slot that is kept for an attempt, if any; it is the caller's from now on. What was asked ahead for another action is given back. */
-  function slotOf(name: string, wanted: AttemptName): AttemptName | undefined {
-    const slot = kept.get(name)
-    if (!slot) return undefined
-    clearTimeout(slot.until)
-    kept.delete(name)
-    if (!isSame(slot.asked, wanted)) options.memory.unexpect(slot.asked)
-    return slot.asked
-  }
-
-  function release(name: string): void {
-    if (held.delete(name)) eager--
-  }
-
   async function eagerly(request: ActionRequest): Promise<void> {
-    const name = nameOf(request)
-    held.add(name)
     const finished = await run(request)
-    release(name)
-    if (!finished) throw new Error(`attempt ${name} was handed back`)
+    slots.release(request)
+    if (!finished) throw new Error(`attempt ${attemptName(request)} was handed back`)
   }
 
   async function stop(): Promise<void> {
     if (stopping.signal.aborted) return
     stopping.abort()
-    for (const { until } of kept.values()) clearTimeout(until)
+    slots.stop()
     const ended = Promise.allSettled(running.values())
     const late = new AbortController()
     await Promise.race([ended, pause(options.drain, undefined, { signal: late.signal }).catch(() => undefined)])
@@ -262,7 +244,10 @@ export function createActionWorker(options: WorkerOptions): ActionWorker {
         positions.set(name, mine)
         const old = lanes.get(name)
         // What it had done counts, whoever has the partition by now.
-        if (old) await save(old)
+        if (old) {
+          cut.delete(old)
+          await save(old)
+        }
         const next = await store.checkpoint(topic, partition)
         const finished = old?.finished ?? new Set()
         // An older assignment's, answered late, knows nothing of what runs for the one that is read for.
@@ -278,19 +263,13 @@ export function createActionWorker(options: WorkerOptions): ActionWorker {
       const { name, key, queue } = JSON.parse(event.payload) as ScheduledPayload
       if (!options.serves(name, queue)) return
       const { event_id: action_id, tenant, execution_id, decision: action } = event
-      keepSlot({ action_id, tenant, execution_id, action, attempt: 1, name, key: key ?? action_id })
+      slots.keep({ action_id, tenant, execution_id, action, attempt: 1, name, key: key ?? action_id }, queue)
     },
     take(request, queue) {
       if (stopping.signal.aborted || !options.serves(request.name, queue)) return undefined
-      const name = nameOf(request)
-      // Asked for again while it runs: it has its slot.
-      if (!slotOf(name, request) && !held.has(name)) {
-        if (eager >= options.eager || isFull()) return undefined
-        eager++
-      }
-      return eagerly(request)
+      return slots.take(request, queue) ? eagerly(request) : undefined
     },
-    tells: (request) => release(nameOf(request)),
+    tells: (request) => slots.release(request),
     get running() {
       return running.size
     },

@@ -4,6 +4,7 @@ import { createActionWorker, type ActionWorker } from '../consumers/action-worke
 import { createClock } from '../consumers/drive.ts'
 import { createAttempts } from '../consumers/run-attempt.ts'
 import { RefoldError } from '../errors.ts'
+import type { LogReader } from '../kafka/log.ts'
 import type { Lifetime } from '../lifetime.ts'
 import { createActionStore, createWorkerStore } from '../postgres/action-store.ts'
 import { createPgPool } from '../postgres/pool.ts'
@@ -13,11 +14,16 @@ import { actionsTopic } from '../producers/requests.ts'
 import { createActionMemory } from '../redis/action-memory.ts'
 import { createRedis } from '../redis/client.ts'
 import type { Watch } from '../watch.ts'
+import { partitionOf } from '../workflow/partition.ts'
 import type { App } from '../workflow/app.ts'
 import { type Base, type Checks, lineLog, part, processId, producerOf, readerPart, requireApp, type StartOptions, untilUp } from './base.ts'
 import { actionsSpec, requestCodec } from './runtime.ts'
 
 const TELL_EVERY = 5000
+/** Database actions that run at once; others wait for a connection. */
+const SQL_AT_ONCE = 32
+/** How long partitions that are read are taken to be so, ms. */
+const SEEN_FOR = 50
 
 function queuesOf(setting: string | undefined, { implementations }: App): (string | null)[] {
   if (setting) return setting.split(',').map((queue) => (queue.trim() === '-' ? null : queue.trim()))
@@ -39,8 +45,9 @@ export async function startWorker(
     createPgPool(addresses.databaseUrl, { max: config.databaseConnections, name: 'refold-worker', role: 'refold_engine', byKey: true }),
     (opened) => opened.end(),
   )
-  const actions = lifetime.owns(createPgPool(addresses.databaseUrl, { max: config.workerConcurrency, name: 'refold-actions' }), (opened) =>
-    opened.end(),
+  const actions = lifetime.owns(
+    createPgPool(addresses.databaseUrl, { max: Math.min(config.workerConcurrency, SQL_AT_ONCE), name: 'refold-actions' }),
+    (opened) => opened.end(),
   )
   const redis = lifetime.owns(
     createRedis(addresses.redisUrl, (error) => watch.emit('worker:memory:away', { error: error.message })),
@@ -74,7 +81,25 @@ export async function startWorker(
     now: clock.now,
   })
   const low = async (name: string, partition: number) => (await log.bounds(name)).find((one) => one.partition === partition)?.low ?? 0
+  const readers = new Map<string, LogReader>()
+  const topicOf = (queue: string | null) => actionsTopic(config.topicPrefix, queue)
+  const partitions = new Map<string, number>()
+  const lastSeen = { at: -Infinity, partitions: new Map<string, ReadonlyMap<number, unknown>>() }
+  /** As they were within the last moment: this is asked for each action. */
+  const assigned = (topic: string): ReadonlyMap<number, unknown> => {
+    if (performance.now() - lastSeen.at > SEEN_FOR) Object.assign(lastSeen, { at: performance.now(), partitions: new Map() })
+    const known = lastSeen.partitions.get(topic) ?? readers.get(topic)?.health().partitions ?? new Map<number, unknown>()
+    lastSeen.partitions.set(topic, known)
+    return known
+  }
   const worker = createActionWorker({
+    own: {
+      placeOf(actionId, queue) {
+        const topic = topicOf(queue)
+        return { topic, partition: partitionOf(actionId, partitions.get(topic) ?? 1) }
+      },
+      reads: ({ topic, partition }) => assigned(topic).has(partition),
+    },
     store: createWorkerStore(pool, low),
     decode: (bytes) => requests.decode(bytes),
     attempt,
@@ -87,8 +112,8 @@ export async function startWorker(
     faults,
     now: clock.now,
   })
-  const topics = queues.map((queue) => actionsTopic(config.topicPrefix, queue))
-  for (const name of topics) await untilUp(logger, 'actions topic', () => log.ensureTopic(actionsSpec(options)(name)))
+  const topics = queues.map(topicOf)
+  for (const name of topics) partitions.set(name, await untilUp(logger, 'actions topic', () => log.ensureTopic(actionsSpec(options)(name))))
   const facts: ProcessFacts = {
     id,
     role: 'worker',
@@ -103,18 +128,20 @@ export async function startWorker(
   const telling = setInterval(() => void tellProcess(pool, facts).catch(() => undefined), TELL_EVERY)
   lifetime.owns(id, () => forgetProcess(pool, id).catch(() => undefined))
   lifetime.owns(telling, (timer) => clearInterval(timer))
-  const readers = topics.map((name) =>
-    log.reader({
-      topic: name,
-      group: `${config.topicPrefix}.worker.${name}`,
-      handler: worker.handler(name),
-      mirror: { reader: `worker.${name}`, generation: 1 },
-      maxRecords: config.workerConcurrency * 2,
-    }),
-  )
+  for (const name of topics)
+    readers.set(
+      name,
+      log.reader({
+        topic: name,
+        group: `${config.topicPrefix}.worker.${name}`,
+        handler: worker.handler(name),
+        mirror: { reader: `worker.${name}`, generation: 1 },
+        maxRecords: config.workerConcurrency * 2,
+      }),
+    )
   checks.set('redis', () => part('redis', () => redis.ping()))
   checks.set('worker', async () => {
-    const parts = readers.map((reader) => readerPart('worker', reader))
+    const parts = [...readers.values()].map((reader) => readerPart('worker', reader))
     return parts.find(({ ready }) => !ready) ?? { name: 'worker', ready: true }
   })
   const tally: Record<string, number> = {}
@@ -125,7 +152,7 @@ export async function startWorker(
   lifetime.owns(tally, (counts) => logger.info({ ...counts }, 'worker stopped'))
   // First no new requests, then the attempts in hand: the other way round, what they hand back would come again.
   lifetime.owns(worker, (opened) => opened.stop())
-  for (const reader of readers) await lifetime.owns(reader, (opened) => opened.stop()).start()
+  for (const reader of readers.values()) await lifetime.owns(reader, (opened) => opened.stop()).start()
   logger.info({ queues, actions: facts.actions, concurrency: config.workerConcurrency }, 'worker started')
   return worker
 }

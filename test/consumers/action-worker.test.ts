@@ -187,3 +187,90 @@ t.test('an attempt that is asked for again while it runs takes no second slot', 
   )
   await worker.stop()
 })
+
+/** A worker with room for two, and one spare slot, whose attempts end by hand; requests of partition 0 it would read itself. */
+async function busyWorker() {
+  const ends = new Map<number, () => void>()
+  const read = new Set([0, 1])
+  const worker = createActionWorker({
+    store: { checkpoint: async () => 0, save: async () => undefined },
+    decode: (bytes) => ({ state: 'request', request: request(bytes?.[0] ?? 0) }),
+    attempt: ({ action }) => new Promise((resolve) => ends.set(action, () => resolve({ state: 'reported' }))),
+    memory: { expect: () => undefined, unexpect: () => undefined },
+    serves: () => true,
+    concurrency: 2,
+    eager: 1,
+    own: { placeOf: () => ({ topic: 'actions', partition: 0 }), reads: ({ partition }) => read.has(partition) },
+    drain: 100,
+    logger: { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined },
+    faults: NO_FAULTS,
+    now: Date.now,
+  })
+  const handler = worker.handler('actions')
+  /** Requests of these actions, from the topic; answers how many of them were taken. */
+  const fetched = async (partition: number, from: number, ...actions: number[]): Promise<number> => {
+    const records = actions.map((action, i) => ({
+      partition,
+      offset: from + i,
+      key: null,
+      value: new Uint8Array([action]),
+      appendedAt: Date.now(),
+      transactional: false,
+      headers: {},
+    }))
+    const next = from + actions.length
+    return (await handler.batch({ topic: 'actions', partition, from, next, records, highWatermark: next })) - from
+  }
+  const end = async (...actions: number[]) => {
+    const before = worker.running
+    for (const action of actions) ends.get(action)?.()
+    await until(() => worker.running === before - actions.length, { what: `${actions.join()} to end` })
+  }
+  const takes = (...actions: number[]) => actions.filter((action) => worker.take(request(action), null) !== undefined)
+  // The first attempt took a moment: the next ones need no slot.
+  takes(1)
+  await end(1)
+  for (const partition of read) await handler.checkpoint(partition)
+  return { worker, handler, read, fetched, end, takes }
+}
+
+t.test('G4: where requests wait in the topic for room, nothing of ours goes past them', async (t) => {
+  const { worker, fetched, end, takes } = await busyWorker()
+  t.strictSame(takes(2, 3, 4), [2, 3], 'there is room for two, whoever has the spare slot')
+  t.equal(await fetched(0, 0, 10), 0, 'no room for what comes from the topic, which is asked for again')
+  await end(2, 3)
+  t.strictSame(takes(5, 6), [5], 'the spare slot, and nothing else')
+  t.equal(await fetched(0, 0, 10), 1)
+  await end(5, 10)
+  t.strictSame(takes(7, 8), [7, 8], 'nothing waits any more')
+  await end(7, 8)
+  await worker.stop()
+})
+
+t.test('G4: a partition that is left, or comes anew, holds nobody up', async (t) => {
+  const { worker, handler, read, fetched, end, takes } = await busyWorker()
+  t.strictSame(takes(2, 3), [2, 3])
+  t.equal(await fetched(1, 0, 10), 0)
+  await end(2, 3)
+  t.strictSame(takes(4, 5), [4])
+  await end(4)
+  read.delete(1)
+  t.strictSame(takes(6, 7), [6, 7], 'it is somebody else’s')
+  t.equal(await fetched(0, 0, 11), 0)
+  await end(6, 7)
+  t.strictSame(takes(8, 9), [8])
+  await handler.checkpoint(0)
+  t.strictSame(takes(9), [9], 'it came anew')
+  await end(8, 9)
+  await worker.stop()
+})
+
+t.test('a place that is kept is room that is taken', async (t) => {
+  const { worker, end, takes } = await busyWorker()
+  const payload = JSON.stringify({ name: 'noop', queue: null, key: null })
+  for (const decision of [2, 3]) worker.expects(event({ event_id: `a${decision}`, event_name: 'action.scheduled', decision, payload }))
+  t.strictSame(takes(4), [], 'both places are kept for others')
+  t.strictSame(takes(2, 3), [2, 3])
+  await end(2, 3)
+  await worker.stop()
+})

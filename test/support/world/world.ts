@@ -208,7 +208,14 @@ export class World {
       },
     })
     const implementations = new Map(app.implementations.map((one) => [one.action.name, one]))
+    const topic = actionsTopic(PREFIX, null)
+    let reader: LogReader | undefined
+    const own = {
+      placeOf: (actionId: string) => ({ topic, partition: partitionOf(actionId, PARTITIONS) }),
+      reads: ({ partition }: { partition: number }) => reader?.health().partitions.has(partition) ?? false,
+    }
     const worker = createActionWorker({
+      ...(this.#chance(0.5) ? { own } : {}),
       store: process.port('record', this.record.workerStore()),
       decode: (bytes) => this.#requests.decode(bytes),
       attempt: createAttempts({
@@ -237,12 +244,9 @@ export class World {
       faults: process.faults,
       now: clock.now,
     })
-    const topic = actionsTopic(PREFIX, null)
     const handler = worker.handler(topic)
-    return {
-      worker,
-      reader: this.#reader(process, topic, 'worker', mutation?.workerHandler?.(handler, this.record.workerStore()) ?? handler),
-    }
+    reader = this.#reader(process, topic, 'worker', mutation?.workerHandler?.(handler, this.record.workerStore()) ?? handler)
+    return { worker, reader }
   }
 
   #producer(process: MortalProcess, hooks: { writing?: Runtime['expects']; written?: Runtime['written'] } = {}) {
