@@ -2,7 +2,9 @@
 
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Appended } from '../kafka/log.ts'
-import { partitionOf } from '../workflow/partition.ts'
+import type { OwnEvents } from '../consumers/own-events.ts'
+import { createEventProducer } from '../producers/events.ts'
+import { checkEvent } from '../workflow/limits.ts'
 import { manyEvents } from './events.ts'
 import { type Ground, PARTITIONS } from './ground.ts'
 import { type Bench, introduce, millis, percentile, takeTurns } from './measure.ts'
@@ -42,14 +44,21 @@ export class Hops {
   }
 }
 
-/** Appends at the rate; resolves when everything sent was seen by all. `from`: what counts as a record's begin. */
+/**
+ * Appends at the rate, as the API does; resolves when everything sent was seen by all. `from`: what counts as a record's begin. `own`: of
+ * the recorder in this process.
+ */
 export async function steady(
   { log, topic, codec }: Ground,
   seconds: number,
   seed: number,
   all: readonly Hops[],
   from: 'append' | 'acknowledged' = 'acknowledged',
+  own: Partial<OwnEvents> = {},
 ): Promise<void> {
+  const { writing, written } = own
+  const hooks = { ...(writing ? { writing } : {}), ...(written ? { written } : {}) }
+  const producer = createEventProducer({ log, topic, partitions: PARTITIONS, encode: (event) => codec.encode(event), ...hooks })
   const count = PER_SECOND * seconds
   const events = manyEvents(count, seed)
   const began = performance.now()
@@ -61,10 +70,10 @@ export async function steady(
   for (const event of events) {
     const due = began + (sent.length * 1000) / PER_SECOND
     if (due > performance.now()) await pause(EVERY)
-    const key = event.execution_id
     const called = performance.now()
-    const appending = log.append({ topic, partition: partitionOf(key, PARTITIONS), key, value: codec.encode(event) })
-    sent.push(noted(appending, from === 'append' ? called : undefined))
+    const fault = checkEvent(event)
+    if (fault) throw new Error(fault.detail)
+    sent.push(noted(producer.append(event), from === 'append' ? called : undefined))
   }
   await Promise.all(sent)
   while (all.some(({ lags }) => lags.length < count)) await pause(EVERY)
@@ -75,7 +84,7 @@ async function recorderLag(ground: Ground, seconds: number, seed: number): Promi
   const recorder = openRecorder(ground, { stored: ({ partition, next }) => hops.seen(partition, next) })
   await recorder.start()
   await recorder.caughtUp()
-  await steady(ground, seconds, seed, [hops])
+  await steady(ground, seconds, seed, [hops], 'acknowledged', recorder.own)
   await recorder.stop()
   return hops
 }

@@ -2,6 +2,7 @@
 
 import { Redis } from 'ioredis'
 import { createNotifier } from '../consumers/notifier.ts'
+import type { OwnEvents } from '../consumers/own-events.ts'
 import { NO_FAULTS } from '../faults.ts'
 import { createNotifierStore, listenForRecorded } from '../postgres/notifier-store.ts'
 import { createPgClient, createPgPool } from '../postgres/pool.ts'
@@ -96,10 +97,10 @@ function openNotifications(ground: Ground, listen: (told: (place?: string) => vo
 }
 
 /** What is not measured goes first: joined groups, prepared statements, warm code. */
-async function warmed(ground: Ground, seconds: number, seed: number, all: readonly Hops[]): Promise<void> {
-  await steady(ground, WARM, seed + 1000, all, 'append')
+async function warmed(ground: Ground, seconds: number, seed: number, all: readonly Hops[], own?: OwnEvents): Promise<void> {
+  await steady(ground, WARM, seed + 1000, all, 'append', own)
   for (const hops of all) hops.lags.length = 0
-  await steady(ground, seconds, seed, all, 'append')
+  await steady(ground, seconds, seed, all, 'append', own)
 }
 
 async function ours(ground: Ground, seconds: number, seed: number): Promise<Ours> {
@@ -118,7 +119,7 @@ async function ours(ground: Ground, seconds: number, seed: number): Promise<Ours
   await recorder.caughtUp()
   const closeProjection = await openProjection(ground, (hear) => hearers.push(hear), all.projection)
   const closeNotifications = openNotifications(ground, (hear) => hearers.push(hear), all.reader)
-  await bareHop(ground, all.hop, () => warmed(ground, seconds, seed, Object.values(all)))
+  await bareHop(ground, all.hop, () => warmed(ground, seconds, seed, Object.values(all), recorder.own))
   await closeNotifications()
   await closeProjection()
   await recorder.stop()

@@ -2,6 +2,7 @@
 
 import { setTimeout as pause } from 'node:timers/promises'
 import { readConfig } from '../config.ts'
+import { createOwnEvents, type OwnEvents } from '../consumers/own-events.ts'
 import { createRecorder } from '../consumers/recorder.ts'
 import { createWriterSchemas } from '../consumers/writer-schemas.ts'
 import type { LogBatch } from '../kafka/log.ts'
@@ -15,6 +16,8 @@ import { CONNECTIONS, type Ground, PARTITIONS, SCHEMA_ID } from './ground.ts'
 export type Observer = { given?: (batch: LogBatch) => void; stored?: (batch: LogBatch) => void }
 
 export type OurRecorder = {
+  /** To be told of what this process appends. */
+  own: OwnEvents
   start(): Promise<void>
   /** Resolves once every partition's checkpoint is at the log's end. */
   caughtUp(): Promise<void>
@@ -27,6 +30,7 @@ export function openRecorder(ground: Ground, { given, stored }: Observer): OurRe
   const pool = createPgPool(ground.databaseUrl, { max: CONNECTIONS, name: 'bench-ours', role: 'refold_engine', byKey: true })
   const lookup = async () => ({ state: 'unknown' as const })
   const codec = createEventCodec({ schemaId: SCHEMA_ID })
+  const own = createOwnEvents()
   const inHand = new Map<number, LogBatch>()
   const watch = createWatch()
   // Told at the commit: the recorder rests after a small batch.
@@ -36,7 +40,7 @@ export function openRecorder(ground: Ground, { given, stored }: Observer): OurRe
   })
   const recorder = createRecorder({
     store: createRecorderStore(pool),
-    schemas: createWriterSchemas(codec, createSchemaTexts(pool), { lookup }, () => undefined),
+    schemas: createWriterSchemas(codec, createSchemaTexts(pool), { lookup }, () => undefined, own),
     partitions: PARTITIONS,
     watch,
     rememberedExecutions: stateCacheSize,
@@ -63,6 +67,7 @@ export function openRecorder(ground: Ground, { given, stored }: Observer): OurRe
     return ends.every(({ partition, high }) => (partitions.get(partition)?.next ?? 0) >= high)
   }
   return {
+    own,
     start: () => reader.start(),
     async caughtUp() {
       while (!(await isCaughtUp())) await pause(100)
