@@ -119,6 +119,7 @@ export function createActionWorker(options: WorkerOptions): ActionWorker {
 
   /** Until the attempt has an outcome, or the worker stops. */
   async function untilEnded(request: ActionRequest, inherited: boolean): Promise<boolean> {
+    const began = performance.now()
     while (!aborting.signal.aborted) {
       const ended = await options.attempt(request, aborting.signal, inherited).catch((error: unknown) => {
         logger.warn(
@@ -127,6 +128,8 @@ export function createActionWorker(options: WorkerOptions): ActionWorker {
         )
         return { state: 'again', because: 'failed' } as const
       })
+      // One that was skipped says nothing of it.
+      if (ended.state === 'reported') slots.took(request.name, performance.now() - began)
       if (ended.state !== 'again') return true
       if (stopping.signal.aborted) return false
       if (ended.because === 'not-implemented') logger.warn({ action: request.name }, 'no implementation of this action here; it waits')
@@ -136,9 +139,7 @@ export function createActionWorker(options: WorkerOptions): ActionWorker {
   }
 
   async function once(request: ActionRequest, inherited: boolean): Promise<boolean> {
-    const began = performance.now()
     const finished = await untilEnded(request, inherited)
-    slots.took(request.name, performance.now() - began)
     running.delete(attemptName(request))
     freed.resolve()
     freed = Promise.withResolvers()
@@ -203,7 +204,8 @@ export function createActionWorker(options: WorkerOptions): ActionWorker {
       if (lane.finished.has(offset)) continue
       if (!(await hasRoom())) {
         lane.next = offset
-        cut.add(lane)
+        // Not one whose assignment is over: nothing would clear it.
+        if (lanes.get(`${topic}/${partition}`) === lane) cut.add(lane)
         return offset
       }
       const decoded = options.decode(value)
@@ -244,15 +246,15 @@ export function createActionWorker(options: WorkerOptions): ActionWorker {
         positions.set(name, mine)
         const old = lanes.get(name)
         // What it had done counts, whoever has the partition by now.
-        if (old) {
-          cut.delete(old)
-          await save(old)
-        }
+        if (old) await save(old)
         const next = await store.checkpoint(topic, partition)
         const finished = old?.finished ?? new Set()
         // An older assignment's, answered late, knows nothing of what runs for the one that is read for.
-        if (positions.get(name) === mine)
+        if (positions.get(name) === mine) {
+          const before = lanes.get(name)
+          if (before) cut.delete(before)
           lanes.set(name, { topic, partition, since: options.now(), next, saved: next, unfinished: new Set(), finished })
+        }
         return next
       },
       batch,

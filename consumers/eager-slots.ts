@@ -125,7 +125,11 @@ export function createEagerSlots({ spare, memory, isFull, isRunning, isOwn }: Ea
       usual.set(name, before + NEWEST * (ms - before))
     },
     stop() {
-      for (const { until } of kept.values()) clearTimeout(until)
+      // Others may be waiting for their locks, and this worker lives until its attempts have ended.
+      for (const { asked, until } of kept.values()) {
+        clearTimeout(until)
+        memory.unexpect(asked)
+      }
     },
   }
 }

@@ -32,6 +32,8 @@ export function createOwnEvents(): OwnEvents {
     written(event, { partition, offset }) {
       const bytes = sent.get(event)
       if (!bytes) return
+      // Else kept as long as the event, which its execution keeps.
+      sent.delete(event)
       let place = places.get(partition)
       if (!place) places.set(partition, (place = new Map()))
       place.set(offset, { event, bytes })
