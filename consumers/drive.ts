@@ -16,12 +16,18 @@ export type Clock = { now(): number; saw(appendedAt: number): void }
 
 export type DriveOptions = {
   append: (event: WorkflowEvent) => Promise<Appended>
-  /** Resolves when the request is safe, or (run in this process) when its outcome is. */
-  dispatch: (request: ActionRequest, queue: string | null) => Promise<void>
+  /** Resolves when the request is safe in its topic, or (run in this process, which `throughTopic` forbids) when its outcome is. */
+  dispatch: (request: ActionRequest, queue: string | null, throughTopic: boolean) => Promise<void>
   clock: Clock
   faults: Faults
   watch: Watch
 }
+
+/**
+ * Records of a partition after which an execution that holds its checkpoint must let go: of one whose actions follow each other, each handed
+ * over, one is always under way. A request that goes through its topic holds nothing.
+ */
+const HELD = 500
 
 /** After an append or a dispatch that failed, ms. */
 export const AGAIN = 500
@@ -102,6 +108,7 @@ async function request(place: Place, driven: Driven, open: OpenAction, options: 
         requested_at: Math.round(options.clock.now()),
       },
       queue,
+      place.processed - (driven.unsettledFrom ?? place.processed) > HELD,
     )
     const after = options.faults.at('runtime:request:dispatched')
     if (after) await after

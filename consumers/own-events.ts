@@ -9,8 +9,10 @@ import type { Appended, LogRecord } from '../kafka/log.ts'
 import type { WorkflowEvent } from '../schemas/generated.ts'
 import { checkEvent } from '../workflow/limits.ts'
 
-/** Of one partition; where no recorder of this process reads it, the oldest go. */
-const MOST = 2000
+/** Of all partitions; where no recorder of this process reads one, or reads sooner than it is told, the oldest go. */
+const MOST = { events: 10_000, bytes: 8_000_000 }
+/** Room for offsets beside the partition in one number. */
+const OFFSETS = 2 ** 40
 
 export type OwnEvents = {
   /** The bytes that are about to be appended for an event; nobody changes either. */
@@ -24,35 +26,40 @@ type Own = { event: WorkflowEvent; bytes: Uint8Array }
 
 export function createOwnEvents(): OwnEvents {
   const sent = new WeakMap<WorkflowEvent, Uint8Array>()
-  /** By partition, in the order of their offsets but for answers that overtook each other. */
-  const places = new Map<number, Map<number, Own>>()
+  /** By their place, the oldest first. */
+  const all = new Map<number, Own>()
+  let bytesKept = 0
+
+  const placeOf = ({ partition, offset }: Pick<LogRecord, 'partition' | 'offset'>) => partition * OFFSETS + offset
+
+  function forget(place: number, { bytes }: Own): void {
+    all.delete(place)
+    bytesKept -= bytes.length
+  }
 
   return {
     writing: (event, _partition, bytes) => void sent.set(event, bytes),
-    written(event, { partition, offset }) {
+    written(event, appended) {
       const bytes = sent.get(event)
       if (!bytes) return
-      // Else kept as long as the event, which its execution keeps.
       sent.delete(event)
-      let place = places.get(partition)
-      if (!place) places.set(partition, (place = new Map()))
-      place.set(offset, { event, bytes })
-      if (place.size <= MOST) return
-      for (const oldest of place.keys()) {
-        place.delete(oldest)
-        break
+      const place = placeOf(appended)
+      const other = all.get(place)
+      if (other) forget(place, other)
+      all.set(place, { event, bytes })
+      bytesKept += bytes.length
+      for (const [oldest, own] of all) {
+        if (all.size <= MOST.events && bytesKept <= MOST.bytes) return
+        forget(oldest, own)
       }
     },
-    take({ partition, offset, value }) {
-      const place = places.get(partition)
-      if (!place) return undefined
-      const own = place.get(offset)
-      for (const before of place.keys()) {
-        if (before > offset) break
-        place.delete(before)
-      }
-      if (!own || !value || Buffer.compare(own.bytes, value) !== 0 || checkEvent(own.event)) return undefined
-      return own.event
+    take(record) {
+      const place = placeOf(record)
+      const own = all.get(place)
+      if (!own) return undefined
+      forget(place, own)
+      const { value } = record
+      return value && Buffer.compare(own.bytes, value) === 0 && !checkEvent(own.event) ? own.event : undefined
     },
   }
 }

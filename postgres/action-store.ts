@@ -12,6 +12,7 @@ import { outcomeIdOf } from '../workflow/ids.ts'
 import { parsePlain } from '../workflow/json.ts'
 import { createCheckpointMover } from './checkpoints.ts'
 import { inTransaction } from './pool.ts'
+import { createTurns } from './turns.ts'
 
 const attemptOf = ({ tenant, execution_id, action, attempt }: ActionRequest) => [tenant, execution_id, action, attempt]
 
@@ -73,6 +74,9 @@ function sqlOf(client: PoolClient): { sql: ActionSql; end: () => void } {
  * outcomes are written in the same transaction.
  */
 export function createActionStore(engine: Pool, actions: Pool, worker: string): ActionStore {
+  // A connection each, and the pool's own queue gives up after a while: that it was full is no outcome of an attempt.
+  const inTurn = createTurns(actions.options.max)
+
   async function stored(request: ActionRequest): Promise<AttemptOutcome | undefined> {
     const { rows } = await engine.query<{ outcome: string }>({
       name: 'action-outcome',
@@ -112,16 +116,18 @@ export function createActionStore(engine: Pool, actions: Pool, worker: string): 
     },
     async inTransaction(request, isolation, work) {
       try {
-        return await inTransaction(actions, async (client) => {
-          // The role that logs in need not go past row-level security: it is let see this tenant's outcomes, as refold_api is.
-          const tenant = client.escapeLiteral(request.tenant)
-          await client.query(`SET TRANSACTION ISOLATION LEVEL ${ISOLATION[isolation]}; SET LOCAL refold.tenant = ${tenant}`)
-          const { sql, end } = sqlOf(client)
-          const result = await work(sql).finally(end)
-          const { rowCount } = await client.query(PUT_OUTCOME, [...attemptOf(request), textOf({ result }), worker])
-          if (rowCount !== 1) throw new AlreadyEnded()
-          return { result }
-        })
+        return await inTurn(() =>
+          inTransaction(actions, async (client) => {
+            // The role that logs in need not go past row-level security: it is let see this tenant's outcomes, as refold_api is.
+            const tenant = client.escapeLiteral(request.tenant)
+            await client.query(`SET TRANSACTION ISOLATION LEVEL ${ISOLATION[isolation]}; SET LOCAL refold.tenant = ${tenant}`)
+            const { sql, end } = sqlOf(client)
+            const result = await work(sql).finally(end)
+            const { rowCount } = await client.query(PUT_OUTCOME, [...attemptOf(request), textOf({ result }), worker])
+            if (rowCount !== 1) throw new AlreadyEnded()
+            return { result }
+          }),
+        )
       } catch (error) {
         const first = error instanceof AlreadyEnded ? await stored(request) : undefined
         if (first) return first

@@ -81,7 +81,8 @@ export async function startRuntime(
       worker?.expects(event)
       return producer.append(event)
     },
-    dispatch: (request, queue) => worker?.take(request, queue) ?? requester.dispatch(request, queue),
+    dispatch: (request, queue, throughTopic) =>
+      (throughTopic ? undefined : worker?.take(request, queue)) ?? requester.dispatch(request, queue),
     logger: lineLog(logger),
     watch,
     faults,

@@ -1,4 +1,7 @@
 import { deepStrictEqual } from 'node:assert/strict'
+import { setImmediate } from 'node:timers/promises'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
 import t from 'tap'
 import { createOwnEvents } from '../../consumers/own-events.ts'
@@ -48,18 +51,53 @@ void t.test('one that breaks a limit of the format is decoded: it may be read ot
   t.equal(codec.decode(bytes).state, 'unreadable')
 })
 
-void t.test('what was passed is forgotten, and so is the oldest where nobody reads', async (t) => {
-  const { own, bytes } = appended()
-  own.take({ partition: 3, offset: 11, value: bytes })
-  t.equal(own.take({ partition: 3, offset: 10, value: bytes }), undefined, 'passed')
-  const many = createOwnEvents()
-  for (let offset = 0; offset < 2001; offset++) {
+/** How many of the events of so many bytes are known when all were appended to these partitions and none was read. */
+function known(count: number, size: number): number[] {
+  const own = createOwnEvents()
+  const bytes = Buffer.alloc(size)
+  for (let offset = 0; offset < count; offset++) {
     const one = event()
-    many.writing(one, 0, bytes)
-    many.written(one, { partition: 0, offset })
+    own.writing(one, offset % 3, bytes)
+    own.written(one, { partition: offset % 3, offset })
   }
-  t.equal(many.take({ partition: 0, offset: 0, value: bytes }), undefined, 'the oldest of 2,001')
-  t.ok(many.take({ partition: 0, offset: 1, value: bytes }), 'the next one')
+  return Array.from({ length: count }, (_, offset) => offset).filter((offset) => own.take({ partition: offset % 3, offset, value: bytes }))
+}
+
+void t.test('where nobody reads, the oldest are forgotten: by number and by bytes', async (t) => {
+  t.strictSame(known(10_002, 10).slice(0, 2), [2, 3], 'ten thousand')
+  t.strictSame(known(10, 1_000_000), [2, 3, 4, 5, 6, 7, 8, 9], 'eight million bytes')
+})
+
+void t.test('what was read leaves room', async (t) => {
+  const own = createOwnEvents()
+  const bytes = Buffer.alloc(1_000_000)
+  for (let offset = 0; offset < 30; offset++) {
+    const one = event()
+    own.writing(one, 0, bytes)
+    own.written(one, { partition: 0, offset })
+    // Acknowledged once more, at the same place.
+    own.writing(one, 0, bytes)
+    own.written(one, { partition: 0, offset })
+    if (offset >= 5) t.equal(own.take({ partition: 0, offset: offset - 5, value: bytes }) !== undefined, true)
+  }
+})
+
+void t.test('what was read back is kept no longer, whoever keeps the event', async (t) => {
+  setFlagsFromString('--expose-gc')
+  const gc = runInNewContext('gc') as () => void
+  const own = createOwnEvents()
+  const one = event()
+  const bytes = ((): WeakRef<Buffer> => {
+    const made = Buffer.alloc(1_000_000)
+    own.writing(one, 0, made)
+    own.written(one, { partition: 0, offset: 0 })
+    own.take({ partition: 0, offset: 0, value: made })
+    return new WeakRef(made)
+  })()
+  await setImmediate()
+  gc()
+  t.equal(bytes.deref(), undefined)
+  t.ok(one)
 })
 
 void t.test('O1: what is given is what decoding would give', async (t) => {

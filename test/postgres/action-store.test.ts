@@ -1,6 +1,7 @@
 // Database actions on a real server: the role they run as, what it needs, and what a transaction that is over lets through.
 
 import { randomBytes } from 'node:crypto'
+import { setTimeout as pause } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import type { ActionRequest } from '../../schemas/generated.ts'
 import { createActionStore } from '../../postgres/action-store.ts'
@@ -84,4 +85,34 @@ t.test('an attempt that was given up writes nothing more', async (t) => {
   given.resolve()
   await t.rejects(Promise.resolve(late), /has ended/)
   t.strictSame(await booked(), [])
+})
+
+t.test('where more run at once than there are connections, the others wait outside the pool', async (t) => {
+  const { databaseUrl } = useStack(t, ['postgres'])
+  if (databaseUrl === undefined) return
+  const { engine } = await useDatabase(t, databaseUrl)
+  const actions = createPgPool(databaseUrl, { max: 2, name: 'test-actions' })
+  t.teardown(() => actions.end())
+  const store = createActionStore(engine, actions, 'w1')
+  const waits: number[] = []
+  let running = 0
+  const runs: number[] = []
+  const all = Array.from({ length: 6 }, (_, n) =>
+    store
+      .inTransaction(attempt(n + 1), 'read committed', async () => {
+        runs.push(++running)
+        waits.push(actions.waitingCount)
+        await pause(20)
+        running--
+        // What fails gives its turn on.
+        if (n === 1) throw new Error('its own')
+        return '1'
+      })
+      .catch((error: unknown) => String(error)),
+  )
+  waits.push(actions.waitingCount)
+  await Promise.all(all)
+  t.equal(runs.length, 6)
+  t.equal(Math.max(...runs), 2)
+  t.equal(Math.max(...waits), 0, 'the pool gives up after a while')
 })

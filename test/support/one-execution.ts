@@ -45,13 +45,17 @@ async function until<T>(look: () => T | undefined, what: string): Promise<T> {
  * One execution of `run`, whose actions the test runs. `eager`: a request is acknowledged when its outcome was told; `isKnown`: the runtime
  * registers its workflow; `parks`: so many tries to park it fail; `oneIn`: F5 of foresight.ts.
  */
-export async function openExecution(t: Test, run: Step, {
+export async function openExecution(
+  t: Test,
+  run: Step,
+  {
     eager = false,
     isKnown = true,
     parks = 0,
     oneIn = 1,
     handed,
-  }: { eager?: boolean; isKnown?: boolean; parks?: number; oneIn?: number; handed?: (request: ActionRequest) => Promise<number> } = {}) {
+  }: { eager?: boolean; isKnown?: boolean; parks?: number; oneIn?: number; handed?: (request: ActionRequest) => Promise<number> } = {},
+) {
   const workflow = defineWorkflow({ name: 'flow', version: '1', actions: { next } }, run)
   const log = createMemoryLog({ now: Date.now(), rest: 1 })
   const record = new MemoryRecord()
@@ -109,10 +113,14 @@ export async function openExecution(t: Test, run: Step, {
       // The order of what is appended is that of the calls.
       return before?.() ?? producer.append(event)
     },
-    async dispatch(request) {
+    async dispatch(request, _queue, throughTopic) {
       requests.push(request)
       if (eager) await told.promise
-      if (handed) await runtime.appendOutcome(ended(request, { result: JSON.stringify(await handed(request)) }), 0)
+      if (!handed) return
+      const running = (async () => {
+        await runtime.appendOutcome(ended(request, { result: JSON.stringify(await handed(request)) }), 0)
+      })()
+      if (!throughTopic) await running
     },
     logger,
     watch,

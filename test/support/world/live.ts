@@ -37,7 +37,7 @@ export const MUTANTS = {
             scheduled: payload,
             user_id: null,
           }
-          await options.dispatch({ ...request, requested_at: Date.now() }, queue)
+          await options.dispatch({ ...request, requested_at: Date.now() }, queue, false)
         }
         return options.append(event)
       },

@@ -299,7 +299,8 @@ export class World {
         worker?.expects(event)
         return producer.append(event)
       },
-      dispatch: (request, queue) => worker?.take(request, queue) ?? requester.dispatch(request, queue),
+      dispatch: (request, queue, throughTopic) =>
+        (throughTopic ? undefined : worker?.take(request, queue)) ?? requester.dispatch(request, queue),
       logger: QUIET,
       watch,
       faults: process.faults,

@@ -7,7 +7,16 @@ import type { ActionRequest } from '../../schemas/generated.ts'
 import { until } from '../support/wait.ts'
 
 const request = (n: number): ActionRequest => ({
-  action_id: `a${n}`, tenant: 't', execution_id: 'e', action: n, attempt: 1, name: 'noop', key: `a${n}`, scheduled: '{}', user_id: null, requested_at: 0,
+  action_id: `a${n}`,
+  tenant: 't',
+  execution_id: 'e',
+  action: n,
+  attempt: 1,
+  name: 'noop',
+  key: `a${n}`,
+  scheduled: '{}',
+  user_id: null,
+  requested_at: 0,
 })
 
 t.test('a batch of an assignment that is over leaves nothing that waits', async (t) => {
@@ -35,8 +44,20 @@ t.test('a batch of an assignment that is over leaves nothing that waits', async 
   const handler = worker.handler('actions')
   const fetched = async (...actions: number[]) =>
     handler.batch({
-      topic: 'actions', partition: 0, from: 0, next: actions.length, highWatermark: actions.length,
-      records: actions.map((action, offset) => ({ partition: 0, offset, key: null, value: new Uint8Array([action]), appendedAt: Date.now(), transactional: false, headers: {} })),
+      topic: 'actions',
+      partition: 0,
+      from: 0,
+      next: actions.length,
+      highWatermark: actions.length,
+      records: actions.map((action, offset) => ({
+        partition: 0,
+        offset,
+        key: null,
+        value: new Uint8Array([action]),
+        appendedAt: Date.now(),
+        transactional: false,
+        headers: {},
+      })),
     })
   takes(1)
   await end(1)
