@@ -3,21 +3,8 @@
 import t from 'tap'
 import { createActionWorker } from '../../consumers/action-worker.ts'
 import { NO_FAULTS } from '../../faults.ts'
-import type { ActionRequest } from '../../schemas/generated.ts'
 import { event } from '../support/events.ts'
-
-const request = (n: number): ActionRequest => ({
-  action_id: `a${n}`,
-  tenant: 't',
-  execution_id: 'e',
-  action: n,
-  attempt: 1,
-  name: 'noop',
-  key: `a${n}`,
-  scheduled: '{}',
-  user_id: null,
-  requested_at: 0,
-})
+import { request } from '../support/hand-worker.ts'
 
 function workerWith(attempt: Parameters<typeof createActionWorker>[0]['attempt'], told: string[] = []) {
   return createActionWorker({

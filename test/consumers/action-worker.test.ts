@@ -5,22 +5,9 @@ import { createActionWorker } from '../../consumers/action-worker.ts'
 import type { Ended } from '../../consumers/run-attempt.ts'
 import { NO_FAULTS } from '../../faults.ts'
 import type { LogBatch } from '../../kafka/log.ts'
-import type { ActionRequest } from '../../schemas/generated.ts'
 import { event } from '../support/events.ts'
+import { busyWorker, request } from '../support/hand-worker.ts'
 import { until } from '../support/wait.ts'
-
-const request = (n: number): ActionRequest => ({
-  action_id: `a${n}`,
-  tenant: 't',
-  execution_id: 'e',
-  action: n,
-  attempt: 1,
-  name: 'noop',
-  key: `a${n}`,
-  scheduled: '{}',
-  user_id: null,
-  requested_at: 0,
-})
 
 t.test('a partition that comes back: what was finished here is not run again, what still runs is not run twice', async (t) => {
   const saved = new Map<number, number>([[0, 10]])
@@ -188,52 +175,6 @@ t.test('an attempt that is asked for again while it runs takes no second slot', 
   await worker.stop()
 })
 
-/** A worker with room for two, and one spare slot, whose attempts end by hand; requests of partition 0 it would read itself. */
-async function busyWorker() {
-  const ends = new Map<number, () => void>()
-  const read = new Set([0, 1])
-  const worker = createActionWorker({
-    store: { checkpoint: async () => 0, save: async () => undefined },
-    decode: (bytes) => ({ state: 'request', request: request(bytes?.[0] ?? 0) }),
-    attempt: ({ action }) => new Promise((resolve) => ends.set(action, () => resolve({ state: 'reported' }))),
-    memory: { expect: () => undefined, unexpect: () => undefined },
-    serves: () => true,
-    concurrency: 2,
-    eager: 1,
-    own: { placeOf: () => ({ topic: 'actions', partition: 0 }), reads: ({ partition }) => read.has(partition) },
-    drain: 100,
-    logger: { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined },
-    faults: NO_FAULTS,
-    now: Date.now,
-  })
-  const handler = worker.handler('actions')
-  /** Requests of these actions, from the topic; answers how many of them were taken. */
-  const fetched = async (partition: number, from: number, ...actions: number[]): Promise<number> => {
-    const records = actions.map((action, i) => ({
-      partition,
-      offset: from + i,
-      key: null,
-      value: new Uint8Array([action]),
-      appendedAt: Date.now(),
-      transactional: false,
-      headers: {},
-    }))
-    const next = from + actions.length
-    return (await handler.batch({ topic: 'actions', partition, from, next, records, highWatermark: next })) - from
-  }
-  const end = async (...actions: number[]) => {
-    const before = worker.running
-    for (const action of actions) ends.get(action)?.()
-    await until(() => worker.running === before - actions.length, { what: `${actions.join()} to end` })
-  }
-  const takes = (...actions: number[]) => actions.filter((action) => worker.take(request(action), null) !== undefined)
-  // The first attempt took a moment: the next ones need no slot.
-  takes(1)
-  await end(1)
-  for (const partition of read) await handler.checkpoint(partition)
-  return { worker, handler, read, fetched, end, takes }
-}
-
 t.test('G4: where requests wait in the topic for room, nothing of ours goes past them', async (t) => {
   const { worker, fetched, end, takes } = await busyWorker()
   t.strictSame(takes(2, 3, 4), [2, 3], 'there is room for two, whoever has the spare slot')
@@ -272,5 +213,20 @@ t.test('a place that is kept is room that is taken', async (t) => {
   t.strictSame(takes(4), [], 'both places are kept for others')
   t.strictSame(takes(2, 3), [2, 3])
   await end(2, 3)
+  await worker.stop()
+})
+
+t.test('G4: a batch of an assignment that is over leaves nothing that waits', async (t) => {
+  const { worker, handler, fetched, end, takes } = await busyWorker()
+  t.strictSame(takes(2, 3), [2, 3])
+  const waiting = fetched(0, 0, 10)
+  // A rebalance gives the same partition back while that batch waits for room.
+  await handler.checkpoint(0)
+  t.equal(await waiting, 0, 'there was none')
+  await end(2, 3)
+  t.equal(await fetched(0, 0, 10), 1, 'the new assignment has run all there is')
+  await end(10)
+  t.strictSame(takes(4, 5), [4, 5], 'nothing waits')
+  await end(4, 5)
   await worker.stop()
 })

@@ -210,12 +210,10 @@ export class World {
     const implementations = new Map(app.implementations.map((one) => [one.action.name, one]))
     const topic = actionsTopic(PREFIX, null)
     let reader: LogReader | undefined
-    const own = {
-      placeOf: (actionId: string) => ({ topic, partition: partitionOf(actionId, PARTITIONS) }),
-      reads: ({ partition }: { partition: number }) => reader?.health().partitions.has(partition) ?? false,
-    }
+    const placeOf = (actionId: string) => ({ topic, partition: partitionOf(actionId, PARTITIONS) })
+    const reads = ({ partition }: { partition: number }) => reader?.health().partitions.has(partition) ?? false
     const worker = createActionWorker({
-      ...(this.#chance(0.5) ? { own } : {}),
+      ...(this.#chance(0.5) ? { own: { placeOf, reads } } : {}),
       store: process.port('record', this.record.workerStore()),
       decode: (bytes) => this.#requests.decode(bytes),
       attempt: createAttempts({
