@@ -52,6 +52,15 @@ test('a batch takes its pace, one of few records up to three times as long', asy
   t.equal(pacedBy(0).batch(['e'], { records: 1 }), 0)
 })
 
+test('where the work is quicker than the pace, that many times as long as the work', async (t) => {
+  const { batch } = pacedBy(6)
+  let n = 0
+  t.strictSame(
+    [1, 6, 12, 500].map((records) => Math.round(batch([`e${n++}`], { records, took: 2 }))),
+    [6, 4, 2, 2],
+  )
+})
+
 test('an execution that is in one batch after the other waits a quarter of that time', async (t) => {
   const { batch, later } = pacedBy(4)
   const took = Array.from({ length: 20 }, () => batch(['hot']))
