@@ -2,7 +2,9 @@
 
 import { Redis } from 'ioredis'
 import { createNotifier } from '../consumers/notifier.ts'
+import { createNotifierNews } from '../consumers/notifier-news.ts'
 import type { OwnEvents } from '../consumers/own-events.ts'
+import { createRecordedEvents, type RecordedEvents } from '../consumers/recorded-events.ts'
 import { NO_FAULTS } from '../faults.ts'
 import { createNotifierStore, listenForRecorded } from '../postgres/notifier-store.ts'
 import { createPgClient, createPgPool } from '../postgres/pool.ts'
@@ -57,19 +59,21 @@ async function openProjection(ground: Ground, listen: (told: (place?: string) =>
 }
 
 /** The notifier as roles/notifier.ts puts it together, and a plain reader of its stream. */
-function openNotifications(ground: Ground, listen: (told: (place?: string) => void) => void, hops: Hops) {
+function openNotifications(ground: Ground, listen: (told: (place?: string) => void) => void, recorded: RecordedEvents, hops: Hops) {
   const stream = `${ground.prefix}:notifications`
   const pool = createPgPool(ground.databaseUrl, { max: 2, name: 'bench-notifier', role: 'refold_engine', byKey: true })
   const redis = createRedis(ground.addresses.redisUrl, () => undefined)
-  const store = createNotifierStore(pool, 'bench')
-  listen(store.woken)
+  const news = createNotifierNews()
+  listen(news.woken)
   const length = 10_000
   const notifier = createNotifier({
-    store,
+    store: createNotifierStore(pool, 'bench'),
     stream: createNotificationStream(redis, stream, length),
     length,
     watch: createWatch(),
     faults: NO_FAULTS,
+    news,
+    recorded,
   })
   notifier.start()
   const own = new Redis(ground.addresses.redisUrl)
@@ -109,7 +113,9 @@ async function ours(ground: Ground, seconds: number, seed: number): Promise<Ours
   const client = createPgClient(ground.databaseUrl, 'bench-listen')
   ground.owns(() => client.end().catch(() => undefined))
   await listenForRecorded(client, (place) => hearers.forEach((hear) => hear(place)))
+  const recorded = createRecordedEvents()
   const recorder = openRecorder(ground, {
+    recorded: recorded.add,
     stored({ partition, next }) {
       all.recorded.seen(partition, next)
       for (const hear of hearers) hear(`${partition}:${next}`)
@@ -118,7 +124,7 @@ async function ours(ground: Ground, seconds: number, seed: number): Promise<Ours
   await recorder.start()
   await recorder.caughtUp()
   const closeProjection = await openProjection(ground, (hear) => hearers.push(hear), all.projection)
-  const closeNotifications = openNotifications(ground, (hear) => hearers.push(hear), all.reader)
+  const closeNotifications = openNotifications(ground, (hear) => hearers.push(hear), recorded, all.reader)
   await bareHop(ground, all.hop, () => warmed(ground, seconds, seed, Object.values(all), recorder.own))
   await closeNotifications()
   await closeProjection()

@@ -3,7 +3,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { readConfig } from '../config.ts'
 import { createOwnEvents, type OwnEvents } from '../consumers/own-events.ts'
-import { createRecorder } from '../consumers/recorder.ts'
+import { createRecorder, type RecorderOptions } from '../consumers/recorder.ts'
 import { createWriterSchemas } from '../consumers/writer-schemas.ts'
 import type { LogBatch } from '../kafka/log.ts'
 import { createPgPool } from '../postgres/pool.ts'
@@ -13,7 +13,11 @@ import { createEventCodec } from '../schemas/codec.ts'
 import { createWatch } from '../watch.ts'
 import { CONNECTIONS, type Ground, PARTITIONS, SCHEMA_ID } from './ground.ts'
 
-export type Observer = { given?: (batch: LogBatch) => void; stored?: (batch: LogBatch) => void }
+export type Observer = {
+  given?: (batch: LogBatch) => void
+  stored?: (batch: LogBatch) => void
+  recorded?: RecorderOptions['recorded']
+}
 
 export type OurRecorder = {
   /** To be told of what this process appends. */
@@ -25,7 +29,7 @@ export type OurRecorder = {
 }
 
 /** A member of a fresh group; `given` is told of a batch before the recorder gets it, `stored` after its commit. */
-export function openRecorder(ground: Ground, { given, stored }: Observer): OurRecorder {
+export function openRecorder(ground: Ground, { given, stored, recorded }: Observer): OurRecorder {
   const { recorderBatch, stateCacheSize, recorderPace } = readConfig(process.env)
   const pool = createPgPool(ground.databaseUrl, { max: CONNECTIONS, name: 'bench-ours', role: 'refold_engine', byKey: true })
   const lookup = async () => ({ state: 'unknown' as const })
@@ -45,6 +49,7 @@ export function openRecorder(ground: Ground, { given, stored }: Observer): OurRe
     watch,
     rememberedExecutions: stateCacheSize,
     pace: recorderPace,
+    recorded,
   })
   const reader = ground.log.reader({
     topic: ground.topic,

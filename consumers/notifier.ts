@@ -7,6 +7,8 @@
 // N2  The checkpoint moves after Redis has taken the entries, in the statement that reads the next ones: each is sent at least once,
 //     in order within its partition.
 // N3  One notifier at a time has the lease; one that lost it and does not know sends repeats, which readers drop.
+//     What this process's own recorder committed is sent without being read back (consumers/recorded-events.ts); the checkpoints
+//     of that move in the next statement, UNREAD after the one before at the latest.
 // N4  Redis notes, with the entries, how far each partition was sent. Where that is behind what this notifier knows (flushed,
 //     or started from an older copy of its data), the entries between are sent again first: Redis refuses newer ones until then.
 
@@ -15,6 +17,8 @@ import { asError } from '../errors.ts'
 import type { Faults } from '../faults.ts'
 import type { Watch } from '../watch.ts'
 import type { EventToTell } from '../workflow/notification.ts'
+import type { NotifierNews } from './notifier-news.ts'
+import type { RecordedEvents } from './recorded-events.ts'
 
 /** Where the notifier is in a partition; `last` is the newest accepted offset below `next`, null before the first. */
 export type NotifierPlace = { partition: number; next: number; last: number | null; recorded: number }
@@ -41,8 +45,6 @@ export type NotifierStore = {
   newest(count: number): Promise<ReadonlyMap<number, number>>
   /** The newest accepted offset below this one; null: none. */
   lastBelow(partition: number, offset: number): Promise<number | null>
-  /** Resolves when something was recorded since `next` was asked, or after ms; 0: at once. */
-  wait(ms: number): Promise<void>
 }
 
 /** Entries of one partition, in order. */
@@ -70,6 +72,9 @@ export type NotifierOptions = {
   length: number
   watch: Watch
   faults: Faults
+  news: NotifierNews
+  /** Of a recorder in this process. */
+  recorded?: RecordedEvents
 }
 
 /** Events a round, of all partitions together. */
@@ -77,15 +82,21 @@ const PAGE = 2000
 const IDLE = 250
 /** What was sent is noted after so long, if no news comes before, ms. */
 const NOTED = 20
+/** For so long what is recorded here is sent without asking Postgres, ms. */
+const UNREAD = 100
 const STANDBY = 1000
 const AGAIN = { first: 200, most: 5000 }
 
-export function createNotifier({ store, stream, length, watch, faults }: NotifierOptions) {
+export function createNotifier({ store, stream, length, watch, faults, news, recorded: own }: NotifierOptions) {
   const stopping = new AbortController()
   let running: Promise<void> = Promise.resolve()
   let lastError: string | undefined
   /** Sent, and not yet noted in Postgres. */
-  let moves: NotifierMove[] = []
+  const moves = new Map<number, NotifierMove>()
+  /** Where each partition that is followed in `own` was sent. */
+  const sentTo = new Map<number, { next: number; last: number | null }>()
+  /** When the places were last read. */
+  let readAt = -Infinity
   /** When Redis was last asked how far it was sent. */
   let asked = -Infinity
 
@@ -134,12 +145,11 @@ export function createNotifier({ store, stream, length, watch, faults }: Notifie
     const refused = await stream.add(pages)
     await faults.at('notifier:page:added')
     const taken = due.filter(({ partition }) => !refused.has(partition))
-    moves = taken.map(({ partition, next, read, last, events }) => ({
-      partition,
-      from: next,
-      next: read,
-      last: events.at(-1)?.offset ?? last,
-    }))
+    for (const { partition, next: from, read: next, last: before, events } of taken) {
+      const last = events.at(-1)?.offset ?? before
+      moves.set(partition, { partition, from: moves.get(partition)?.from ?? from, next, last })
+      follow(partition, next, last)
+    }
     const sent = taken.reduce((sum, { events }) => sum + events.length, 0)
     const behind = due.reduce((sum, { partition, next, read, recorded }) => sum + recorded - (refused.has(partition) ? next : read), 0)
     if (sent > 0) watch.emit('notifier:events:sent', { sent, behind })
@@ -148,11 +158,47 @@ export function createNotifier({ store, stream, length, watch, faults }: Notifie
 
   /** Notes what was sent, reads on. */
   async function readOn(limit: number): Promise<readonly NotifierNext[]> {
-    const moving = moves
+    readAt = performance.now()
+    news.reading()
+    const moving = [...moves.values()]
     const found = await store.next(moving, limit)
-    moves = []
+    moves.clear()
+    for (const place of found) {
+      news.known(place.partition, place.recorded)
+      follow(place.partition, place.next, place.last)
+    }
     if (moving.length > 0) await faults.at('notifier:checkpoint:moved')
     return found
+  }
+
+  function follow(partition: number, next: number, last: number | null): void {
+    own?.follow(partition, next)
+    sentTo.set(partition, { next, last })
+  }
+
+  function leave(): void {
+    own?.leave()
+    sentTo.clear()
+  }
+
+  /** What was recorded here since. */
+  function ownDue(): NotifierNext[] {
+    if (!own || performance.now() - readAt >= UNREAD) return []
+    return [...sentTo].flatMap(([partition, place]) => {
+      const kept = own.all(partition)
+      return kept && kept.next > place.next ? [{ partition, ...place, recorded: kept.next, read: kept.next, events: kept.events }] : []
+    })
+  }
+
+  /** Answers after how long to go on, ms; undefined: there was nothing. */
+  async function ownRound(): Promise<number | undefined> {
+    const due = ownDue()
+    if (due.length === 0) return undefined
+    for (const { partition, read } of due) news.known(partition, read)
+    const refused = await sendNew(due)
+    // What Redis lost is for the round that reads.
+    if (refused.size > 0) leave()
+    return refused.size > 0 ? 0 : NOTED
   }
 
   /** N4. Answers whether something was lost. */
@@ -166,6 +212,8 @@ export function createNotifier({ store, stream, length, watch, faults }: Notifie
 
   /** Answers after how long to go on if no news comes before, ms. */
   async function round(): Promise<number> {
+    const afterOwn = await ownRound()
+    if (afterOwn !== undefined) return afterOwn
     const places = await readOn(PAGE)
     const due = places.filter((place) => place.next < place.recorded)
     const refused = due.length > 0 ? await sendNew(due) : undefined
@@ -178,12 +226,15 @@ export function createNotifier({ store, stream, length, watch, faults }: Notifie
   async function run(): Promise<void> {
     for (let failures = 0; !stopping.signal.aborted;) {
       try {
-        if (!(await store.lead())) await sleep(STANDBY)
-        else await store.wait(await round())
+        if (!(await store.lead())) {
+          leave()
+          await sleep(STANDBY)
+        } else await news.wait(await round())
         failures = 0
         lastError = undefined
       } catch (error) {
         lastError = asError(error).message
+        leave()
         watch.emit('notifier:round:failed', { error: lastError })
         await sleep(Math.min(AGAIN.most, AGAIN.first * 2 ** failures++))
       }
@@ -201,7 +252,7 @@ export function createNotifier({ store, stream, length, watch, faults }: Notifie
     async stop() {
       stopping.abort()
       await running
-      if (moves.length > 0) await readOn(1).catch(() => undefined)
+      if (moves.size > 0) await readOn(1).catch(() => undefined)
       await store.resign().catch(() => undefined)
     },
   }

@@ -21,6 +21,7 @@ import { type Faults, NO_FAULTS } from '../faults.ts'
 import type { LogBatch, LogHandler, LogRecord, Witness } from '../kafka/log.ts'
 import type { Watch } from '../watch.ts'
 import {
+  type AuditRow,
   type BatchResult,
   foldBatch,
   type Inspected,
@@ -103,6 +104,8 @@ export type RecorderOptions = {
   faults?: Faults
   /** Executions kept in memory between batches (default none). */
   rememberedExecutions?: number
+  /** Told of each batch that is committed, before anybody else is. */
+  recorded?: ((partition: number, from: number, next: number, accepted: readonly AuditRow[]) => void) | undefined
   /** A small batch takes at least so long, ms (default 0): what comes meanwhile is the next one. */
   pace?: number
 }
@@ -302,6 +305,7 @@ export function createRecorder(options: RecorderOptions): LogHandler {
       return store.checkpoint(partition)
     }
     memory.keep(partition, next, result.generation, result.executions)
+    options.recorded?.(partition, from, next, result.audit)
     const counts = { accepted: result.audit.length, refused: result.verdicts.length }
     watch.emit('recorder:batch:stored', { partition, next, highWatermark: batch.highWatermark, ...counts, ms: performance.now() - began })
     const rest = inspected.length > SMALL ? 0 : result.least - (performance.now() - began)

@@ -84,20 +84,11 @@ function nextOf(rows: readonly (PlaceRow & (EventRow | { log_offset: null }))[])
   })
 }
 
-/**
- * `pool` connects as refold_engine. `woken` is called with what the recorder told (nothing: it may be anything); where nobody calls
- * it, only time wakes.
- */
-export function createNotifierStore(pool: Pool, owner: string): NotifierStore & { woken(told?: string): void } {
-  let news = Promise.withResolvers<void>()
+/** `pool` connects as refold_engine. */
+export function createNotifierStore(pool: Pool, owner: string): NotifierStore {
   let leadsUntil = -Infinity
-  /** The recorder's checkpoints as they were last read: what is told after it was read is no news. */
-  const recorded = new Map<number, number>()
 
   return {
-    woken(told) {
-      if (told === undefined || placesTold(told).some(({ partition, next }) => next > (recorded.get(partition) ?? -1))) news.resolve()
-    },
     async lead() {
       const asked = performance.now()
       if (asked < leadsUntil) return true
@@ -110,8 +101,6 @@ export function createNotifierStore(pool: Pool, owner: string): NotifierStore & 
       await pool.query('DELETE FROM refold.leases WHERE name = $1 AND owner = $2', [NOTIFIER, owner])
     },
     async next(moves, limit) {
-      news = Promise.withResolvers()
-
       const { rows } = await pool.query<PlaceRow & EventRow>({
         name: 'notifier-next',
         text: NEXT,
@@ -123,10 +112,7 @@ export function createNotifierStore(pool: Pool, owner: string): NotifierStore & 
           limit,
         ],
       })
-
-      const found = nextOf(rows)
-      for (const place of found) recorded.set(place.partition, place.recorded)
-      return found
+      return nextOf(rows)
     },
     async events({ partition, from, before }, limit) {
       const { rows } = await pool.query<EventRow>({ name: 'notifier-events', text: EVENTS, values: [partition, from, before, limit] })
@@ -147,22 +133,8 @@ export function createNotifierStore(pool: Pool, owner: string): NotifierStore & 
         begins.set(partition, Math.min(begins.get(partition) ?? Infinity, Number(offset)))
       return begins
     },
-    async wait(ms) {
-      if (ms === 0) return
-      const late = Promise.withResolvers<void>()
-      const timer = setTimeout(late.resolve, ms)
-      await Promise.race([news.promise, late.promise])
-      clearTimeout(timer)
-    },
   }
 }
-
-/** What the recorder told: where it is in some partitions. */
-export const placesTold = (told: string): { partition: number; next: number }[] =>
-  told.split(' ').flatMap((place) => {
-    const [partition, next] = place.split(':').map(Number)
-    return partition === undefined || next === undefined ? [] : [{ partition, next }]
-  })
 
 /** Listens for what the recorder tells, `<partition>:<next>` with spaces between, until the connection ends; the connection is the caller's to end. */
 export async function listenForRecorded(client: Client, told: (place?: string) => void): Promise<void> {

@@ -6,6 +6,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { Part } from '../api/ports.ts'
 import type { Config } from '../config.ts'
+import type { RecorderOptions } from '../consumers/recorder.ts'
 import { createEndings, type Endings } from '../consumers/endings.ts'
 import { asError, RefoldError } from '../errors.ts'
 import { type Faults, NO_FAULTS, readFaults } from '../faults.ts'
@@ -105,6 +106,8 @@ export type Base = {
   writing: Set<Writing>
   /** Tells all of `writing`. */
   announce: Writing
+  /** Told of what the recorder of this process commits. */
+  recorded: Set<NonNullable<RecorderOptions['recorded']>>
   endings: Endings
   /** How outcomes of attempts are appended where a runtime is in this process. */
   outcomes: { append?: (event: WorkflowEvent) => Promise<Appended> }
@@ -153,6 +156,7 @@ export async function openBase({ config, addresses, logger }: StartOptions, life
     tell,
     writing,
     announce,
+    recorded: new Set(),
     endings: createEndings(),
     outcomes: {},
   }

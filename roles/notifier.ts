@@ -1,6 +1,8 @@
 // The notifier, put together: Postgres with a connection that listens, Redis, the lease.
 
 import { createNotifier } from '../consumers/notifier.ts'
+import { createNotifierNews } from '../consumers/notifier-news.ts'
+import { createRecordedEvents } from '../consumers/recorded-events.ts'
 import type { Lifetime } from '../lifetime.ts'
 import { createNotifierStore } from '../postgres/notifier-store.ts'
 import { createPgPool } from '../postgres/pool.ts'
@@ -16,7 +18,7 @@ export const streamOf = (prefix: string, given: string | undefined) =>
 
 export async function startNotifier(
   { config, addresses, logger }: StartOptions,
-  { faults }: Base,
+  { faults, recorded: heard }: Base,
   checks: Checks,
   watch: Watch,
   lifetime: Lifetime,
@@ -30,17 +32,21 @@ export async function startNotifier(
     createRedis(addresses.redisUrl, (error) => watch.emit('notifier:round:failed', { error: error.message })),
     (opened) => opened.disconnect(),
   )
-  const store = createNotifierStore(pool, processId('notifier'))
+  const news = createNotifierNews()
+  const recorded = createRecordedEvents()
+  lifetime.owns(heard.add(recorded.add), (listeners) => listeners.delete(recorded.add))
   const notifier = createNotifier({
-    store,
+    store: createNotifierStore(pool, processId('notifier')),
     stream: createNotificationStream(redis, stream, config.notificationLength),
     length: config.notificationLength,
     watch,
     faults,
+    news,
+    recorded,
   })
   // A recorder in this process is heard at once.
-  watch.on('recorder:batch:stored', ({ partition, next }) => store.woken(`${partition}:${next}`))
-  lifetime.owns(keepListening(addresses.databaseUrl, 'refold-notifier-listen', store.woken, logger), (opened) => opened.stop())
+  watch.on('recorder:batch:stored', ({ partition, next }) => news.woken(`${partition}:${next}`))
+  lifetime.owns(keepListening(addresses.databaseUrl, 'refold-notifier-listen', news.woken, logger), (opened) => opened.stop())
   lifetime.owns(notifier, (opened) => opened.stop()).start()
   checks.set('notifier', async () => {
     const { trouble } = notifier

@@ -5,10 +5,11 @@
 
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Logger } from 'pino'
+import { placesTold } from '../consumers/notifier-news.ts'
 import type { RecordedNews } from '../consumers/projector.ts'
 import { asError } from '../errors.ts'
 import { createPgClient } from '../postgres/pool.ts'
-import { listenForRecorded, placesTold } from '../postgres/notifier-store.ts'
+import { listenForRecorded } from '../postgres/notifier-store.ts'
 
 const LISTEN_AGAIN = 1000
 

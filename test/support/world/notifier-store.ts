@@ -3,7 +3,6 @@
 
 import { setTimeout as pause } from 'node:timers/promises'
 import type { NotifierMove, NotifierNext, NotifierStore } from '../../../consumers/notifier.ts'
-import { placesTold } from '../../../postgres/notifier-store.ts'
 import type { MortalProcess } from './process.ts'
 import type { MemoryRecord } from './record.ts'
 
@@ -73,10 +72,8 @@ export class MemoryNotifierTables {
   }
 
   /** Of one process. */
-  store(process: MortalProcess, owner: string): NotifierStore & { woken(told: string): void } {
-    let news = Promise.withResolvers<void>()
+  store(process: MortalProcess, owner: string): NotifierStore {
     let leadsUntil = -Infinity
-    const recorded = new Map<number, number>()
     const ask = <T>(port: string, work: () => T): Promise<T> =>
       process.remote(`notifier.${port}`, async () => {
         await later(this.#random)
@@ -85,9 +82,6 @@ export class MemoryNotifierTables {
         return answer
       })
     return {
-      woken(told) {
-        if (placesTold(told).some(({ partition, next }) => next > (recorded.get(partition) ?? -1))) news.resolve()
-      },
       lead: async () => {
         const asked = performance.now()
         if (asked < leadsUntil) return true
@@ -101,20 +95,15 @@ export class MemoryNotifierTables {
           if (this.#lease.owner === owner) this.#lease = { owner: '', until: -Infinity }
         })
       },
-      next: async (moves, limit) => {
-        news = Promise.withResolvers()
-        const found = await ask('next', () => {
+      next: (moves, limit) =>
+        ask('next', () => {
           this.#move(moves)
           return this.#next(Math.ceil(limit / SMALLER))
-        })
-        for (const place of found) recorded.set(place.partition, place.recorded)
-        return found
-      },
+        }),
       events: ({ partition, from, before }, limit) =>
         ask('events', () => this.#record.accepted(partition, from, before).slice(0, Math.ceil(limit / SMALLER))),
       lastBelow: (partition, offset) => ask('lastBelow', () => this.#record.accepted(partition, 0, offset).at(-1)?.offset ?? null),
       newest: (count) => ask('newest', () => this.#newest(count)),
-      wait: (ms) => (ms === 0 ? Promise.resolve() : process.call('notifier.wait', () => Promise.race([news.promise, pause(ms)]))),
     }
   }
 }

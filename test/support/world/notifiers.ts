@@ -2,6 +2,7 @@
 
 import { setTimeout as pause } from 'node:timers/promises'
 import { createNotifier, type NotifierOptions } from '../../../consumers/notifier.ts'
+import { createNotifierNews } from '../../../consumers/notifier-news.ts'
 import { createNotificationStream } from '../../../redis/notifications.ts'
 import { createWatch } from '../../../watch.ts'
 import { MemoryNotifierTables } from './notifier-store.ts'
@@ -60,7 +61,10 @@ export class Notifiers {
     watch.on('notifier:round:failed', () => this.#did.failedRounds++)
     const store = this.tables.store(process, id)
     const stream = createNotificationStream(this.stream.redisOf(process), 'stream', length)
-    const options = { store, stream, length, watch, faults: process.faults }
+    const heard = createNotifierNews()
+    const news = { ...heard, wait: (ms: number) => process.call('notifier.wait', () => heard.wait(ms)) }
+    const { faults, recorded } = process
+    const options = { store, stream, length, watch, faults, news, recorded }
     const notifier = createNotifier(mutation?.(options) ?? options)
     notifier.start()
     // Told to stop, it notes what it sent and leaves the lease.
@@ -71,7 +75,7 @@ export class Notifiers {
       process.die()
     }
     if (random() < 0.3) void stop()
-    return { hear: store.woken, close: () => void notifier.stop() }
+    return { hear: news.woken, close: () => void notifier.stop() }
   }
 
   /** What is wrong, once all is told, or nothing more was for so long, ms. */

@@ -2,6 +2,7 @@
 // hears an answer again, nor does what it asks for happen.
 
 import { createOwnEvents } from '../../../consumers/own-events.ts'
+import { createRecordedEvents } from '../../../consumers/recorded-events.ts'
 
 /** `place` is `<port>.<method> before|after`, or a fault point. */
 export type Fate = {
@@ -17,6 +18,7 @@ export class MortalProcess {
   dead = false
   /** What it appended, for a recorder that runs in it. */
   readonly own = createOwnEvents()
+  readonly recorded = createRecordedEvents()
   readonly #fate: Fate
   readonly #died: () => void
 

@@ -192,6 +192,7 @@ export class World {
       watch: createWatch(),
       faults: process.faults,
       rememberedExecutions: 200,
+      recorded: process.recorded.add,
     })
     return this.#reader(process, TOPIC, 'recorder', recorder)
   }
@@ -345,7 +346,7 @@ export class World {
     const readers: LogReader[] = []
     const running: Running = { kind, process, readers, end: () => ends.forEach((end) => end()) }
     this.#running.add(running)
-    if (kind === 'recorder' || (kind === 'all' && this.#chance(0.5))) readers.push(this.#recorder(process))
+    if (kind === 'recorder' || ((kind === 'all' || kind === 'notifier') && this.#chance(0.5))) readers.push(this.#recorder(process))
     if (kind === 'projector') {
       const made = this.#projector(process)
       readers.push(...made.readers)

@@ -1,0 +1,51 @@
+// recorder → [news] → notifier
+//
+// What is told of the recorder's checkpoints, until the notifier knows it. Only a hint: who hears nothing looks now and then.
+
+/** What the recorder told: where it is in some partitions. */
+export const placesTold = (told: string): { partition: number; next: number }[] =>
+  told.split(' ').flatMap((place) => {
+    const [partition, next] = place.split(':').map(Number)
+    return partition === undefined || next === undefined ? [] : [{ partition, next }]
+  })
+
+export type NotifierNews = {
+  /** With `<partition>:<next>`, any number with spaces between; nothing: it may be anything. */
+  woken(told?: string): void
+  /** The checkpoints are about to be read: the answer has what was told before. */
+  reading(): void
+  /** How far the recorder is known to be in a partition. */
+  known(partition: number, recorded: number): void
+  /** Resolves when something is told that is not known, or after ms; 0: at once. */
+  wait(ms: number): Promise<void>
+}
+
+export function createNotifierNews(): NotifierNews {
+  const recorded = new Map<number, number>()
+  let told = new Map<number, number>()
+  let anything = false
+  let bell = Promise.withResolvers<void>()
+
+  const isAny = () => anything || [...told].some(([partition, next]) => next > (recorded.get(partition) ?? -1))
+
+  return {
+    woken(places) {
+      if (places === undefined) anything = true
+      else for (const { partition, next } of placesTold(places)) told.set(partition, next)
+      if (isAny()) bell.resolve()
+    },
+    reading() {
+      told = new Map()
+      anything = false
+    },
+    known: (partition, next) => void recorded.set(partition, next),
+    async wait(ms) {
+      if (ms === 0 || isAny()) return
+      bell = Promise.withResolvers()
+      const late = Promise.withResolvers<void>()
+      const timer = setTimeout(late.resolve, ms)
+      await Promise.race([bell.promise, late.promise])
+      clearTimeout(timer)
+    },
+  }
+}

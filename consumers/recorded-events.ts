@@ -1,0 +1,85 @@
+// recorder → [recorded events] → notifier
+//
+// What this process's recorder committed, until its notifier has sent it: it need not be read back from the audit. Owns nothing that
+// matters: what is not known here is read there.
+//
+// E1  Only what was committed is added. Of a partition that is followed, it is one piece without a gap; what would leave one ends
+//     the following.
+
+import type { EventToTell } from '../workflow/notification.ts'
+import type { AuditRow } from './recorder-fold.ts'
+
+/** Of a partition; more than that is read back in pages. */
+const MOST = { events: 500, bytes: 500_000 }
+/** Of all partitions. */
+const MOST_BYTES = 16_000_000
+/** What an event costs beside its payload, about. */
+const EVENT_BYTES = 500
+
+export type RecordedEvents = {
+  /** Accepted events of [from, next), which are committed. */
+  add(partition: number, from: number, next: number, events: readonly AuditRow[]): void
+  /** From now on what is at this offset and after it is kept; what is before it is not asked for again. */
+  follow(partition: number, offset: number): void
+  /** All that is kept of a partition that is followed, and where it ends. */
+  all(partition: number): { next: number; events: readonly EventToTell[] } | undefined
+  /** Nothing is followed any more. */
+  leave(): void
+}
+
+type Followed = { from: number; next: number; rows: AuditRow[]; bytes: number }
+
+const bytesOf = (rows: readonly AuditRow[]) => rows.reduce((sum, { event }) => sum + EVENT_BYTES + (event.payload?.length ?? 0), 0)
+
+const toTell = ({ event, seq, from, to, partition, offset }: AuditRow): EventToTell => ({
+  event_id: event.event_id,
+  execution_id: event.execution_id,
+  event_name: event.event_name,
+  event_type: event.event_type,
+  tenant: event.tenant,
+  created_at: event.created_at,
+  user_id: event.user_id,
+  from_state: from,
+  to_state: to,
+  payload: event.payload,
+  seq,
+  partition,
+  offset,
+})
+
+export function createRecordedEvents(): RecordedEvents {
+  const followed = new Map<number, Followed>()
+  let bytesKept = 0
+
+  function put(partition: number, one?: Followed): void {
+    bytesKept += (one?.bytes ?? 0) - (followed.get(partition)?.bytes ?? 0)
+    if (one) followed.set(partition, one)
+    else followed.delete(partition)
+  }
+
+  return {
+    add(partition, from, next, events) {
+      const one = followed.get(partition)
+      if (!one) return
+      if (from !== one.next || one.rows.length + events.length > MOST.events) return put(partition)
+      const bytes = one.bytes + bytesOf(events)
+      if (bytes > MOST.bytes || bytesKept + bytes - one.bytes > MOST_BYTES) return put(partition)
+      put(partition, { from: one.from, next, rows: [...one.rows, ...events], bytes })
+    },
+    follow(partition, offset) {
+      const one = followed.get(partition)
+      if (one && offset >= one.from && offset <= one.next) {
+        const rows = one.rows.filter((row) => row.offset >= offset)
+        put(partition, { from: offset, next: one.next, rows, bytes: bytesOf(rows) })
+      } else put(partition, { from: offset, next: offset, rows: [], bytes: 0 })
+    },
+    all(partition) {
+      const one = followed.get(partition)
+      return one && { next: one.next, events: one.rows.map(toTell) }
+    },
+    leave() {
+      followed.clear()
+      bytesKept = 0
+    },
+  }
+}
