@@ -28,6 +28,7 @@ function notifying(t: Test) {
   const recorded = createRecordedEvents()
   const did = {
     asked: 0,
+    added: 0,
     noted: [] as NotifierMove[][],
     sent: [] as number[],
     sentAs: [] as (number | null)[],
@@ -55,6 +56,7 @@ function notifying(t: Test) {
   const stream = {
     sent: async () => new Map(sentTo === null ? [] : [[0, sentTo]]),
     async add(pages: readonly NotificationPage[]) {
+      did.added++
       if (did.away) throw new Error('Redis is away')
       for (const { known, last, entries } of pages) {
         if (did.refuses || (known ?? -1) > (sentTo ?? -1)) return new Set([0])
@@ -71,6 +73,8 @@ function notifying(t: Test) {
   return {
     did,
     notifier,
+    news,
+    recorded,
     flush: () => (sentTo = null),
     place: () => place,
     commit({ here = true, heard = true } = {}) {
@@ -133,13 +137,15 @@ test('what Redis lost is sent again first', async (t) => {
     await until(() => did.sent.length === n)
   }
   flush()
+  const { added } = did
   commit()
   await until(() => did.sent.includes(4))
+  t.ok(did.added - added <= 5, `${did.added - added} tries`)
   t.strictSame(did.sent.slice(4), upTo(5), 'from the first on, in order')
 })
 
 test('while Redis is away nothing is lost, and nothing noted', async (t) => {
-  const { did, commit, place, notifier } = notifying(t)
+  const { did, commit, place, notifier, recorded } = notifying(t)
   await until(() => did.asked > 0)
   commit()
   await until(() => place().next === 1)
@@ -148,13 +154,14 @@ test('while Redis is away nothing is lost, and nothing noted', async (t) => {
   commit()
   await until(() => notifier.trouble !== undefined)
   t.equal(place().next, 1)
+  t.equal(recorded.all(0), undefined, 'nor kept in memory')
   did.away = false
   await until(() => place().next === 3)
   t.strictSame(did.sent, upTo(3))
 })
 
 test('one that lost the lease sends nothing that is recorded here', async (t) => {
-  const { did, commit } = notifying(t)
+  const { did, commit, recorded } = notifying(t)
   await until(() => did.asked > 0)
   commit()
   await until(() => did.sent.length === 1)
@@ -166,6 +173,7 @@ test('one that lost the lease sends nothing that is recorded here', async (t) =>
     await new Promise((resolve) => setTimeout(resolve, 50))
     return did.sent.length === length
   })
+  t.equal(recorded.all(0), undefined, 'nor keeps it')
   const { length } = did.sent
   did.leads = true
   await until(() => did.sent.length > length)
@@ -181,4 +189,42 @@ test('one that is told to stop notes what it sent', async (t) => {
   await until(() => did.sent.length === 2, { every: 1 })
   await notifier.stop()
   t.equal(place().next, 2)
+})
+
+test('where something is recorded all the time, it is noted all the same', async (t) => {
+  const { did, commit, place } = notifying(t)
+  await until(() => did.asked > 0)
+  await until(
+    () => {
+      commit()
+      return place().next > 0
+    },
+    { every: 2 },
+  )
+  const { next } = place()
+  await until(
+    () => {
+      commit()
+      return place().next > next
+    },
+    { every: 2 },
+  )
+  t.pass()
+})
+
+test('a partition is followed from the first look on', async (t) => {
+  const { did, recorded } = notifying(t)
+  await until(() => did.asked > 0)
+  await until(() => recorded.all(0) !== undefined)
+  t.strictSame(recorded.all(0), { next: 0, events: [] })
+})
+
+test('what is told and not found is not looked for again and again', async (t) => {
+  const { did, news } = notifying(t)
+  await until(() => did.asked > 0)
+  const { asked } = did
+  news.woken('0:100')
+  await until(() => did.asked > asked)
+  await new Promise((resolve) => setTimeout(resolve, 50))
+  t.ok(did.asked - asked < 5, `${did.asked - asked} times`)
 })

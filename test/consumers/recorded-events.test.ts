@@ -84,6 +84,12 @@ test('no more than so many events and bytes', async (t) => {
   for (let partition = 0; partition < 60; partition++) recorded.follow(partition, 1)
   recorded.add(59, 1, 2, [row(1)])
   t.strictSame(offsets(recorded.all(59)), [2, 1], 'what was sent makes room')
+  for (let round = 0; round < 60; round++) {
+    recorded.leave()
+    recorded.follow(1, 0)
+    recorded.add(1, 0, 1, [large])
+  }
+  t.ok(recorded.all(1), 'and so does what nobody follows any more')
 })
 
 test('an event is told as the audit has it', async (t) => {
