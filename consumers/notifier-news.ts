@@ -16,7 +16,7 @@ export type NotifierNews = {
   reading(): void
   /** How far the recorder is known to be in a partition. */
   known(partition: number, recorded: number): void
-  /** Resolves when something is told that is not known, or after ms; 0: at once. */
+  /** Resolves when something is told that is not known, with all that is told in the same turn of the event loop, or after ms; 0: at once. */
   wait(ms: number): Promise<void>
 }
 
@@ -46,6 +46,7 @@ export function createNotifierNews(): NotifierNews {
       const timer = setTimeout(late.resolve, ms)
       await Promise.race([bell.promise, late.promise])
       clearTimeout(timer)
+      await new Promise<void>((resolve) => process.nextTick(resolve))
     },
   }
 }

@@ -4,7 +4,7 @@
 // matters: what is not known here is read there.
 //
 // E1  Only what was committed is added. Of a partition that is followed, it is one piece without a gap; what would leave one ends
-//     the following.
+//     the following. What was read back before it was added is left out.
 
 import type { EventToTell } from '../workflow/notification.ts'
 import type { AuditRow } from './recorder-fold.ts'
@@ -61,10 +61,12 @@ export function createRecordedEvents(): RecordedEvents {
     add(partition, from, next, events) {
       const one = followed.get(partition)
       if (!one) return
-      if (from !== one.next || one.rows.length + events.length > MOST.events) return put(partition)
-      const bytes = one.bytes + bytesOf(events)
+      if (next <= one.next) return
+      const rows = one.next === from ? events : events.filter(({ offset }) => offset >= one.next)
+      if (from > one.next || one.rows.length + rows.length > MOST.events) return put(partition)
+      const bytes = one.bytes + bytesOf(rows)
       if (bytes > MOST.bytes || bytesKept + bytes - one.bytes > MOST_BYTES) return put(partition)
-      put(partition, { from: one.from, next, rows: [...one.rows, ...events], bytes })
+      put(partition, { from: one.from, next, rows: [...one.rows, ...rows], bytes })
     },
     follow(partition, offset) {
       const one = followed.get(partition)

@@ -42,8 +42,17 @@ test('a gap ends it: somebody else recorded what is between', async (t) => {
   recorded.follow(1, 4)
   recorded.add(1, 4, 5, [row(4)])
   t.strictSame(offsets(recorded.all(1)), [5, 4])
-  recorded.add(1, 4, 5, [row(4)])
-  t.equal(recorded.all(1), undefined, 'and so does what was there already')
+})
+
+test('what was read back already is left out', async (t) => {
+  const recorded = createRecordedEvents()
+  recorded.follow(1, 4)
+  recorded.add(1, 2, 4, [row(2), row(3)])
+  t.strictSame(offsets(recorded.all(1)), [4])
+  recorded.add(1, 3, 6, [row(3), row(4), row(5)])
+  t.strictSame(offsets(recorded.all(1)), [6, 4, 5])
+  recorded.add(1, 4, 6, [row(4), row(5)])
+  t.strictSame(offsets(recorded.all(1)), [6, 4, 5])
 })
 
 test('who follows from elsewhere begins anew', async (t) => {
