@@ -2,7 +2,7 @@
 
 import { Redis } from 'ioredis'
 import { createNotifier } from '../consumers/notifier.ts'
-import { createNotifierNews } from '../consumers/notifier-news.ts'
+import { createNotifierNews, type NotifierNews } from '../consumers/notifier-news.ts'
 import type { OwnEvents } from '../consumers/own-events.ts'
 import { createRecordedEvents, type RecordedEvents } from '../consumers/recorded-events.ts'
 import { NO_FAULTS } from '../faults.ts'
@@ -59,12 +59,10 @@ async function openProjection(ground: Ground, listen: (told: (place?: string) =>
 }
 
 /** The notifier as roles/notifier.ts puts it together, and a plain reader of its stream. */
-function openNotifications(ground: Ground, listen: (told: (place?: string) => void) => void, recorded: RecordedEvents, hops: Hops) {
+function openNotifications(ground: Ground, news: NotifierNews, recorded: RecordedEvents, hops: Hops) {
   const stream = `${ground.prefix}:notifications`
   const pool = createPgPool(ground.databaseUrl, { max: 2, name: 'bench-notifier', role: 'refold_engine', byKey: true })
   const redis = createRedis(ground.addresses.redisUrl, () => undefined)
-  const news = createNotifierNews()
-  listen(news.woken)
   const length = 10_000
   const notifier = createNotifier({
     store: createNotifierStore(pool, 'bench'),
@@ -110,21 +108,25 @@ async function warmed(ground: Ground, seconds: number, seed: number, all: readon
 async function ours(ground: Ground, seconds: number, seed: number): Promise<Ours> {
   const all: Ours = { hop: new Hops(), recorded: new Hops(), projection: new Hops(), reader: new Hops() }
   const hearers: ((place?: string) => void)[] = []
+  const recorded = createRecordedEvents()
+  const news = createNotifierNews(recorded.isOurs)
   const client = createPgClient(ground.databaseUrl, 'bench-listen')
   ground.owns(() => client.end().catch(() => undefined))
-  await listenForRecorded(client, (place) => hearers.forEach((hear) => hear(place)))
-  const recorded = createRecordedEvents()
+  await listenForRecorded(client, (place) => {
+    for (const hear of hearers) hear(place)
+    news.listened(place)
+  })
   const recorder = openRecorder(ground, {
     recorded: recorded.add,
     stored({ partition, next }) {
       all.recorded.seen(partition, next)
-      for (const hear of hearers) hear(`${partition}:${next}`)
+      for (const hear of [...hearers, news.woken]) hear(`${partition}:${next}`)
     },
   })
   await recorder.start()
   await recorder.caughtUp()
   const closeProjection = await openProjection(ground, (hear) => hearers.push(hear), all.projection)
-  const closeNotifications = openNotifications(ground, (hear) => hearers.push(hear), recorded, all.reader)
+  const closeNotifications = openNotifications(ground, news, recorded, all.reader)
   await bareHop(ground, all.hop, () => warmed(ground, seconds, seed, Object.values(all), recorder.own))
   await closeNotifications()
   await closeProjection()

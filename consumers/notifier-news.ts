@@ -9,9 +9,14 @@ export const placesTold = (told: string): { partition: number; next: number }[] 
     return partition === undefined || next === undefined ? [] : [{ partition, next }]
   })
 
+/** What Postgres tells of our own recorder is heard so much later, ms: it is known by then. */
+const OWN_FIRST = 10
+
 export type NotifierNews = {
   /** With `<partition>:<next>`, any number with spaces between; nothing: it may be anything. */
   woken(told?: string): void
+  /** The same, from Postgres: it may come before this process's own recorder has the answer to its commit. */
+  listened(told?: string): void
   /** The checkpoints are about to be read: the answer has what was told before. */
   reading(): void
   /** How far the recorder is known to be in a partition. */
@@ -20,7 +25,8 @@ export type NotifierNews = {
   wait(ms: number): Promise<void>
 }
 
-export function createNotifierNews(): NotifierNews {
+/** `isOurs`: whether a partition's recorder is in this process, and tells by itself. */
+export function createNotifierNews(isOurs: (partition: number) => boolean = () => false): NotifierNews {
   const recorded = new Map<number, number>()
   let told = new Map<number, number>()
   let anything = false
@@ -28,11 +34,18 @@ export function createNotifierNews(): NotifierNews {
 
   const isAny = () => anything || [...told].some(([partition, next]) => next > (recorded.get(partition) ?? -1))
 
+  function woken(places?: string): void {
+    if (places === undefined) anything = true
+    else for (const { partition, next } of placesTold(places)) told.set(partition, next)
+    if (isAny()) bell.resolve()
+  }
+
   return {
-    woken(places) {
-      if (places === undefined) anything = true
-      else for (const { partition, next } of placesTold(places)) told.set(partition, next)
-      if (isAny()) bell.resolve()
+    woken,
+    listened(places) {
+      const ours = places !== undefined && placesTold(places).every(({ partition }) => isOurs(partition))
+      if (ours) setTimeout(woken, OWN_FIRST, places).unref()
+      else woken(places)
     },
     reading() {
       told = new Map()

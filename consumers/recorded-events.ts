@@ -13,6 +13,8 @@ import type { AuditRow } from './recorder-fold.ts'
 const MOST = { events: 500, bytes: 500_000 }
 /** Of all partitions. */
 const MOST_BYTES = 16_000_000
+/** After so long without a batch, ms, a partition may be somebody else's. */
+const OURS = 1000
 /** What an event costs beside its payload, about. */
 const EVENT_BYTES = 500
 
@@ -25,6 +27,8 @@ export type RecordedEvents = {
   all(partition: number): { next: number; events: readonly EventToTell[] } | undefined
   /** Nothing is followed any more. */
   leave(): void
+  /** Whether this process's recorder has the partition, as far as is known: what it commits is added. */
+  isOurs(partition: number): boolean
 }
 
 type Followed = { from: number; next: number; rows: AuditRow[]; bytes: number }
@@ -47,9 +51,11 @@ const toTell = ({ event, seq, from, to, partition, offset }: AuditRow): EventToT
   offset,
 })
 
-export function createRecordedEvents(): RecordedEvents {
+export function createRecordedEvents(now = () => performance.now()): RecordedEvents {
   const followed = new Map<number, Followed>()
   let bytesKept = 0
+  /** When the newest batch of each partition was added. */
+  const addedAt = new Map<number, number>()
 
   function put(partition: number, one?: Followed): void {
     bytesKept += (one?.bytes ?? 0) - (followed.get(partition)?.bytes ?? 0)
@@ -59,6 +65,7 @@ export function createRecordedEvents(): RecordedEvents {
 
   return {
     add(partition, from, next, events) {
+      addedAt.set(partition, now())
       const one = followed.get(partition)
       if (!one) return
       if (next <= one.next) return
@@ -79,6 +86,7 @@ export function createRecordedEvents(): RecordedEvents {
       const one = followed.get(partition)
       return one && { next: one.next, events: one.rows.map(toTell) }
     },
+    isOurs: (partition) => now() - (addedAt.get(partition) ?? -Infinity) < OURS,
     leave() {
       followed.clear()
       bytesKept = 0

@@ -32,8 +32,8 @@ export async function startNotifier(
     createRedis(addresses.redisUrl, (error) => watch.emit('notifier:round:failed', { error: error.message })),
     (opened) => opened.disconnect(),
   )
-  const news = createNotifierNews()
   const recorded = createRecordedEvents()
+  const news = createNotifierNews(recorded.isOurs)
   lifetime.owns(heard.add(recorded.add), (listeners) => listeners.delete(recorded.add))
   const notifier = createNotifier({
     store: createNotifierStore(pool, processId('notifier')),
@@ -46,7 +46,7 @@ export async function startNotifier(
   })
   // A recorder in this process is heard at once.
   watch.on('recorder:batch:stored', ({ partition, next }) => news.woken(`${partition}:${next}`))
-  lifetime.owns(keepListening(addresses.databaseUrl, 'refold-notifier-listen', news.woken, logger), (opened) => opened.stop())
+  lifetime.owns(keepListening(addresses.databaseUrl, 'refold-notifier-listen', news.listened, logger), (opened) => opened.stop())
   lifetime.owns(notifier, (opened) => opened.stop()).start()
   checks.set('notifier', async () => {
     const { trouble } = notifier

@@ -25,6 +25,24 @@ test('what is told above what is known is news', async (t) => {
   t.equal(await isNews(createNotifierNews()), false)
 })
 
+test('what Postgres tells of our own recorder is heard a little later', async (t) => {
+  const news = createNotifierNews((partition) => partition === 1)
+  news.listened('1:5')
+  t.equal(await isNews(news), false)
+  news.reading()
+  news.known(1, 5)
+  await new Promise((resolve) => setTimeout(resolve, 30))
+  t.equal(await isNews(news), false, 'when it is known')
+  news.listened('1:6')
+  await news.wait(60_000)
+  t.pass('it is heard all the same')
+  for (const told of ['2:1', '1:9 2:1', undefined]) {
+    const others = createNotifierNews((partition) => partition === 1)
+    others.listened(told)
+    t.equal(await isNews(others), true, `at once: ${told}`)
+  }
+})
+
 test('what was told before the places were read is in them', async (t) => {
   const news = createNotifierNews()
   news.woken('1:9')

@@ -68,6 +68,18 @@ test('who follows from elsewhere begins anew', async (t) => {
   t.equal(recorded.all(1), undefined)
 })
 
+test('a partition is ours for as long as batches of it are added', async (t) => {
+  let now = 0
+  const recorded = createRecordedEvents(() => now)
+  t.equal(recorded.isOurs(1), false)
+  recorded.add(1, 0, 1, [row(0)])
+  now = 999
+  t.equal(recorded.isOurs(1), true)
+  t.equal(recorded.isOurs(2), false)
+  now = 1000
+  t.equal(recorded.isOurs(1), false)
+})
+
 test('no more than so many events and bytes', async (t) => {
   const recorded = createRecordedEvents()
   recorded.follow(1, 0)
