@@ -12,17 +12,25 @@ const sentOf = (stream: string) => `${stream}:sent`
 const STEP = { entries: 100, bytes: 1_000_000 }
 
 /**
- * KEYS: stream, hash. ARGV: partition, what must have been sent, what is then, length of the stream, entries as JSON, each a list of
- * names and values in turn: one argument, since each costs our process more than Redis needs to read them.
+ * KEYS: stream, hash. ARGV: length of the stream, pages as JSON, each partition, what must have been sent, what is then, and entries,
+ * each a list of names and values in turn: one argument, since each command and each argument costs our process more than Redis needs
+ * to read it. Answers 1 for each page that was taken, 0 for one that was refused.
  */
 const ADD = `
-local sent = tonumber(redis.call('HGET', KEYS[2], ARGV[1]) or '-1')
-if sent < tonumber(ARGV[2]) then return 0 end
-for _, fields in ipairs(cjson.decode(ARGV[5])) do
-  redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[4], '*', unpack(fields))
+local taken = {}
+for i, page in ipairs(cjson.decode(ARGV[2])) do
+  local sent = tonumber(redis.call('HGET', KEYS[2], page[1]) or '-1')
+  if sent < tonumber(page[2]) then
+    taken[i] = 0
+  else
+    for _, fields in ipairs(page[4]) do
+      redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', unpack(fields))
+    end
+    if sent < tonumber(page[3]) then redis.call('HSET', KEYS[2], page[1], page[3]) end
+    taken[i] = 1
+  end
 end
-if sent < tonumber(ARGV[3]) then redis.call('HSET', KEYS[2], ARGV[1], ARGV[3]) end
-return 1`
+return taken`
 
 export function createNotificationStream(redis: Redis, stream: string, length: number): NotificationStream {
   return {
@@ -34,16 +42,41 @@ export function createNotificationStream(redis: Redis, stream: string, length: n
       const steps = pages.flatMap(stepsOf)
       if (steps.length === 0) return new Set()
       const pipeline = redis.pipeline()
-      for (const { partition, known, last, entries } of steps) {
-        const values = entries.map(({ event, previous }) => fieldsOf(event, previous))
-        pipeline.eval(ADD, 2, stream, sentOf(stream), partition, known ?? -1, last, length, JSON.stringify(values))
-      }
+      for (const own of grouped(steps)) pipeline.eval(ADD, 2, stream, sentOf(stream), length, JSON.stringify(own.map(argumentOf)))
       const results = await pipeline.exec()
       const failed = results?.find(([error]) => error !== null)
       if (!results || failed) throw new RefoldError('redis-unavailable', failed?.[0]?.message ?? 'no answer', { cause: failed?.[0] })
-      return new Set(steps.flatMap(({ partition }, i) => (results[i]?.[1] === 1 ? [] : [partition])))
+      const taken = results.flatMap(([, answers]) => answers as (0 | 1)[])
+      return new Set(steps.flatMap(({ partition }, i) => (taken[i] === 1 ? [] : [partition])))
     },
   }
+}
+
+/** Offsets are text: Lua would write large ones down in powers of ten. */
+const argumentOf = ({ partition, known, last, entries }: NotificationPage) => [
+  String(partition),
+  String(known ?? -1),
+  String(last),
+  entries.map(({ event, previous }) => fieldsOf(event, previous)),
+]
+
+const bytesOf = (entries: NotificationPage['entries']) => entries.reduce((sum, { event }) => sum + (event.payload?.length ?? 0), 0)
+
+/** Steps that go together are no larger than one may be. */
+function grouped(steps: readonly NotificationPage[]): NotificationPage[][] {
+  const groups: NotificationPage[][] = []
+  let room = { entries: 0, bytes: 0 }
+  for (const step of steps) {
+    const bytes = bytesOf(step.entries)
+    const last = groups.at(-1)
+    if (last && step.entries.length <= room.entries && bytes <= room.bytes) last.push(step)
+    else {
+      groups.push([step])
+      room = { ...STEP }
+    }
+    room = { entries: room.entries - step.entries.length, bytes: room.bytes - bytes }
+  }
+  return groups
 }
 
 /** A page in steps; each asks for what the one before sent, so that none is taken without it. */

@@ -79,6 +79,39 @@ t.test('notifications in Redis', async (t) => {
     t.ok(entry?.[1].includes(payload), 'arrives byte for byte')
   })
 
+  t.test('pages of several partitions: each is taken or refused by itself', async (t) => {
+    const { name, stream } = open()
+    const of = (partition: number, known: number | null, offsets: number[], payload = '{}') => ({
+      partition,
+      known,
+      last: offsets.at(-1) ?? 0,
+      entries: offsets.map((offset) => ({ event: { ...eventOf(offset, 'a'), partition, payload }, previous: null })),
+    })
+    const many = Array.from({ length: 90 }, (_, offset) => offset)
+    const large = JSON.stringify('x'.repeat(700_000))
+    const pages = [
+      of(1, null, [2 ** 52]),
+      of(2, 7, [8]),
+      of(3, null, many),
+      of(4, null, many),
+      of(5, null, [0], large),
+      of(6, null, [0], large),
+    ]
+    t.strictSame(await stream.add(pages), new Set([2]))
+    t.equal(await redis.xlen(name), 1 + 90 + 90 + 2)
+    t.strictSame(
+      await stream.sent(),
+      new Map([
+        [1, 2 ** 52],
+        [3, 89],
+        [4, 89],
+        [5, 0],
+        [6, 0],
+      ]),
+    )
+    t.strictSame(await stream.add([of(1, 2 ** 52, [2 ** 52 + 1]), of(4, 90, [91])]), new Set([4]), 'what was sent before is known')
+  })
+
   t.test('a page is refused where what went before it was lost; nothing of it is added', async (t) => {
     const { name, stream } = open()
     const page = pageOf(4, [{ event: eventOf(5, 'a'), previous: 4 }])

@@ -6,7 +6,7 @@ import type { Redis } from 'ioredis'
 import type { MortalProcess } from './process.ts'
 import { later } from './notifier-store.ts'
 
-/** Arguments of redis/notifications.ts's script, without its keys. */
+/** A page of redis/notifications.ts's script. */
 type Step = { partition: number; known: number; last: number; length: number; entries: readonly (readonly string[])[] }
 
 /** `MAXLEN ~` leaves so many more, of ten. */
@@ -42,7 +42,7 @@ export class MemoryStream {
     this.#sent.clear()
   }
 
-  /** The script, in one turn. */
+  /** A page. */
   #add({ partition, known, last, length, entries }: Step): 0 | 1 {
     const sent = Number(this.#sent.get(String(partition)) ?? '-1')
     if (sent < known) return 0
@@ -57,17 +57,18 @@ export class MemoryStream {
     return 1
   }
 
-  async #exec(steps: readonly Step[]): Promise<[null, 0 | 1][]> {
+  /** Each script in one turn. */
+  async #exec(scripts: readonly (readonly Step[])[]): Promise<[null, (0 | 1)[]][]> {
     await later(this.#random)
     const isCut = !this.#isCalm() && this.#random() < CUT
-    const done = isCut ? Math.floor(this.#random() * steps.length) : steps.length
-    const results: [null, 0 | 1][] = []
-    for (const step of steps.slice(0, done)) {
-      results.push([null, this.#add(step)])
+    const done = isCut ? Math.floor(this.#random() * scripts.length) : scripts.length
+    const results: [null, (0 | 1)[]][] = []
+    for (const steps of scripts.slice(0, done)) {
+      results.push([null, steps.map((step) => this.#add(step))])
       if (this.#random() < BETWEEN) await pause(this.#random() * 3)
     }
     if (isCut) {
-      const rest = () => steps.slice(done).forEach((step) => this.#add(step))
+      const rest = () => scripts.slice(done).forEach((steps) => steps.forEach((step) => this.#add(step)))
       if (this.#random() < LATE.share) setTimeout(rest, this.#random() * LATE.most)
       throw new Error('the connection is lost')
     }
@@ -78,17 +79,19 @@ export class MemoryStream {
   /** As a process is connected to it. */
   redisOf(process: MortalProcess): Redis {
     const pipeline = () => {
-      const steps: Step[] = []
+      const scripts: Step[][] = []
       return {
-        eval: (_script: string, _keys: 2, _stream: string, _hash: string, ...[partition, known, last, length, entries]: Argument[]) =>
-          steps.push({
-            partition: Number(partition),
-            known: Number(known),
-            last: Number(last),
-            length: Number(length),
-            entries: JSON.parse(String(entries)) as string[][],
-          }),
-        exec: () => process.remote('stream.add', () => this.#exec(steps)),
+        eval: (_script: string, _keys: 2, _stream: string, _hash: string, length: number, pages: string) =>
+          scripts.push(
+            (JSON.parse(pages) as [string, string, string, string[][]][]).map(([partition, known, last, entries]) => ({
+              partition: Number(partition),
+              known: Number(known),
+              last: Number(last),
+              length,
+              entries,
+            })),
+          ),
+        exec: () => process.remote('stream.add', () => this.#exec(scripts)),
       }
     }
     const hgetall = () =>
@@ -101,5 +104,3 @@ export class MemoryStream {
     return { pipeline, hgetall } as unknown as Redis
   }
 }
-
-type Argument = string | number
