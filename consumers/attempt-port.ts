@@ -34,6 +34,9 @@ export type ActionMemory = {
 
 export type Claim = 'ours' | 'held' | 'expired'
 
+/** Of the transaction of an exactly-once action; `timeout` of its attempt, ms. */
+export type Limits = { isolation: Isolation; timeout: number }
+
 /** The worker's port to Postgres. */
 export type ActionStore = {
   /** A look whether an old request is still wanted: its attempt has no outcome, the action is open, the execution runs. */
@@ -45,8 +48,11 @@ export type ActionStore = {
   /** `ttl` in ms, by the database's clock. */
   claim(request: ActionRequest, ttl: number): Promise<Claim>
   renew(request: ActionRequest, ttl: number): Promise<void>
-  /** Runs `work` in a transaction that stores its result as the outcome; a stored one wins and undoes the work. */
-  inTransaction(request: ActionRequest, isolation: Isolation, work: (sql: ActionSql) => Promise<string>): Promise<AttemptOutcome>
+  /**
+   * Runs `work` in a transaction that stores its result as the outcome; a stored one wins and undoes the work. What still runs on the
+   * server when `work` has failed is ended there.
+   */
+  inTransaction(request: ActionRequest, limits: Limits, work: (sql: ActionSql) => Promise<string>): Promise<AttemptOutcome>
   progress(request: ActionRequest): Promise<string | undefined>
   tellProgress(request: ActionRequest, progress: string | undefined): Promise<void>
 }

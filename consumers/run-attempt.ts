@@ -85,6 +85,8 @@ export function createAttempts(options: AttemptOptions) {
 
   /** The author's function with its context, its time limit and its heartbeat. Gives the result as JSON text. */
   async function invoke({ request, scheduled, run, kept, stop }: Attempt, sql?: ActionSql): Promise<string> {
+    // While it waited for its turn: nothing is begun that would be given up at once.
+    if (stop.aborted) throw new Stopping('the worker stops')
     const parameters = run.action.parameters.parse(scheduled.parameters)
     const given = giveUp(stop)
     const { signal } = given
@@ -181,10 +183,11 @@ export function createAttempts(options: AttemptOptions) {
 
   /** A4 */
   async function exactlyOnce(one: Attempt): Promise<AttemptOutcome | 'stopping'> {
-    const { request, run } = one
+    const { request, run, scheduled } = one
+    const limits = { isolation: run.action.isolation, timeout: scheduled.timeout_ms }
     let stored: AttemptOutcome | undefined
     const outcome = await tried(async () => {
-      stored = await store.inTransaction(request, run.action.isolation, async (sql) => {
+      stored = await store.inTransaction(request, limits, async (sql) => {
         const result = await invoke(one, sql)
         await faults.at('worker:attempt:done')
         return result

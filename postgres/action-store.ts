@@ -10,6 +10,7 @@ import type { ActionRequest } from '../schemas/generated.ts'
 import type { ActionSql, Isolation } from '../workflow/action.ts'
 import { outcomeIdOf } from '../workflow/ids.ts'
 import { parsePlain } from '../workflow/json.ts'
+import { endStatements } from './cancel.ts'
 import { createCheckpointMover } from './checkpoints.ts'
 import { inTransaction } from './pool.ts'
 import { createTurns } from './turns.ts'
@@ -56,17 +57,32 @@ const ISOLATION: Readonly<Record<Isolation, string>> = {
 /** Undoes an action's work because its attempt has an outcome already. */
 class AlreadyEnded extends Error {}
 
-/** The author's hand on a transaction; after `end` it lets nothing through: the connection is somebody else's then. */
-function sqlOf(client: PoolClient): { sql: ActionSql; end: () => void } {
+/** Added to the timeout of an attempt for what the server ends by itself, ms: its worker is first, where it lives. */
+const SPARE = 1000
+/** The longest that the server takes, ms. */
+const LONGEST = 2 ** 31 - 1
+
+/**
+ * The author's hand on a transaction; after `end` it lets nothing through: the connection is somebody else's then. `running` are the
+ * statements that have no answer yet.
+ */
+function sqlOf(client: PoolClient): { sql: ActionSql; end: () => void; running: ReadonlySet<Promise<unknown>> } {
   let ended = false
+  const running = new Set<Promise<unknown>>()
   const sql: ActionSql = {
     async query(text, values = []) {
       if (ended) throw new Error('the transaction of this attempt has ended: nothing more is written')
-      const { rows } = await client.query(text, [...values])
-      return rows as readonly Record<string, unknown>[]
+      const answer = client.query(text, [...values])
+      running.add(answer)
+      try {
+        const { rows } = await answer
+        return rows as readonly Record<string, unknown>[]
+      } finally {
+        running.delete(answer)
+      }
     },
   }
-  return { sql, end: () => (ended = true) }
+  return { sql, end: () => (ended = true), running }
 }
 
 /**
@@ -114,20 +130,30 @@ export function createActionStore(engine: Pool, actions: Pool, worker: string): 
         [...attemptOf(request), worker, ttl],
       )
     },
-    async inTransaction(request, isolation, work) {
+    async inTransaction(request, { isolation, timeout }, work) {
+      const limit = Math.min(Math.ceil(timeout) + SPARE, LONGEST)
+      let running: ReadonlySet<Promise<unknown>> = new Set()
+      const transaction = async (client: PoolClient) => {
+        // The role that logs in need not go past row-level security: it is let see this tenant's outcomes, as refold_api is.
+        // SET only: a SELECT would take the snapshot of a repeatable read before the author's own locks.
+        const tenant = client.escapeLiteral(request.tenant)
+        await client.query(`
+          SET TRANSACTION ISOLATION LEVEL ${ISOLATION[isolation]}; SET LOCAL refold.tenant = ${tenant};
+          SET LOCAL statement_timeout = ${limit}; SET LOCAL idle_in_transaction_session_timeout = ${limit}`)
+        const author = sqlOf(client)
+        running = author.running
+        const result = await work(author.sql).finally(author.end)
+        const { rowCount } = await client.query(PUT_OUTCOME, [...attemptOf(request), textOf({ result }), worker])
+        if (rowCount !== 1) throw new AlreadyEnded()
+        return { result }
+      }
+      const giveUp = async (client: PoolClient) => {
+        if (running.size === 0) return false
+        await endStatements(client, () => Promise.allSettled(running))
+        return true
+      }
       try {
-        return await inTurn(() =>
-          inTransaction(actions, async (client) => {
-            // The role that logs in need not go past row-level security: it is let see this tenant's outcomes, as refold_api is.
-            const tenant = client.escapeLiteral(request.tenant)
-            await client.query(`SET TRANSACTION ISOLATION LEVEL ${ISOLATION[isolation]}; SET LOCAL refold.tenant = ${tenant}`)
-            const { sql, end } = sqlOf(client)
-            const result = await work(sql).finally(end)
-            const { rowCount } = await client.query(PUT_OUTCOME, [...attemptOf(request), textOf({ result }), worker])
-            if (rowCount !== 1) throw new AlreadyEnded()
-            return { result }
-          }),
-        )
+        return await inTurn(() => inTransaction(actions, transaction, giveUp))
       } catch (error) {
         const first = error instanceof AlreadyEnded ? await stored(request) : undefined
         if (first) return first

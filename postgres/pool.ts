@@ -45,8 +45,15 @@ export function createPgClient(databaseUrl: string, name: string): Client {
   return client
 }
 
-/** Runs `work` in one transaction of one connection. An error rolls back; a broken connection is thrown away. */
-export async function inTransaction<T>(pool: Pool, work: (client: PoolClient) => Promise<T>): Promise<T> {
+/**
+ * Runs `work` in one transaction of one connection. An error rolls back; a broken connection is thrown away.
+ * `giveUp`: asked when `work` has failed; true: the connection is thrown away, without a word that would wait for what runs on it.
+ */
+export async function inTransaction<T>(
+  pool: Pool,
+  work: (client: PoolClient) => Promise<T>,
+  giveUp?: (client: PoolClient) => Promise<boolean>,
+): Promise<T> {
   const client = await connect(pool)
   let broken = true
   try {
@@ -56,10 +63,11 @@ export async function inTransaction<T>(pool: Pool, work: (client: PoolClient) =>
     broken = false
     return result
   } catch (error) {
-    await client.query('ROLLBACK').then(
-      () => (broken = false),
-      () => undefined,
-    )
+    if (!(await giveUp?.(client)))
+      await client.query('ROLLBACK').then(
+        () => (broken = false),
+        () => undefined,
+      )
     throw error
   } finally {
     client.release(broken)
