@@ -15,6 +15,8 @@ export type ActionMemoryOptions = {
   worker: string
   /** ms */
   resultsKept: number
+  /** How long a lock lasts that is not renewed, ms; it is, three times in that. Of tests. */
+  lockLife?: number
 }
 
 const LOCK_TTL = 60_000
@@ -82,7 +84,8 @@ const kept = (text: string): KeptResult => {
   return { parameters: text.slice(0, cut), result: text.slice(cut + 1) }
 }
 
-export function createActionMemory({ redis, prefix, worker, resultsKept }: ActionMemoryOptions): ActionMemory & { close(): void } {
+export function createActionMemory(options: ActionMemoryOptions): ActionMemory & { close(): void } {
+  const { redis, prefix, worker, resultsKept, lockLife = LOCK_TTL } = options
   const resultKey = ({ tenant, name, key }: AttemptName) => `${prefix}:result:${JSON.stringify([tenant, name, key])}`
   const markKey = ({ tenant, execution_id, action, attempt }: AttemptName) =>
     `${prefix}:done:${tenant}:${execution_id}:${action}:${attempt}`
@@ -105,12 +108,12 @@ export function createActionMemory({ redis, prefix, worker, resultsKept }: Actio
   /** Locks held by this process are renewed together. */
   const renewing = setInterval(() => {
     // A renewal that fails leaves the lock to expire: another may then run beside us, and one outcome counts.
-    for (const name of own) redis.eval(RENEW, 1, name, owner, LOCK_TTL).catch(() => undefined)
-  }, LOCK_TTL / 3)
+    for (const name of own) redis.eval(RENEW, 1, name, owner, lockLife).catch(() => undefined)
+  }, lockLife / 3)
 
   const question = createBatch<Question, readonly string[]>(async (questions) => {
     const keys = questions.flatMap((one) => one.keys)
-    const always = [owner, LOCK_TTL, alivePrefix, ALIVE_TTL, MARK_TTL, resultsKept]
+    const always = [owner, lockLife, alivePrefix, ALIVE_TTL, MARK_TTL, resultsKept]
     const args = [...keys, ...always, ...questions.flatMap(({ name, rest }) => (rest === undefined ? [name] : [name, rest]))]
     const answered = redis.evalsha(SHA, keys.length, ...args).catch((error: unknown) => {
       // Redis does not know it yet, or was started anew.

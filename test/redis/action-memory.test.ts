@@ -8,6 +8,7 @@ import { createRedis } from '../../redis/client.ts'
 import type { ActionRequest } from '../../schemas/generated.ts'
 import { newId } from '../../workflow/ids.ts'
 import { useStack } from '../support/stack.ts'
+import { until } from '../support/wait.ts'
 
 /** Makes memories of workers, by their names, on one Redis; undefined without one. */
 async function useMemories(t: Test): Promise<((worker: string) => ReturnType<typeof createActionMemory>) | undefined> {
@@ -127,4 +128,44 @@ t.test('many questions at once are each answered, also when Redis does not know 
   )
   const again = await Promise.all(all.filter((_, i) => i % 2 === 0).map((request) => memory.begin(request)))
   t.ok(again.every(({ state }) => state === 'done'))
+})
+
+t.test('a lock that is held is renewed, and only while it is ours', async (t) => {
+  const { redisUrl } = useStack(t, ['redis'])
+  if (!redisUrl) return
+  const redis = createRedis(redisUrl, () => undefined)
+  await once(redis, 'ready')
+  t.teardown(() => redis.disconnect())
+  const lockLife = 600
+  const of = { redis, prefix: `test-${newId()}`, resultsKept: 60_000, lockLife }
+  const [first, second] = [createActionMemory({ ...of, worker: 'first' }), createActionMemory({ ...of, worker: 'second' })]
+  for (const memory of [first, second]) t.teardown(() => memory.close())
+  const request = requestOf()
+  const lock = `lock:action:${request.tenant}:${request.key}`
+  t.match(await first.begin(request), { state: 'ours' })
+  let [renewals, before] = [0, Infinity]
+  await until(
+    async () => {
+      const left = await redis.pttl(lock)
+      if (left < 0) throw new Error(`the lock ran out after ${renewals} renewals`)
+      if (left > before) renewals++
+      before = left
+      return renewals === 6
+    },
+    { what: 'six renewals, twice the life of a lock' },
+  )
+  const other = second.begin(request)
+  t.equal(await Promise.race([other, pause(300, 'waits')]), 'waits', 'it is held')
+  // Ran out while its worker was frozen, say, and taken by somebody else: theirs is not renewed, nor given back.
+  await redis.set(`${of.prefix}:alive:worker:third`, '1', 'PX', 60_000)
+  await redis.set(lock, 'worker:third', 'PX', lockLife)
+  await first.end(request, false)
+  t.equal(await redis.get(lock), 'worker:third')
+  t.match(await other, { state: 'ours' }, 'as soon as it has run out')
+  const lost = requestOf()
+  const lostLock = `lock:action:${lost.tenant}:${lost.key}`
+  t.match(await first.begin(lost), { state: 'ours' })
+  await redis.set(lostLock, 'worker:third', 'PX', lockLife)
+  await until(async () => (await redis.exists(lostLock)) === 0, { what: 'the lock of another to run out' })
+  await first.end(lost, false)
 })

@@ -1,0 +1,93 @@
+// How attempts end on real servers, other than by their function: timeout, key, a worker that is killed, a worker that is told to stop.
+
+import path from 'node:path'
+import { Redis } from 'ioredis'
+import t from 'tap'
+import { useFlows } from '../support/flows.ts'
+import { startRefold } from '../support/refold-process.ts'
+import { until } from '../support/wait.ts'
+
+const APP = path.join(import.meta.dirname, '..', 'support', 'attempt-app.ts')
+
+t.setTimeout(300_000)
+
+t.test('attempts', { timeout: 240_000 }, async (t) => {
+  const flows = await useFlows(t)
+  if (!flows) return
+  const { installation, ended } = flows
+  const { admin } = installation.database
+  const start = (action: string, parameters: object = {}, key?: string) => flows.start('one', { action, parameters, key })
+  const result = async (id: string, within?: number) => (await ended(id, within)).result
+  /** What happened, in which attempts. */
+  const ledger = async (id: string) =>
+    (
+      await admin.query<{ what: string; attempt: number }>(
+        'SELECT guarantee AS what, attempt FROM ledger WHERE execution = $1 ORDER BY attempt, guarantee',
+        [id],
+      )
+    ).rows.map(({ what, attempt }) => `${what} ${attempt}`)
+  const begun = (...ids: string[]) =>
+    until(async () => (await Promise.all(ids.map(ledger))).every((one) => one.includes('begun 1')), { what: `${ids.join()} to begin` })
+  const worker = (env = {}) => startRefold(t, installation, 'worker', { app: APP, env })
+  await startRefold(t, installation, 'runtime', { app: APP })
+  const first = await worker()
+
+  t.test('one that takes longer than its timeout hears so, has failed, and is tried again by the policy', async (t) => {
+    const [once, twice] = await Promise.all([start('deaf', { times: 1 }), start('deaf', { times: 2 })])
+    t.strictSame(await result(once), { result: 2 })
+    t.strictSame(await ledger(once), ['aborted 1', 'begun 1', 'begun 2'])
+    t.strictSame(await result(twice), { errorName: 'TimedOut', code: null, attempts: 2 })
+    t.strictSame(await ledger(twice), ['aborted 1', 'begun 1', 'aborted 2', 'begun 2'])
+  })
+
+  t.test('of an exactly-once action also while its SQL runs', async (t) => {
+    t.strictSame(await result(await start('brief')), { result: 2 })
+  })
+
+  t.test('equal keys: one effect for equal parameters, for a day; other parameters fail, once', async (t) => {
+    const id = await start('charge', { cents: 5 }, 'order-1')
+    const paid = { result: `${id} paid 5` }
+    t.strictSame(await result(id), paid)
+    const again = await start('charge', { cents: 5 }, 'order-1')
+    t.strictSame(await result(again), paid, 'the first one’s result')
+    t.strictSame(await ledger(again), [], 'and it is not run')
+    const other = await start('charge', { cents: 6 }, 'order-1')
+    t.strictSame(await result(other), { errorName: 'KeyReused', code: 'key-reused', attempts: 1 })
+    t.strictSame(await ledger(other), [])
+    const redis = new Redis(String(installation.env['REDIS_URL']))
+    t.teardown(() => redis.disconnect())
+    const left = await redis.pttl(`${installation.env['REFOLD_TOPIC_PREFIX']}:result:${JSON.stringify(['tenant', 'charge', 'order-1'])}`)
+    t.ok(left > 86_400_000 - 120_000 && left <= 86_400_000, `it is kept for ${left} ms more`)
+  })
+
+  t.test('at-most-once: killed in the middle, it ends as unknown, and nobody runs it again', async (t) => {
+    const id = await start('letter')
+    await begun(id)
+    await first.kill()
+    const second = await worker()
+    t.strictSame(await result(id, 90_000), { errorName: 'OutcomeUnknown', code: 'unknown', attempts: 1 })
+    t.strictSame(await ledger(id), ['begun 1'])
+    t.equal(await second.stop(), 0)
+  })
+
+  t.test('a worker that is told to stop ends and tells what is short, and hands back what is long', async (t) => {
+    const stopped = await worker()
+    const short = await Promise.all([1500, 2500, 3500].map((ms) => start('work', { ms })))
+    const long = await Promise.all([start('work', { ms: 600_000 }), start('query'), start('query')])
+    await begun(...short, ...long)
+    const told = performance.now()
+    t.equal(await stopped.stop(), 0)
+    t.ok(performance.now() - told < 10_000, `it ended within ${Math.round(performance.now() - told)} ms`)
+    const { rowCount } = await admin.query(`
+      SELECT FROM pg_stat_activity
+      WHERE datname = current_database() AND pid <> pg_backend_pid() AND state = 'active' AND query LIKE '%pg_sleep%'`)
+    t.equal(rowCount, 0, 'no statement of it runs any more')
+    for (const id of short) t.strictSame(await result(id), { result: stopped.child.pid })
+    const other = await worker({ ATTEMPTS: 'quick' })
+    for (const id of long) {
+      t.strictSame(await result(id), { result: other.child.pid })
+      t.strictSame(await ledger(id), ['begun 1', 'begun 1'], 'the same attempt')
+    }
+    for (const id of short) t.strictSame(await ledger(id), ['begun 1'], 'what was told is not run again')
+  })
+})
