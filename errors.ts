@@ -206,6 +206,11 @@ export const CATALOGUE = {
     help: 'It is folded from the events sent to it; only an execution that was started (POST /v1/executions) can be asked this.',
     retryable: false,
   },
+  'retry-impossible': {
+    title: 'There is nothing to try again',
+    help: 'A retry only brings forward the next attempt of an action that backs off; GET …/actions says how each stands. What failed for good is an outcome in the history: the workflow can call the action anew, or start another execution.',
+    retryable: false,
+  },
   'redrive-impossible': {
     title: 'This record cannot be appended again',
     help: 'Send the event anew, with what the verdict names corrected; GET /v1/verdicts/{position} shows what is kept of the record.',

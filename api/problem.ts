@@ -17,6 +17,7 @@ const STATUS: Partial<Record<ErrorCode, number>> = {
   'operation-impossible': 409,
   'execution-ended': 409,
   'execution-not-driven': 409,
+  'retry-impossible': 409,
   'method-not-allowed': 405,
   'position-not-reached': 412,
   'log-append-too-large': 413,

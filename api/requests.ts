@@ -13,6 +13,7 @@ import { partitionOf } from '../workflow/partition.ts'
 import { formatPosition } from '../workflow/position.ts'
 import type { ApiDeps } from './ports.ts'
 import { answers, holdToPosition, missing, type ReadOptions } from './reading.ts'
+import { holdToBackOff } from './retry.ts'
 import * as shapes from './shapes.ts'
 
 const ASKED: readonly { verb: string; name: RequestName; summary: string }[] = [
@@ -28,7 +29,11 @@ const ASKED: readonly { verb: string; name: RequestName; summary: string }[] = [
   },
   { verb: 'resume', name: 'workflow.resumeRequested', summary: 'Resume a paused execution: what came meanwhile is fed in its order.' },
   { verb: 'terminate', name: 'workflow.terminateRequested', summary: 'Terminate: it ends where it stands, without its function.' },
-  { verb: 'retry', name: 'workflow.retryRequested', summary: 'Try actions that back off again, now: all, or the one named.' },
+  {
+    verb: 'retry',
+    name: 'workflow.retryRequested',
+    summary: 'Try actions that back off again, now: all, or the one named; 409 where none does.',
+  },
 ]
 
 const body = z
@@ -69,10 +74,15 @@ export async function requestRoutes(scope: FastifyInstance, options: ReadOptions
         if (value.workflow_version === null && verb !== 'terminate')
           throw new RefoldError('execution-not-driven', `execution ${executionId}`)
         const key = request.headers['idempotency-key']
+        const action = request.body?.action ?? undefined
+        const id = key === undefined ? newId() : eventIdOf(tenant, executionId, `${verb} ${key}`, 0)
+        // The same request again is not judged again: by its first time the action may have gone on.
+        const isKnown = async () => key !== undefined && (await reads.contents(tenant, [{ executionId, eventId: id }])).size > 0
+        if (verb === 'retry' && !(await isKnown())) await holdToBackOff(options, tenant, executionId, action)
         const event = requestEvent({ tenant, executionId, now: Date.now() }, name, {
-          id: key === undefined ? newId() : eventIdOf(tenant, executionId, `${verb} ${key}`, 0),
+          id,
           reason: request.body?.reason ?? null,
-          action: request.body?.action ?? undefined,
+          action,
           userId: request.body?.user_id ?? null,
         })
         const position = formatPosition(await appender.append(event))

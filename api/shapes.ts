@@ -389,7 +389,7 @@ export const problems = {
   forbidden: { 403: problemAnswer('It needs an operator’s token.') },
   missing: { 404: problemAnswer('There is no such thing, or it is not yours.') },
   behind: { 412: problemAnswer('The reads have not come to minPosition; `gap` says how far they are behind.') },
-  ended: { 409: problemAnswer('The execution has ended, or has no function.') },
+  ended: { 409: problemAnswer('The execution has ended, or has no function; for retry also: nothing backs off.') },
   unknown: { 409: problemAnswer('No version was named, and no runtime that runs registers the workflow.') },
   impossible: { 409: problemAnswer('Another operation is open, or this cannot be done as the projection stands.') },
   notAgain: { 409: problemAnswer('Too little of the record is kept, or it can never be accepted.') },

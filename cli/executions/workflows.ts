@@ -188,7 +188,7 @@ const ASKED = [
   ['pause', 'pause: events wait in the log until it is resumed'],
   ['resume', 'go on after a pause'],
   ['terminate', 'end it where it stands, without its function'],
-  ['retry', 'try the actions that back off again, now'],
+  ['retry', 'try the actions that back off again, now; exit code 1 where none does: what failed for good stays so'],
 ] as const
 
 export function registerWorkflows(group: Command): void {

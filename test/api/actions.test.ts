@@ -24,9 +24,9 @@ function decisions(...made: [name: string, payload: object][]): WorkflowEvent[] 
   })
 }
 
-const scheduled = (name: string, key: string | null = null): [string, object] => [
+const scheduled = (name: string, key: string | null = null, retry = RETRY): [string, object] => [
   'action.scheduled',
-  { name, key, group: null, arguments: {}, parameters: {}, retry: RETRY, timeout_ms: 1, guarantee: 'at-least-once', queue: 'q' },
+  { name, key, group: null, arguments: {}, parameters: {}, retry, timeout_ms: 1, guarantee: 'at-least-once', queue: 'q' },
 ]
 
 t.test('actions', async (t) => {
@@ -38,15 +38,29 @@ t.test('actions', async (t) => {
     for (const one of events) foreign({ partition: PARTITION, key: EXECUTION, value: codec.encode(one) })
     await record()
   }
-  const [pay, ship, note, wait, timer, satisfied, end] = decisions(
+  const [pay, ship, note, wait, timer, satisfied, retried, solo, soloFailed, end] = decisions(
     scheduled('pay', 'key-1'),
     scheduled('ship'),
     scheduled('note'),
     ['wait.started', { names: ['order.approved'], timeout_at: '2030-01-01T00:00:00.000Z' }],
     ['timer.started', { fire_at: '2030-01-01T00:00:00.000Z', purpose: 'timeout' }],
     ['wait.satisfied', { wait: 4, event_id: 'x', event_name: 'order.approved' }],
+    ['action.retried', { action: 2, attempt: 2 }],
+    scheduled('solo', null, { ...RETRY, attempts: 1 }),
+    ['action.failed', { action: 8, name: 'solo', error: { name: 'Refused', message: 'no such account' } }],
     ['workflow.failed', { error: { name: 'E', message: 'm' } }],
-  ) as [WorkflowEvent, WorkflowEvent, WorkflowEvent, WorkflowEvent, WorkflowEvent, WorkflowEvent, WorkflowEvent]
+  ) as [
+    WorkflowEvent,
+    WorkflowEvent,
+    WorkflowEvent,
+    WorkflowEvent,
+    WorkflowEvent,
+    WorkflowEvent,
+    WorkflowEvent,
+    WorkflowEvent,
+    WorkflowEvent,
+    WorkflowEvent,
+  ]
 
   t.test('each has its attempts, last error and result, every digit', async (t) => {
     await append(started(MINE), pay, ship, note)
@@ -121,10 +135,43 @@ t.test('actions', async (t) => {
     t.notMatch(await also(), /order.approved/)
   })
 
+  t.test('a retry is taken for what backs off; for all else the answer says how it stands', async (t) => {
+    const retry = (action: number | undefined, headers: Record<string, string> = {}) =>
+      send('a', { method: 'POST', url: `${URL}/retry`, headers, payload: action === undefined ? {} : { action } })
+    const refused = async (action: number | undefined, detail: RegExp) => {
+      const answer = await retry(action)
+      t.equal(answer.statusCode, 409)
+      t.match(answer.json(), { type: 'urn:refold:problem:retry-impossible', detail, help: /backs off/, retryable: false })
+    }
+    const keyed = { 'idempotency-key': 'once' }
+    t.equal((await retry(2, keyed)).statusCode, 202)
+    await refused(1, /action 1 \(pay\) is completed/)
+    await refused(3, /attempt 1 of 3 of action 3 \(note\) has no outcome yet/)
+    t.match((await retry(99)).json(), { type: 'urn:refold:problem:not-found', detail: /no action 99/ })
+    t.equal((await retry(undefined)).statusCode, 202, 'of all, one backs off')
+
+    await append(retried)
+    await refused(2, /attempt 2 of 3 of action 2 \(ship\) has no outcome yet/)
+    t.equal((await retry(2, keyed)).statusCode, 202, 'the same request again is no new one')
+    await refused(undefined, /no action backs off: attempt 2 of 3 of action 2/)
+
+    await append(solo)
+    const failure = { name: 'Refused', message: 'no such account' }
+    const failedOnce = JSON.stringify({ action: 8, attempt: 1, worker: 'w1', error: failure })
+    await append(outcome(8, 1, { ...MINE, event_name: 'action.attemptFailed', payload: failedOnce }))
+    await refused(8, /action 8 \(solo\) has failed for good, by attempt 1 of 1.*no such account/)
+    await append(soloFailed)
+    await refused(8, /action 8 \(solo\) has failed for good, by attempt 1 of 1.*no such account/)
+
+    const final = JSON.stringify({ action: 3, attempt: 1, worker: 'w1', error: { ...failure, retryable: false } })
+    await append(outcome(3, 1, { ...MINE, event_name: 'action.attemptFailed', payload: final }))
+    await refused(3, /action 3 \(note\) has failed for good, by attempt 1 of 3/)
+  })
+
   t.test('what the end of the execution overtook is abandoned', async (t) => {
     await append(end)
     t.match((await send('a', `${URL}/actions`)).json(), {
-      actions: [{ status: 'completed' }, { status: 'abandoned', endedAt: /Z$/ }, { status: 'abandoned' }],
+      actions: [{ status: 'completed' }, { status: 'abandoned', endedAt: /Z$/ }, { status: 'abandoned' }, { status: 'failed' }],
     })
   })
 })

@@ -138,11 +138,12 @@ t.test('what the API answers fits it', async (t) => {
     ['GET /v1/events', 400, '/v1/events?after=x'],
     ['POST /v1/executions', 202, { method: 'POST', url: '/v1/executions', payload: started }],
     ['POST /v1/executions', 409, { method: 'POST', url: '/v1/executions', payload: { workflow: 'w' } }],
-    ...['cancel', 'pause', 'resume', 'retry'].map((verb): [string, number, Parameters<typeof send>[1]] => [
+    ...['cancel', 'pause', 'resume'].map((verb): [string, number, Parameters<typeof send>[1]] => [
       `POST /v1/executions/{executionId}/${verb}`,
       202,
       { method: 'POST', url: `${driven}/${verb}`, payload: { reason: 'r' } },
     ]),
+    ['POST /v1/executions/{executionId}/retry', 409, { method: 'POST', url: `${driven}/retry`, payload: {} }],
     ['POST /v1/executions/{executionId}/cancel', 409, { method: 'POST', url: `${own}/cancel` }],
     ['POST /v1/executions/{executionId}/terminate', 202, { method: 'POST', url: `${driven}/terminate` }],
     ['GET /v1/executions/{executionId}/result', 202, `${driven}/result`],

@@ -100,3 +100,12 @@ t.test('an execution that does not end well, or not in time, is exit code 1', as
   t.same(JSON.parse(late.stdout), body)
   t.match(await result(), { code: 0, stderr: '' }, 'nobody waited')
 })
+
+t.test('a retry that brings nothing forward fails the command, and says why', async (t) => {
+  const detail = 'action 7 (solo) has failed for good, by attempt 1 of 1: no such account'
+  const problem = { type: 'urn:refold:problem:retry-impossible', title: 'There is nothing to try again', status: 409, detail }
+  const url = await fakeApi(t, () => ({ status: 409, body: JSON.stringify(problem), type: 'application/problem+json' }))
+  const { code, stderr, stdout } = await refold(url, 'retry', '0b8f1c7e-5d1e-5c3a-9a44-2f1f6f0c9a01', '--action', '7')
+  t.strictSame([code, stdout], [1, ''])
+  t.match(stderr, /^refold: There is nothing to try again: action 7 \(solo\) has failed for good.*call the action anew/)
+})
