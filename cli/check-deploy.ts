@@ -1,95 +1,96 @@
-// `refold check-deploy`: would this code go on with the executions that are open now? Asks over REST, writes nothing.
+// `refold check-deploy`: would this code go on with the executions that are open now? Writes nothing. Of the token's tenant, or of all.
 
 import type { Command } from 'commander'
-import { z } from 'zod'
-import { columns, example, openClient, print, segment } from './output.ts'
+import type { Open } from './executions/open.ts'
+import { columns, example, print } from './output.ts'
 import { table } from './table.ts'
-import type { Client } from './client.ts'
 
-const page = z.object({
-  executions: z.array(
-    z.object({ executionId: z.string(), workflow: z.string().nullable(), version: z.string().nullable(), key: z.string().nullable() }),
-  ),
-  nextCursor: z.string().nullable(),
-})
-type Open = z.infer<typeof page>['executions'][number]
-
-async function openOf(client: Client, status: string): Promise<Open[]> {
-  const all: Open[] = []
-  let cursor: string | undefined
-  do {
-    const got = await client.get('v1/executions', page, { status, limit: 500, cursor })
-    all.push(...got.executions.filter(({ version }) => version !== null))
-    cursor = got.nextCursor ?? undefined
-  } while (cursor !== undefined)
-  return all
-}
-
-/** Every event of an execution, as the server's JSON: an array. */
-export async function historyOf(client: Client, executionId: string): Promise<string> {
-  const { cutMember, elementsOf } = await import('../api/raw-json.ts')
-  const events: string[] = []
-  for (let after: number | null = 0; after !== null;) {
-    const { text } = await client.call(`/v1/executions/${segment(executionId)}/events`, { query: { after, limit: 1000 } })
-    const cut = cutMember(text, 'events')
-    const found = elementsOf(cut.source ?? '[]')
-    if ('elements' in found) events.push(...found.elements)
-    after = z.object({ next: z.number().nullable() }).parse(JSON.parse(cut.rest)).next
-  }
-  return `[\n${events.join(',\n')}\n]`
-}
-
-type Options = { app: string; ignoreOthers?: boolean; json?: boolean }
+type Options = { app: string; allTenants?: boolean; ignoreOthers?: boolean; json?: boolean }
 
 /** Exit code; 1 and 2 say, as with all commands, that nothing could be checked. */
 const MISFITS = 3
 
-/** An execution that would not go on: `step` is null where the workflow is missing. */
 type Misfit = Open & { step: number | null; why: string }
 
-async function run({ app: file, ignoreOthers = false, json = false }: Options): Promise<void> {
-  const [{ loadApp }, { replayHistory }] = await Promise.all([import('./start.ts'), import('../testing/replay-history.ts')])
+const counted = (n: number, word: string) => `${n} ${word}${n === 1 ? '' : 's'}`
+
+/** More than so many are counted, not named. */
+const NAMED = 5
+
+function whose(tenants: readonly string[], all: boolean): string {
+  if (all) return tenants.length === 0 || tenants.length > NAMED ? `all tenants (${tenants.length})` : `all tenants (${tenants.join(', ')})`
+  return tenants.length === 0 ? 'the tenant of the token' : `tenant ${tenants.join(', ')}`
+}
+
+const OTHERS = 'Those of other tenants were not looked at: --all-tenants checks them too, with the database (DATABASE_URL).'
+
+async function run({ app: file, allTenants = false, ignoreOthers = false, json = false }: Options): Promise<void> {
+  const [{ loadApp }, { replayHistory }, { openOfAll, openOfToken }] = await Promise.all([
+    import('./start.ts'),
+    import('../testing/replay-history.ts'),
+    import('./executions/open.ts'),
+  ])
   const app = await loadApp(file)
-  const client = await openClient()
   const names = [...new Set(app.workflows.map(({ name }) => name))]
   const misfits: Misfit[] = []
+  const tenants = new Set<string>()
   let checked = 0
-  for (const open of [...(await openOf(client, 'running')), ...(await openOf(client, 'paused'))]) {
-    const { executionId, workflow: name, version } = open
-    if (ignoreOthers && !names.includes(name ?? '')) continue
-    const workflow = app.workflows.find((one) => one.name === name && one.version === version)
-    checked++
-    if (!workflow) {
-      const what = names.includes(name ?? '') ? 'version' : 'workflow'
-      misfits.push({ ...open, step: null, why: `this application does not register the ${what}: keep a deployment that does` })
-      continue
+  const open = await (allTenants ? openOfAll() : openOfToken())
+  try {
+    for await (const { one, history } of open.each()) {
+      tenants.add(one.tenant)
+      if (ignoreOthers && !names.includes(one.workflow ?? '')) continue
+      const workflow = app.workflows.find(({ name, version }) => name === one.workflow && version === one.version)
+      checked++
+      if (!workflow) {
+        const what = names.includes(one.workflow ?? '') ? 'version' : 'workflow'
+        misfits.push({ ...one, step: null, why: `this application does not register the ${what}: keep a deployment that does` })
+        continue
+      }
+      const misfit = await replayHistory(workflow, await history())
+      if (misfit) misfits.push({ ...one, step: misfit.step, why: `${misfit.reason}: expected ${misfit.expected}, got ${misfit.got}` })
     }
-    const misfit = await replayHistory(workflow, await historyOf(client, executionId))
-    if (misfit) misfits.push({ ...open, step: misfit.step, why: `${misfit.reason}: expected ${misfit.expected}, got ${misfit.got}` })
+  } finally {
+    await open.close()
   }
   if (misfits.length > 0) process.exitCode = MISFITS
   if (json) {
-    print(JSON.stringify({ checked, workflows: names.length, misfits }, null, 2))
+    print(JSON.stringify({ checked, workflows: names.length, allTenants, tenants: [...tenants], misfits }, null, 2))
     return
   }
-  const rows = misfits.map(({ executionId, workflow, version, key, step, why }) => [
+  const rows = misfits.map(({ tenant, executionId, workflow, version, key, step, why }) => [
+    tenant,
     executionId,
     `${workflow} ${version}`,
     key ?? '',
     step === null ? '' : String(step),
     why,
   ])
-  if (rows.length > 0) print(table(['EXECUTION', 'WORKFLOW', 'KEY', 'STEP', 'WHY'], rows, columns()))
-  print(`${checked} open executions checked against ${names.length} workflows; ${rows.length} would not go on.`)
+  if (rows.length > 0) print(table(['TENANT', 'EXECUTION', 'WORKFLOW', 'KEY', 'STEP', 'WHY'], rows, columns()))
+  const what = `${counted(checked, 'open execution')} of ${whose([...tenants], allTenants)}`
+  print(`${what} checked against ${counted(names.length, 'workflow')}; ${rows.length} would not go on.`)
+  if (!allTenants) print(OTHERS)
 }
+
+const COVERED = `
+Checked are the open executions of one tenant, whose token is used (REFOLD_API_TOKEN): no token sees more. --all-tenants checks
+every open execution there is. For that it reads the database (DATABASE_URL, else the local stack's) as a role that may take
+refold_engine and refold_api; it names the tenants it found.`
 
 export function register(program: Command): void {
   program
     .command('check-deploy')
-    .description('replay every open execution against the code of an application; exit code 3 if one would not go on')
+    .description("replay the open executions of the token's tenant, or of all, against an application; exit code 3 if one would not go on")
     .requiredOption('--app <module>', 'the candidate: a module whose default export is defineApp(…)')
+    .option('--all-tenants', 'every open execution of every tenant, read from the database in place of REST')
     .option('--ignore-others', 'leave out executions of workflows that it does not have: another deployment drives them')
-    .option('--json', 'as JSON: checked, workflows, and misfits with executionId, workflow, version, key, step and why')
-    .addHelpText('after', example('refold check-deploy --app ./app.ts', 'refold check-deploy --app ./app.ts --json'))
+    .option(
+      '--json',
+      'as JSON: checked, workflows, allTenants, tenants, and misfits with tenant, executionId, workflow, version, key, step and why',
+    )
+    .addHelpText(
+      'after',
+      `${COVERED}\n${example('refold check-deploy --app ./app.ts', 'refold check-deploy --app ./app.ts --all-tenants')}`,
+    )
     .action(run)
 }

@@ -179,7 +179,7 @@ async function diagnosis(id: string, output: Output): Promise<void> {
 }
 
 async function exportHistory(id: string): Promise<void> {
-  const { historyOf } = await import('../check-deploy.ts')
+  const { historyOf } = await import('./open.ts')
   print(await historyOf(await openClient(), id))
 }
 

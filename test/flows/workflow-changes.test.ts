@@ -2,7 +2,8 @@
 
 import t from 'tap'
 import path from 'node:path'
-import { FLOW_APP, type Flows, useFlows } from '../support/flows.ts'
+import { type Diagnosis, FLOW_APP, type Flows, useFlows } from '../support/flows.ts'
+import { restOf } from '../support/rest.ts'
 import { until } from '../support/wait.ts'
 
 t.setTimeout(600_000)
@@ -16,12 +17,19 @@ t.test(
   'code that does not fit a history stops that execution only, and fitting code goes on by itself',
   { timeout: 180_000 },
   async (t) => {
-    const flows = await useFlows(t)
+    const flows = await useFlows(t, { REFOLD_API_TOKENS: 'token=tenant,token-b=tenant-b' })
     if (!flows) return
     const { start, signal, ended, diagnosed } = flows
     const first = await flows.process('runtime,worker')
     const id = await start('changing')
     await diagnosed(id, 'waiting-for-event')
+    const neighbour = restOf(flows.rest.base, 'token-b')
+    const body = JSON.stringify({ workflow: 'changing', version: '1' })
+    const begun = await neighbour.post('/v1/executions', body, { 'content-type': 'application/json' })
+    const { executionId: theirs } = begun.json() as { executionId: string }
+    const waits = async () =>
+      ((await neighbour.get(`/v1/executions/${theirs}/diagnosis`)).json() as Diagnosis).cause === 'waiting-for-event'
+    await until(waits, { within: 30_000, every: 100, what: "the other tenant's to wait" })
     t.equal(await first.stop(), 0)
 
     const checked = await flows.checkDeploy(FLOW_APP, { FLOW_CODE: 'b' })
@@ -31,12 +39,37 @@ t.test(
     t.equal(told.code, 3)
     t.match(JSON.parse(told.stdout), {
       checked: 1,
-      misfits: [{ executionId: id, workflow: 'changing', version: '1', step: 1, why: /expected/ }],
+      allTenants: false,
+      tenants: ['tenant'],
+      misfits: [{ tenant: 'tenant', executionId: id, workflow: 'changing', version: '1', step: 1, why: /expected/ }],
     })
-    t.match(await flows.checkDeploy(FLOW_APP), { code: 0, stdout: /1 open executions checked against \d+ workflows; 0 would not/ })
+    t.match(await flows.checkDeploy(FLOW_APP), {
+      code: 0,
+      stdout: /^1 open execution of tenant tenant checked against \d+ workflows; 0 would not/,
+    })
     const lacking = await flows.checkDeploy(SHIPPED_APP)
     t.match(lacking, { code: 3, stdout: /does not register the workflow/ }, 'an application that dropped it')
-    t.match(await flows.checkDeploy(SHIPPED_APP, {}, '--ignore-others'), { code: 0, stdout: /0 open executions/ })
+    t.match(await flows.checkDeploy(SHIPPED_APP, {}, '--ignore-others'), {
+      code: 0,
+      stdout: /0 open executions of tenant tenant checked against 0 workflows;.*--all-tenants/s,
+    })
+    const all = await flows.checkDeploy(FLOW_APP, { FLOW_CODE: 'b' }, '--json', '--all-tenants')
+    t.equal(all.code, 3)
+    t.match(JSON.parse(all.stdout), {
+      checked: 2,
+      allTenants: true,
+      tenants: ['tenant', 'tenant-b'],
+      misfits: [
+        { tenant: 'tenant', executionId: id, step: 1 },
+        { tenant: 'tenant-b', executionId: theirs, step: 1 },
+      ],
+    })
+    t.match(await flows.checkDeploy(FLOW_APP, { REFOLD_API_URL: 'http://127.0.0.1:9' }, '--all-tenants'), {
+      code: 0,
+      stdout: /^2 open executions of all tenants \(tenant, tenant-b\) checked against \d+ workflows; 0 would not go on\.\n$/,
+    })
+    const noDatabase = await flows.checkDeploy(FLOW_APP, { DATABASE_URL: 'postgres://nobody@127.0.0.1:9/none' }, '--all-tenants')
+    t.match(noDatabase, { code: 1, stderr: /database/ })
     const away = await flows.checkDeploy(FLOW_APP, { REFOLD_API_URL: 'http://127.0.0.1:9' })
     t.match(away, { code: 1, stderr: /does not answer/ }, 'nothing was checked: told apart')
 
