@@ -11,7 +11,8 @@ import { Pool } from 'pg'
 import { FAULT_POINTS, type FaultPoint } from '../../faults.ts'
 import { restOf } from '../support/rest.ts'
 import { LEDGER } from '../support/random-app.ts'
-import { eventsOf, outcomeOf, programOf, randomOf } from '../support/random-workflow.ts'
+import { endingFault } from '../support/random-ending.ts'
+import { eventsOf, programOf, randomOf } from '../support/random-workflow.ts'
 import { until } from '../support/wait.ts'
 
 export type WorkflowsOptions = {
@@ -302,15 +303,29 @@ export async function runWorkflows(options: WorkflowsOptions): Promise<Workflows
 /** Everything that is not as the programs demand. */
 async function judge(pool: Pool, started: ReadonlyMap<number, string>, fighters: readonly Kept[], isFlushed: boolean): Promise<string[]> {
   const faults: string[] = []
-  const { rows } = await pool.query<{ execution_id: string; status: string; result: string | null; error: string | null }>(
-    'SELECT execution_id, status, result::text AS result, error::text AS error FROM refold.workflow_executions',
+  const { rows } = await pool.query<{
+    execution_id: string
+    status: string
+    result: string
+    data: string
+    state: string
+    error: string | null
+  }>(
+    `SELECT execution_id, status, coalesce(result::text, 'null') AS result, data::text AS data, current_state AS state, error::text AS error
+     FROM refold.workflow_executions`,
   )
   const ended = new Map(rows.map((row) => [row.execution_id, row]))
+  const parse = (text: string): unknown => JSON.parse(text)
   for (const [n, executionId] of started) {
     const row = ended.get(executionId)
-    const expected = JSON.stringify(outcomeOf(programOf(n)))
-    if (row?.status !== 'completed' || JSON.stringify(JSON.parse(row.result ?? 'null')) !== expected)
-      faults.push(`seed ${n} (${executionId}) is ${row?.status} with ${row?.result ?? row?.error}, not ${expected}`)
+    const found = row && {
+      status: row.status,
+      result: parse(row.result),
+      data: parse(row.data) as Record<string, unknown>,
+      currentState: row.state,
+    }
+    const fault = endingFault(programOf(n), found)
+    if (fault !== undefined) faults.push(`seed ${n} (${executionId}) ${fault}${row?.error ? `; ${row.error}` : ''}`)
   }
   const incidents = await pool.query<{ summary: string; subject: string }>(
     'SELECT subject, summary FROM refold.incidents WHERE closed_at IS NULL',

@@ -1,4 +1,4 @@
-// Workflow programs made from a seed, and what each must end with, told by an interpreter that knows nothing of Refold.
+// Workflow programs made from a seed. What each must end with, random-ending.ts says.
 
 import { z } from 'zod'
 import { ActionFailed } from '../../workflow/failures.ts'
@@ -21,7 +21,7 @@ export type Step =
   | { kind: 'loop'; times: number; step: Step }
   | { kind: 'compensate'; step: Step; undo: number }
 
-const ATTEMPTS = 3
+export const ATTEMPTS = 3
 
 export const work = defineAction({
   name: 'work',
@@ -199,62 +199,3 @@ export const failed = (error: unknown) => (error instanceof ActionFailed ? 'fail
 
 export const workflowOf = (program: Step): Workflow =>
   defineWorkflow({ name: 'random', version: '1', actions: { work, exact, once } }, (context) => run(program, context).catch(failed))
-
-class Failed extends Error {}
-
-/** What a program must give back, by the meaning of its steps alone; `came` are the events not yet taken. */
-export function expectedOf(step: Step, came = new Set(eventsOf(step))): unknown {
-  const tried = (one: Step) => {
-    try {
-      return expectedOf(one, came)
-    } catch (error) {
-      if (error instanceof Failed) return 'failed'
-      throw error
-    }
-  }
-  switch (step.kind) {
-    case 'act':
-      if (step.fails >= ATTEMPTS) throw new Failed()
-      return step.value
-    case 'exact':
-      return step.value
-    case 'once':
-      return 'tried'
-    case 'sleep':
-      return 'slept'
-    case 'wait':
-      return came.delete(step.event) ? step.event : 'nothing came'
-    case 'emit':
-    case 'set':
-      return step.value
-    case 'state':
-      return step.to
-    case 'sequence':
-      return step.steps.map((one) => expectedOf(one, came))
-    case 'parallel':
-      return step.steps.map(tried)
-    case 'race':
-      return 'raced'
-    case 'loop':
-      return Array.from({ length: step.times }, () => expectedOf(step.step, came))
-    case 'compensate':
-      try {
-        return expectedOf(step.step, came)
-      } catch (error) {
-        if (!(error instanceof Failed)) throw error
-        return ['undone', step.undo]
-      }
-    default:
-      return step satisfies never
-  }
-}
-
-/** What the whole workflow ends with. */
-export function outcomeOf(program: Step): unknown {
-  try {
-    return expectedOf(program)
-  } catch (error) {
-    if (error instanceof Failed) return 'failed'
-    throw error
-  }
-}

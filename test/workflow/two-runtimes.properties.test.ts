@@ -4,7 +4,8 @@
 import t from 'tap'
 import { type Mutant, runTwoRuntimes } from '../../testing/two-runtimes.ts'
 import { defineWorkflow } from '../../workflow/workflow.ts'
-import { doOther, doWork, eventsOf, outcomeOf, programOf, work, workflowOf } from '../support/random-workflow.ts'
+import { outcomeOf } from '../support/random-ending.ts'
+import { doOther, doWork, eventsOf, programOf, work, workflowOf } from '../support/random-workflow.ts'
 
 const SEEDS = 5000
 const actions = { work: doWork, exact: doOther, once: doOther }

@@ -11,7 +11,8 @@ import { executionKey, type ExecutionState, initial, isComplete } from '../../..
 import { executionIdOf, newId } from '../../../workflow/ids.ts'
 import type { RequestName } from '../../../workflow/names.ts'
 import { defineWorkflow } from '../../../workflow/workflow.ts'
-import { doWork, eventsOf, exact, failed, once, outcomeOf, programOf, randomOf, run, work } from '../random-workflow.ts'
+import { endingFault } from '../random-ending.ts'
+import { doWork, eventsOf, exact, failed, once, programOf, randomOf, run, work } from '../random-workflow.ts'
 import type { RecordedExecution } from './record.ts'
 import { counted, followed, rowFaults } from './rows.ts'
 import type { Mutation } from './options.ts'
@@ -223,11 +224,11 @@ async function send(world: World, one: number, random: () => number): Promise<vo
   }
 }
 
-/** Whether it ended as it must: of one that was to be cancelled or terminated, that may have been too late. */
-function isAsRequired(one: number, state: ExecutionState | undefined): boolean {
+/** What of its ending is not as it must be: of one that was to be cancelled or terminated, that may have been too late. */
+function faultOf(one: number, state: ExecutionState | undefined): string | undefined {
   const isGivenUp = one % 10 === 2 || one % 10 === 3
-  if (isGivenUp && state && isComplete(state) && state.status !== 'failed') return true
-  return state?.status === 'completed' && JSON.stringify(state.result) === JSON.stringify(outcomeOf(programOf(one)))
+  if (isGivenUp && state && isComplete(state) && state.status !== 'failed') return undefined
+  return endingFault(programOf(one), state)
 }
 
 async function live({ seed, executions, deaths, failures = 0, mutant }: Life): Promise<Lived> {
@@ -301,10 +302,8 @@ async function live({ seed, executions, deaths, failures = 0, mutant }: Life): P
   const doneBy = Map.groupBy(effects, ({ executionId, action }) => `${executionId}/${action}`)
   for (const one of seeds) {
     const found = world.record.executions.get(executionKey(TENANT, idOf(one)))
-    if (!isAsRequired(one, found?.state))
-      faults.push(
-        `${one} is ${found?.state.status} with ${JSON.stringify(found?.state.result)}, not ${JSON.stringify(outcomeOf(programOf(one)))}; ${lastOf(found)}`,
-      )
+    const fault = faultOf(one, found?.state)
+    if (fault !== undefined) faults.push(`${one} ${fault}; ${lastOf(found)}`)
     const outcomes =
       found?.history.filter(({ event }) => event.event_name === 'action.completed').map(({ event }) => event.causation_id) ?? []
     if (new Set(outcomes).size < outcomes.length) faults.push(`${one} has an action that was completed twice`)
