@@ -22,7 +22,8 @@ Events flow while the recorder is killed and made to fail at every fault point, 
 recorders fight over the same partitions for a minute. At the end each event counts once, or the exit code is 1.
 
 Then random workflow programs run while recorder, runtimes and workers are killed, at every fault point and at random moments; once
-more with Redis flushed every second. Each must end with the result its program demands, and an outside ledger counts effects.
+more with Redis flushed every second, and once with Redis away for a minute. Each must end with the result, data and state its program
+demands, an outside ledger counts effects, and where Redis is the victim a worker's counts tell that its cache and locks were used.
 
 Then a reader of notifications is held against the audit, while notifiers are killed and Redis is flushed and away; and a projection
 is rebuilt, promoted and gone back from under load (1,000 events and 200 reads a second), and no reader may notice.
@@ -35,7 +36,7 @@ die between any two steps.
   --events E    of a round (default 100000)
   --workflows W executions of random programs in a round (default 1000)
   --rate R      events a second while projections are rebuilt (default 1000)
-  --only PART   processes, spine, workflows, notifications or rebuild`
+  --only PART   processes, spine, workflows, redis (workflows with it flushed, and away), notifications or rebuild`
 
 const whole = (text: string, name: string): number => {
   const number = Number(text)
@@ -84,11 +85,41 @@ async function wholeStack(folder: string, seed: number, say: (line: string) => v
   return { env, databaseUrl: postgres.address, redisUrl: redis.address, redisPid: redis.pid, faultLog: path.join(folder, 'faults') }
 }
 
-const workflows = (seed: number, executions: number, flush: boolean): Promise<WorkflowsReport> =>
+/** Redis as a victim. */
+const redisOf = (folder: string, pid: number) => ({
+  async away() {
+    process.kill(pid, 'SIGKILL')
+    await until(() => !existsSync(`/proc/${pid}`), { what: 'Redis to be gone' })
+  },
+  back: () => up({ folder, say: () => undefined, env: {}, kinds: ['redis'], portsFrom: OWN_PORTS }).then(() => undefined),
+})
+
+const workflows = (seed: number, executions: number): Promise<WorkflowsReport> =>
   onOwnServers(seed, async (folder, say) => {
     const { env, databaseUrl, faultLog } = await wholeStack(folder, seed, say)
-    return runWorkflows({ seed, executions, kills: 60, env, databaseUrl, faultLog, flush, say })
+    return runWorkflows({ seed, executions, kills: 60, env, databaseUrl, faultLog, say })
   })
+
+const AWAY_SECONDS = 60
+
+const forgetful = (seed: number, executions: number, victim: 'flushed' | 'away'): Promise<WorkflowsReport> =>
+  onOwnServers(seed, async (folder, say) => {
+    const { env, databaseUrl, faultLog, redisPid } = await wholeStack(folder, seed, say)
+    const how = victim === 'flushed' ? { flush: true } : { outage: { ...redisOf(folder, redisPid), seconds: AWAY_SECONDS } }
+    return runWorkflows({ seed, executions, kills: 20, env, databaseUrl, faultLog, say, ...how })
+  })
+
+/** Beside what is wrong: what must have happened, or the run shows nothing. Counts are those of the one worker that lives to the end. */
+function forgetfulFaults({ faults, tally, flushed, endedMeanwhile, executions }: WorkflowsReport, victim: 'flushed' | 'away'): string[] {
+  const { cached = 0, locks = 0 } = tally
+  return [
+    ...faults,
+    ...(cached > 0 ? [] : ['no result came from the cache']),
+    ...(locks > executions / 4 ? [] : [`only ${locks} locks were taken`]),
+    ...(victim === 'away' || flushed >= 3 ? [] : [`Redis was flushed ${flushed} times only`]),
+    ...(victim === 'flushed' || endedMeanwhile > 0 ? [] : ['no execution ended while Redis was away']),
+  ]
+}
 
 const notifications = (seed: number): Promise<NotificationsReport> =>
   onOwnServers(seed, async (folder, say) => {
@@ -99,11 +130,7 @@ const notifications = (seed: number): Promise<NotificationsReport> =>
         await client.flushall()
         client.disconnect()
       },
-      async away() {
-        process.kill(redisPid, 'SIGKILL')
-        await until(() => !existsSync(`/proc/${redisPid}`), { what: 'Redis to be gone' })
-      },
-      back: () => up({ folder, say: () => undefined, env: {}, kinds: ['redis'], portsFrom: OWN_PORTS }).then(() => undefined),
+      ...redisOf(folder, redisPid),
     }
     return runNotifications({ seed, rate: 100, kills: 10, flushes: 5, awaySeconds: 60, redis, env, databaseUrl, faultLog, say })
   })
@@ -143,7 +170,7 @@ const end = performance.now() + whole(values.minutes, 'minutes') * 60_000
 const events = whole(values.events, 'events')
 const executions = whole(values.workflows, 'workflows')
 const eventRate = whole(values.rate, 'rate')
-const PARTS = ['processes', 'spine', 'workflows', 'notifications', 'rebuild']
+const PARTS = ['processes', 'spine', 'workflows', 'redis', 'notifications', 'rebuild']
 if (values.only !== undefined && !PARTS.includes(values.only)) {
   console.error(`--only is ${values.only}, not one of ${PARTS.join(', ')}`)
   process.exit(2)
@@ -168,11 +195,14 @@ for (let seed = first; seed === first || performance.now() < end; seed++) {
     tell('spine', seed, report, faultsOf(report))
   }
   if (wanted('workflows')) {
-    for (const flush of [false, true]) {
-      const report = await workflows(seed, executions, flush)
-      tell(flush ? 'workflows, Redis flushed' : 'workflows', seed, report, report.faults)
-    }
+    const report = await workflows(seed, executions)
+    tell('workflows', seed, report, report.faults)
   }
+  if (wanted('redis'))
+    for (const victim of ['flushed', 'away'] as const) {
+      const report = await forgetful(seed, executions, victim)
+      tell(`workflows, Redis ${victim}`, seed, report, forgetfulFaults(report, victim))
+    }
   if (wanted('notifications')) {
     const report = await notifications(seed)
     tell('notifications', seed, report, report.faults)

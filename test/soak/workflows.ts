@@ -4,6 +4,7 @@
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
+import { setTimeout as pause } from 'node:timers/promises'
 import { appendFileSync, existsSync, readFileSync, rmSync } from 'node:fs'
 import path from 'node:path'
 import { Redis } from 'ioredis'
@@ -28,6 +29,8 @@ export type WorkflowsOptions = {
   faultLog: string
   /** Flushes Redis every second meanwhile. */
   flush?: boolean
+  /** Takes Redis away for so many seconds, in which a third of the executions start. */
+  outage?: { away: () => Promise<void>; back: () => Promise<void>; seconds: number }
   say: (line: string) => void
 }
 
@@ -37,6 +40,8 @@ export type WorkflowsReport = {
   killed: number
   points: string[]
   flushed: number
+  /** Executions that ended while Redis was away. */
+  endedMeanwhile: number
   /** What the workers that lived to the end counted: attempts by outcome, locks taken. */
   tally: Record<string, number>
   effects: Record<string, number>
@@ -152,6 +157,8 @@ export async function runWorkflows(options: WorkflowsOptions): Promise<Workflows
   const pool = new Pool({ connectionString: databaseUrl, max: 4 })
   pool.on('error', () => undefined)
   const redis = new Redis(String(options.env['REDIS_URL']), { maxRetriesPerRequest: null })
+  redis.on('error', () => undefined)
+  const isSpared = options.flush === true || options.outage !== undefined
   await pool.query(LEDGER)
   const env: NodeJS.ProcessEnv = {
     ...options.env,
@@ -171,7 +178,7 @@ export async function runWorkflows(options: WorkflowsOptions): Promise<Workflows
     new Kept('worker', 'worker-2', env),
   ]
   const faults: string[] = []
-  let flushed = 0
+  let [flushed, endedMeanwhile, isAway] = [0, 0, false]
   const flushing =
     options.flush === true
       ? setInterval(
@@ -212,16 +219,18 @@ export async function runWorkflows(options: WorkflowsOptions): Promise<Workflows
       if (events.length > 0) await rest.send(events)
     }
     const killing = (async () => {
-      const points = options.flush === true ? [] : POINTS.toSorted(() => random() - 0.5)
+      const points = isSpared ? [] : POINTS.toSorted(() => random() - 0.5)
       for (const point of points) {
         const victims = fighters.filter(({ kind }) => kind === kindOf(point))
         victims[below(victims.length)]?.plan(`${point}=kill@${1 + below(12)}`)
       }
       const total = kills + points.length
+      // Where Redis is the victim one worker lives to the end: what it counted tells that cache and locks were used.
+      const mortal = isSpared ? fighters.slice(0, -1) : fighters
       for (let done = 0; done < total; done++) {
         const due = Math.min(executions, Math.ceil(((done + 1) * executions) / (total + 1)))
         await until(() => started.size >= due, { within: 300_000, every: 20, what: `${due} started` })
-        const victim = fighters[below(fighters.length)]
+        const victim = mortal[below(mortal.length)]
         if (!victim) continue
         await until(() => victim.isUp, { within: 120_000, what: () => `${victim.name} to come up: ${victim.tail}` })
         victim.kill()
@@ -238,11 +247,28 @@ export async function runWorkflows(options: WorkflowsOptions): Promise<Workflows
       for (let n = next(); n !== undefined; n = next()) {
         await start(n)
         await until(() => fighters.filter(({ isUp }) => isUp).length >= 3, { within: 120_000, what: 'three of five to be up' })
+        // Two of us: a third of all starts fills the outage.
+        if (isAway) await pause(((options.outage?.seconds ?? 0) * 2000) / (executions / 3))
       }
     }
-    await Promise.all([pace(), pace(), killing])
+    const ends = async () => {
+      const { rows } = await pool.query<{ n: string }>("SELECT count(*) AS n FROM refold.workflow_executions WHERE status = 'completed'")
+      return Number(rows[0]?.n)
+    }
+    const outage = async ({ away, back, seconds }: NonNullable<WorkflowsOptions['outage']>) => {
+      await until(() => started.size >= executions / 3, { within: 300_000, every: 20, what: 'a third to be started' })
+      isAway = true
+      await away()
+      const before = await ends()
+      await pause(seconds * 1000)
+      endedMeanwhile = (await ends()) - before
+      await back()
+      isAway = false
+      say(`Redis was away for ${seconds} s; ${endedMeanwhile} executions ended meanwhile`)
+    }
+    await Promise.all([pace(), pace(), killing, ...(options.outage ? [outage(options.outage)] : [])])
     // Points that were planned and not reached yet: each gets a process that waits for it.
-    const missing = () => (options.flush === true ? [] : POINTS).filter((point) => !pointsHit(faultLog).has(point))
+    const missing = () => (isSpared ? [] : POINTS).filter((point) => !pointsHit(faultLog).has(point))
     let extra = first + executions
     for (let turn = 0; turn < 40 && missing().length > 0; turn++) {
       for (const point of missing()) {
@@ -274,7 +300,7 @@ export async function runWorkflows(options: WorkflowsOptions): Promise<Workflows
       (error: unknown) => faults.push(String(error)),
     )
     clearInterval(flushing)
-    faults.push(...(await judge(pool, started, fighters, options.flush === true)))
+    faults.push(...(await judge(pool, started, fighters, isSpared)))
     const { rows: effects } = await pool.query<{ guarantee: string; count: string }>('SELECT guarantee, count(*) FROM ledger GROUP BY 1')
     const { rows: events } = await pool.query<{ count: string }>('SELECT count(*) FROM refold.workflow_events')
     await Promise.all(fighters.map((kept) => kept.stop()))
@@ -286,6 +312,7 @@ export async function runWorkflows(options: WorkflowsOptions): Promise<Workflows
       killed: fighters.reduce((sum, { deaths }) => sum + deaths, 0),
       points: [...pointsHit(faultLog)],
       flushed,
+      endedMeanwhile,
       tally,
       effects: Object.fromEntries(effects.map(({ guarantee, count }) => [guarantee, Number(count)])),
       faults,
@@ -301,7 +328,7 @@ export async function runWorkflows(options: WorkflowsOptions): Promise<Workflows
 }
 
 /** Everything that is not as the programs demand. */
-async function judge(pool: Pool, started: ReadonlyMap<number, string>, fighters: readonly Kept[], isFlushed: boolean): Promise<string[]> {
+async function judge(pool: Pool, started: ReadonlyMap<number, string>, fighters: readonly Kept[], isForgetful: boolean): Promise<string[]> {
   const faults: string[] = []
   const { rows } = await pool.query<{
     execution_id: string
@@ -348,14 +375,14 @@ async function judge(pool: Pool, started: ReadonlyMap<number, string>, fighters:
     ...lacking.rows.map(({ execution_id, action }) => `exactly-once action ${action} of ${execution_id} completed without its effect`),
   )
   // An effect beyond the first of an attempt: whoever had it before must have died, else nothing explains the second. Where Redis
-  // is flushed, marks and locks are gone at any moment: what is asked for again after a death is then run again by whoever lives.
+  // is flushed or away, marks and locks are gone at any moment: what is asked for again after a death is then run again by whoever lives.
   const anyDied = fighters.some(({ deaths }) => deaths > 0)
   const killed = fighters.flatMap(({ killedPids }) => killedPids)
   const extra = await pool.query<{ execution: string; action: number; attempt: number; pids: number[] }>(`
     SELECT execution, action, attempt, array_agg(pid ORDER BY id) AS pids FROM ledger WHERE guarantee = 'at-least-once'
     GROUP BY 1, 2, 3 HAVING count(*) > 1`)
   for (const { execution, action, attempt, pids } of extra.rows)
-    if (!(isFlushed && anyDied) && pids.slice(0, -1).some((pid) => !killed.includes(pid)))
+    if (!(isForgetful && anyDied) && pids.slice(0, -1).some((pid) => !killed.includes(pid)))
       faults.push(`attempt ${attempt} of action ${action} of ${execution} had ${pids.length} effects, and its first worker lives`)
   const unlogged = await pool.query<{ execution: string; action: number; attempt: number }>(`
     SELECT l.execution, l.action, l.attempt FROM ledger l
