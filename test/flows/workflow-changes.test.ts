@@ -2,6 +2,8 @@
 
 import t from 'tap'
 import path from 'node:path'
+import { replayHistory } from '../../testing/replay-history.ts'
+import flowApp from '../support/flow-app.ts'
 import { type Diagnosis, FLOW_APP, type Flows, useFlows } from '../support/flows.ts'
 import { restOf } from '../support/rest.ts'
 import { until } from '../support/wait.ts'
@@ -9,6 +11,15 @@ import { until } from '../support/wait.ts'
 t.setTimeout(600_000)
 
 const SHIPPED_APP = path.join(import.meta.dirname, '..', 'support', 'shipped-app.ts')
+
+/** REFOLD_GROUP_SESSION of these flows, ms. */
+const SESSION = 3000
+
+function workflowOf(name: string) {
+  const found = flowApp.workflows.find((one) => one.name === name)
+  if (!found) throw new Error(`flow-app.ts has no workflow ${name}`)
+  return found
+}
 
 const eventsOf = async ({ rest }: Flows, id: string) =>
   ((await rest.get(`/v1/executions/${id}/events?limit=1000`)).json() as { events: { event_name: string; decision: number }[] }).events
@@ -105,12 +116,50 @@ t.test('waits and timers hold over restarts', { timeout: 240_000 }, async (t) =>
   await signal(early, 'go', 1)
   const first = await flows.process('runtime,worker')
   t.match(await ended(early), { result: { came: 1 } }, 'an event sent before its wait is found')
-  const asleep = await start('waiting', { ms: 15_000 })
-  await until(async () => (await flows.diagnosis(asleep)).cause === 'waiting-for-event', { what: 'the wait' })
+  // Some are due while no runtime runs, whenever it is back; a hundred after that.
+  const waits = await Promise.all([
+    ...Array.from({ length: 40 }, (_, n) => start('waiting', { ms: 2500 + 100 * n })),
+    ...Array.from({ length: 100 }, (_, n) => start('waiting', { ms: 20_000 + 20 * n })),
+  ])
+  const timeouts = async () => {
+    const { rows } = await flows.installation.database.admin.query<{ due: number; fired: number | null }>(
+      `SELECT (extract(epoch FROM fire_at) * 1000)::float8 AS due, (extract(epoch FROM ended_at) * 1000)::float8 AS fired
+       FROM refold.workflow_timers WHERE purpose = 'timeout' AND execution_id = ANY ($1)`,
+      [waits],
+    )
+    return rows
+  }
+  await until(async () => (await timeouts()).length === waits.length, { what: 'all waits to be recorded' })
   await first.kill()
+  const killed = Date.now()
   const second = await flows.process('runtime,worker')
-  const { result } = await ended(asleep)
-  t.ok((result as { late: number }).late >= 0, `a timeout after a restart fires, ${JSON.stringify(result)} ms late`)
+  const running = Date.now()
+  const fired = (await until(
+    async () => {
+      const rows = await timeouts()
+      return rows.every(({ fired }) => fired !== null) && rows
+    },
+    { within: 60_000, every: 200, what: 'every timeout to fire' },
+  )) as { due: number; fired: number }[]
+  t.ok(
+    fired.every((one) => one.fired >= one.due),
+    'none early',
+  )
+  // It is back when it fires the first of those that fell due meanwhile.
+  const meanwhile = fired.filter((one) => one.due > killed && one.fired > killed)
+  const back = Math.min(...meanwhile.map((one) => one.fired))
+  t.ok(back - running < SESSION + 5000, `back ${Math.round(back - running)} ms after it runs: the session of the dead one, and 5 s`)
+  const missed = meanwhile.filter(({ due }) => due <= back).map((one) => one.fired - back)
+  t.ok(missed.length >= 5, `${missed.length} fell due while it was away`)
+  t.ok(Math.max(...missed) < 1000, `and have fired ${Math.round(Math.max(...missed))} ms after its return, all of them`)
+  const lateness = meanwhile
+    .filter(({ due }) => due > back)
+    .map((one) => one.fired - one.due)
+    .toSorted((a, b) => a - b)
+  const p99 = lateness[Math.ceil(lateness.length * 0.99) - 1] ?? Infinity
+  t.ok(lateness.length >= 40, `${lateness.length} fell due after that`)
+  t.ok(p99 < 1000, `p99 ${Math.round(p99)} ms late, p50 ${Math.round(lateness[lateness.length >> 1] ?? 0)} ms`)
+  for (const id of waits) t.match(await ended(id), { status: 'completed', result: { late: Number } })
 
   const timers = await Promise.all(Array.from({ length: 100 }, () => start('sleeping', { ms: 1000 })))
   const late: number[] = []
@@ -119,22 +168,30 @@ t.test('waits and timers hold over restarts', { timeout: 240_000 }, async (t) =>
   t.ok(late[0]! >= 0, 'never early')
   t.ok(late[98]! < 1000, `p99 ${late[98]} ms late, p50 ${late[50]} ms`)
 
-  // Cancelled about when it fires: one of the two wins, and a replay says the same.
-  const raced = await Promise.all(Array.from({ length: 40 }, () => start('sleeping', { ms: 700 })))
-  const due = performance.now() + 650
-  await until(() => performance.now() > due, { every: 5 })
-  await Promise.all(raced.map((id) => ask(id, 'cancel')))
+  // Cancelled about when it fires, from well before to well after: one of the two wins, and a replay says the same.
+  const raced = await Promise.all(
+    Array.from({ length: 40 }, async (_, n) => {
+      const id = await start('sleeping', { ms: 700 })
+      const cancelled = performance.now() + 200 + 25 * n
+      await until(() => performance.now() > cancelled, { every: 5 })
+      await ask(id, 'cancel')
+      return id
+    }),
+  )
   const ends = new Map<string, string>()
   for (const id of raced) ends.set(id, (await ended(id)).status)
   const counts = [...ends.values()].reduce<Record<string, number>>((sum, status) => ({ ...sum, [status]: (sum[status] ?? 0) + 1 }), {})
   t.comment(JSON.stringify(counts))
-  t.ok([...ends.values()].every((status) => status === 'completed' || status === 'cancelled'))
+  t.strictSame(Object.keys(counts).toSorted(), ['cancelled', 'completed'], 'either wins some')
   await second.kill()
   await flows.process('runtime,worker')
   for (const id of raced) {
     t.equal((await show(id)).status, ends.get(id))
     const replayed = (await flows.rest.get(`/v1/executions/${id}/state`)).json() as { status: string }
     t.equal(replayed.status, ends.get(id))
+    const history = JSON.stringify(await eventsOf(flows, id))
+    t.equal(await replayHistory(workflowOf('sleeping'), history), undefined, 'its function decides the same again')
+    t.ok(await replayHistory(workflowOf('waiting'), history), 'and another would be found out')
   }
 
   const paused = await start('waiting', { ms: 600_000 })

@@ -28,8 +28,31 @@ t.test('two runtimes and four workers share the work, and take over from the dea
   // One after another, on all partitions: whichever runtime dies, it had some of them.
   const many = await Promise.all(Array.from({ length: 24 }, () => start('fan', { width: 3, ms: 1000 })))
   await until(async () => Number((await admin.query('SELECT count(*) AS n FROM ledger')).rows[0].n) > 110, { what: 'some to run' })
+  const { rows: owned } = await until(
+    async () => {
+      const found = await admin.query<{ partitions: number[] }>(
+        "SELECT partitions FROM refold.processes WHERE role = 'runtime' AND id LIKE $1 AND partitions <> '{}'",
+        [`%-${runtimes[0].child.pid}-%`],
+      )
+      return found.rows.length === 1 && found
+    },
+    { what: 'the partitions of the one that dies to be known' },
+  )
   await runtimes[0].kill()
-  const killed = performance.now()
+  const [killed, killedAt] = [performance.now(), Date.now()]
+  // What the dead one had sent is in the log by now, or within a moment: after that, a decision in its partitions is another's.
+  const taken = async () => {
+    const first = await admin.query<{ execution_id: string; at: number }>(
+      `SELECT execution_id, min(extract(epoch FROM appended_at) * 1000)::float8 AS at FROM refold.workflow_events
+       WHERE partition = ANY ($1) AND decision > 0 AND appended_at > to_timestamp($2::float8 / 1000) GROUP BY 1 ORDER BY 2`,
+      [owned[0]?.partitions, killedAt + 200],
+    )
+    return first.rows.length > 0 && first.rows
+  }
+  const takeover = (await until(taken, { within: 60_000, every: 100, what: 'another to decide for an execution of the dead one' }))[0]
+  const after = Math.round((takeover?.at ?? Infinity) - killedAt)
+  t.ok(many.includes(takeover?.execution_id ?? ''), 'it is one of those that ran')
+  t.ok(after < SESSION + 5000, `taken over ${after} ms after the kill: within the session timeout and 5 s`)
   for (const id of many) t.match(await ended(id, SESSION + 15_000), { status: 'completed', result: 3 })
   t.comment(`all ended ${Math.round(performance.now() - killed)} ms after a runtime was killed`)
   t.ok(performance.now() - killed < SESSION + 5000 + 4000, 'within the session timeout and 5 s, and the work that was left (4 s)')
