@@ -20,7 +20,8 @@ import type { Watch } from '../watch.ts'
 import { type ActionContext, type ActionSql, type LineLog, readScheduled, type ScheduledPayload } from '../workflow/action.ts'
 import type { Implementation } from '../workflow/app.ts'
 import { digestOf } from '../workflow/content.ts'
-import { failureOf } from '../workflow/failures.ts'
+import { readParameters, resultText } from '../workflow/contract.ts'
+import { attemptFailure } from '../workflow/failures.ts'
 import type { ActionMemory, ActionStore, Begun, KeptResult } from './attempt-port.ts'
 
 export type AttemptOptions = {
@@ -87,7 +88,7 @@ export function createAttempts(options: AttemptOptions) {
   async function invoke({ request, scheduled, run, kept, stop }: Attempt, sql?: ActionSql): Promise<string> {
     // While it waited for its turn: nothing is begun that would be given up at once.
     if (stop.aborted) throw new Stopping('the worker stops')
-    const parameters = run.action.parameters.parse(scheduled.parameters)
+    const parameters = readParameters(run.action, scheduled)
     const given = giveUp(stop)
     const { signal } = given
     const limits = timeLimits(scheduled, (reason) => given.up(new TimedOut(reason)))
@@ -118,7 +119,7 @@ export function createAttempts(options: AttemptOptions) {
     }
     try {
       const result = await Promise.race([run.run(context), given.rejection])
-      return JSON.stringify(run.action.result.parse(result) ?? null)
+      return resultText(run.action, result)
     } catch (error) {
       if (stop.aborted && !(error instanceof TimedOut)) throw new Stopping('the worker stops', { cause: error })
       throw error
@@ -135,8 +136,7 @@ export function createAttempts(options: AttemptOptions) {
       return { result: await work() }
     } catch (error) {
       if (error instanceof Stopping) return 'stopping'
-      const retryable = !(error instanceof Error && (('retryable' in error && error.retryable === false) || error.name === 'ZodError'))
-      return { error: { ...failureOf(error), retryable } }
+      return { error: attemptFailure(error) }
     }
   }
 

@@ -3,17 +3,14 @@
 
 import { accept, BLANK_HEAD, type Head } from '../workflow/accept.ts'
 import { classify } from '../workflow/events.ts'
-import { failureOf } from '../workflow/failures.ts'
+import { attemptFailure } from '../workflow/failures.ts'
 import { applyEvent, type ExecutionState, initial, isComplete } from '../workflow/execution.ts'
 import { executionIdOf, eventIdOf, firedIdOf, outcomeIdOf, startIdOf } from '../workflow/ids.ts'
-import { readScheduled } from '../workflow/action.ts'
+import { type Fakes, runFake } from './fakes.ts'
 import { createReplay, type Divergence, type Fed, type OpenAction, type Replay } from '../workflow/replay.ts'
 import { type Duration, milliseconds } from '../workflow/duration.ts'
 import type { Workflow } from '../workflow/workflow.ts'
 import type { WorkflowEvent } from '../schemas/generated.ts'
-
-/** An attempt as a fake action sees it. */
-export type FakeCall = { parameters: unknown; attempt: number; key: string }
 
 /** An event from outside; `after` is the time since the start at which it is sent, as `'3 days'` (default 0: right after the start). */
 export type SentEvent = { name: string; payload?: unknown; after?: Duration }
@@ -21,7 +18,7 @@ export type SentEvent = { name: string; payload?: unknown; after?: Duration }
 export type RunOptions = {
   input?: unknown
   /** By the action's name; a throw is a failed attempt. One that is missing fails for good. */
-  actions?: Readonly<Record<string, (call: FakeCall) => unknown>>
+  actions?: Fakes
   events?: readonly SentEvent[]
   /** Names the execution (default `test`). */
   key?: string
@@ -142,17 +139,13 @@ class Run {
   }
 
   async #outcome({ action, actionId, attempt, name, scheduled }: OpenAction): Promise<void> {
-    const { parameters, key } = readScheduled(scheduled)
     const id = outcomeIdOf(TENANT, this.executionId, action, attempt)
     const about = { action, attempt, name, worker: 'test', duration_ms: 0 }
-    const fake = this.options.actions?.[name]
     try {
-      if (!fake) throw Object.assign(new Error(`the test has no action ${name}`), { retryable: false })
-      const result = await fake({ parameters, attempt, key: key ?? actionId })
-      await this.append(this.input('action.completed', id, { ...about, result: result ?? null }))
+      const result = await runFake(this.workflow, this.options.actions, { actionId, name, attempt, scheduled })
+      await this.append(this.input('action.completed', id, { ...about, result }))
     } catch (error) {
-      const retryable = !(error instanceof Error && 'retryable' in error && error.retryable === false)
-      await this.append(this.input('action.attemptFailed', id, { ...about, error: { ...failureOf(error), retryable } }))
+      await this.append(this.input('action.attemptFailed', id, { ...about, error: attemptFailure(error) }))
     }
   }
 

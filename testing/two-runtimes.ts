@@ -8,11 +8,11 @@ import { readScheduled } from '../workflow/action.ts'
 import { type Classified, classify, payloadObject, madeAhead } from '../workflow/events.ts'
 import { applyEvent, type ExecutionState, initial, isComplete } from '../workflow/execution.ts'
 import { contentOf } from '../workflow/content.ts'
-import { failureOf } from '../workflow/failures.ts'
+import { attemptFailure } from '../workflow/failures.ts'
 import { eventIdOf, executionIdOf, firedIdOf, outcomeIdOf, startIdOf } from '../workflow/ids.ts'
 import { createReplay, type Divergence, type Fed, type OpenAction, type Replay } from '../workflow/replay.ts'
 import type { Workflow } from '../workflow/workflow.ts'
-import type { FakeCall } from './run-workflow.ts'
+import { type Fakes, runFake } from './fakes.ts'
 
 /** Rules that a check of this check takes out, each of which must make it fail. */
 export type Mutant = 'effects-before-read-back' | 'no-chain' | 'no-condition' | 'offset-before-outcome'
@@ -21,7 +21,7 @@ export type TwoRuntimesOptions = {
   /** Code of the second runtime; the same as the first unless given. */
   second?: Workflow
   input?: unknown
-  actions?: Readonly<Record<string, (call: FakeCall) => unknown>>
+  actions?: Fakes
   events?: readonly { name: string; payload?: unknown }[]
   /** Names the execution (default `test`), as of runWorkflow: its id decides what uuid() and random() give. */
   key?: string
@@ -138,6 +138,7 @@ class Runtime {
 }
 
 class Simulation {
+  readonly #workflow: Workflow
   readonly #options: TwoRuntimesOptions
   readonly #executionId: string
   readonly #below: (n: number) => number
@@ -154,6 +155,7 @@ class Simulation {
   state: ExecutionState
 
   constructor(workflow: Workflow, options: TwoRuntimesOptions) {
+    this.#workflow = workflow
     this.#options = options
     this.#now = options.startAt ?? Date.UTC(2026, 0, 1)
     this.#executionId = executionIdOf(TENANT, workflow.name, options.key ?? 'test')
@@ -262,17 +264,14 @@ class Simulation {
   async #effect({ action, actionId, attempt, scheduled }: OpenAction): Promise<WorkflowEvent> {
     const isAsked = this.#accepted.some(({ event }) => event.event_id === actionId)
     if (!isAsked) this.faults.push(`action ${action} had an effect before the log asked for it`)
-    const { name, parameters, key } = readScheduled(scheduled)
+    const { name } = readScheduled(scheduled)
     const id = outcomeIdOf(TENANT, this.#executionId, action, attempt)
     const about = { action, attempt, name, worker: 'test', duration_ms: 0 }
     try {
-      const fake = this.#options.actions?.[name]
-      if (!fake) throw Object.assign(new Error(`the test has no action ${name}`), { retryable: false })
-      const result = await fake({ parameters, attempt, key: key ?? actionId })
-      return this.#input('action.completed', id, { ...about, result: result ?? null })
+      const result = await runFake(this.#workflow, this.#options.actions, { actionId, name, attempt, scheduled })
+      return this.#input('action.completed', id, { ...about, result })
     } catch (error) {
-      const retryable = !(error instanceof Error && 'retryable' in error && error.retryable === false)
-      return this.#input('action.attemptFailed', id, { ...about, error: { ...failureOf(error), retryable } })
+      return this.#input('action.attemptFailed', id, { ...about, error: attemptFailure(error) })
     }
   }
 

@@ -3,6 +3,7 @@
 import { createHash } from 'node:crypto'
 import type { WorkflowEvent } from '../schemas/generated.ts'
 import type { Action } from './action.ts'
+import { issuesOf, writtenParameters } from './contract.ts'
 import { milliseconds } from './duration.ts'
 import { InvalidCall } from './failures.ts'
 import { parsePlain } from './json.ts'
@@ -50,13 +51,13 @@ function callAction(execution: Execution, action: Action, given: unknown, { key 
   if (!execution.allows(`actions.${action.name}`)) return NEVER()
   const parsed = action.parameters.safeParse(given)
   if (!parsed.success) {
-    const issues = parsed.error.issues.map(({ path, message }) => `${path.join('.') || 'parameters'}: ${message}`)
-    return promised(({ reject }) => reject(new InvalidCall(`${action.name}: ${issues.join('; ')}`)))
+    const issues = issuesOf(parsed.error, 'parameters')
+    return promised(({ reject }) => reject(new InvalidCall(`${action.name}: ${issues}`)))
   }
   return promised((settle) => {
     const { name, retry, timeout_ms, heartbeat_ms, guarantee, queue } = action
     const args = asJson(given, `the parameters of ${name}`)
-    const parameters = asJson(parsed.data, `the parameters of ${name}`)
+    const parameters = writtenParameters(action, args, asJson(parsed.data, `the parameters of ${name}`))
     const beats = heartbeat_ms === null ? {} : { heartbeat_ms }
     const payload = { name, key: key ?? null, group: null, arguments: args, parameters, retry, timeout_ms, ...beats, guarantee, queue }
     const n = execution.decide('action.scheduled', payload)

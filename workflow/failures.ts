@@ -45,6 +45,12 @@ export function failureOf(thrown: unknown): Failure {
   return { name: tidy(thrown.name), message: tidy(thrown.message), ...code }
 }
 
+/** What ended an attempt. It is tried again, unless it says no; what zod refused would be refused again. */
+export function attemptFailure(thrown: unknown): Failure {
+  const isFinal = thrown instanceof Error && (('retryable' in thrown && thrown.retryable === false) || thrown.name === 'ZodError')
+  return { ...failureOf(thrown), retryable: !isFinal }
+}
+
 /** The `error` of an outcome's payload, whatever it holds. */
 export function readFailure(value: unknown): Failure {
   if (!isJsonObject(value)) return { name: 'Error', message: 'the outcome names no error' }

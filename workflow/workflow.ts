@@ -16,7 +16,25 @@ export type CallOptions = {
   key?: string
 }
 
-type Call<A> = A extends Action<infer P, infer R> ? (parameters: z.input<P>, options?: CallOptions) => Promise<z.output<R>> : never
+/** A value as JSON gives it back: a Date is text by then, and nothing is null where it cannot be left out. */
+type Logged<T> = unknown extends T
+  ? T
+  : T extends string | number | boolean | null
+    ? T
+    : T extends undefined
+      ? null
+      : T extends { toJSON(...of: never[]): infer J }
+        ? Logged<J>
+        : T extends readonly unknown[]
+          ? { [K in keyof T]: Logged<T[K]> }
+          : T extends ReadonlyMap<unknown, unknown> | ReadonlySet<unknown>
+            ? Record<string, never>
+            : T extends object
+              ? { [K in keyof T]: LoggedMember<T[K]> }
+              : T
+type LoggedMember<T> = unknown extends T ? T : T extends undefined ? undefined : Logged<T>
+
+type Call<A> = A extends Action<infer P, infer R> ? (parameters: z.input<P>, options?: CallOptions) => Promise<Logged<z.output<R>>> : never
 
 /** Each action by its name in `actions`, and by that name in camelCase and snake_case. */
 export type ActionCalls<A extends Actions> = { readonly [K in keyof A as K | Snake<K & string> | Camel<K & string>]: Call<A[K]> }

@@ -4,7 +4,7 @@ import { z } from 'zod'
 import { ActionFailed } from '../../workflow/failures.ts'
 import { defineAction } from '../../workflow/action.ts'
 import { defineWorkflow, type Workflow, type WorkflowContext } from '../../workflow/workflow.ts'
-import type { FakeCall } from '../../testing/run-workflow.ts'
+import type { FakeCall } from '../../testing/fakes.ts'
 
 /** `fails`: attempts of the action that fail first; more than it has, and it fails for good. */
 export type Step =
