@@ -10,7 +10,7 @@ import { parsePlain } from './json.ts'
 import { isReservedName } from './names.ts'
 import { INITIAL_STATE } from './execution.ts'
 import type { Execution, Settle } from './driven-execution.ts'
-import type { CallOptions, ReceivedEvent, WorkflowContext } from './workflow.ts'
+import { type CallOptions, callNames, type ReceivedEvent, type Workflow, type WorkflowContext } from './workflow.ts'
 
 /** A call of waitFor that nothing has answered. */
 export type PendingWait = Settle & { names: readonly string[]; satisfy(wait: number, event: WorkflowEvent): void }
@@ -23,9 +23,6 @@ const received = (event: WorkflowEvent): ReceivedEvent => ({
   userId: event.user_id,
   createdAt: event.created_at,
 })
-
-const snake = (name: string) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
-const camel = (name: string) => name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase())
 
 /** A promise that the author may leave alone: its rejection is never an unhandled one. */
 function promised(start: (settle: Settle) => void): Promise<unknown> {
@@ -65,11 +62,17 @@ function callAction(execution: Execution, action: Action, given: unknown, { key 
   })
 }
 
+const called = new WeakMap<Workflow, ReadonlyMap<string, Action>>()
+
+/** Made once a workflow: an execution is made anew each time it comes back into memory. */
+function namesOf(workflow: Workflow): ReadonlyMap<string, Action> {
+  const known = called.get(workflow) ?? callNames(workflow.actions)
+  called.set(workflow, known)
+  return known
+}
+
 function actionCalls(execution: Execution): Readonly<Record<string, unknown>> {
-  const known = new Map<string, Action>()
-  for (const [name, action] of Object.entries(execution.workflow.actions))
-    for (const alias of [action.name, name, snake(name), camel(name), snake(action.name), camel(action.name)])
-      if (!known.has(alias)) known.set(alias, action)
+  const known = namesOf(execution.workflow)
   return new Proxy(Object.freeze({}), {
     get(_, name) {
       // `then` is asked by await, symbols by inspection: none of them is an action.

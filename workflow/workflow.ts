@@ -1,6 +1,7 @@
 // A workflow: one async function, replayed on its events. What it may use is its context; nothing else can be awaited.
 
 import type { z } from 'zod'
+import { asError } from '../errors.ts'
 import { type Action, checkName, type LineLog } from './action.ts'
 import type { Duration } from './duration.ts'
 
@@ -97,13 +98,45 @@ export type Workflow = {
 
 export type WorkflowOptions<I extends z.ZodType, A extends Actions> = { name: string; version: string; input?: I; actions?: A }
 
-/** Throws TypeError for a name or version that is none. */
+const snake = (name: string) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
+const camel = (name: string) => name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase())
+const spellings = (name: string) => [...new Set([name, snake(name), camel(name)])]
+
+/**
+ * What each action is called by: its name in `actions`, then the name in its contract, both also in camelCase and snake_case. Throws
+ * TypeError where one name would call two; a contract's name may be shared, by two policies for one thing: it calls the first.
+ */
+export function callNames(actions: Actions): ReadonlyMap<string, Action> {
+  const known = new Map<string, { action: Action; as: string }>()
+  const add = (as: string, of: 'key' | 'contract') => {
+    const action = actions[as]
+    if (!action) return
+    for (const name of spellings(of === 'key' ? as : action.name)) {
+      const other = known.get(name)
+      if (!other) known.set(name, { action, as })
+      else if (other.action !== action && (of === 'key' || other.action.name !== action.name))
+        throw new TypeError(
+          `actions.${name} would call ${other.as} (contract ${other.action.name}) as well as ${as} (contract ${action.name}): rename one of them in actions`,
+        )
+    }
+  }
+  for (const as of Object.keys(actions)) add(as, 'key')
+  for (const as of Object.keys(actions)) add(as, 'contract')
+  return new Map([...known].map(([name, { action }]) => [name, action]))
+}
+
+/** Throws TypeError for a name or version that is none, and for two actions that one name would call. */
 export function defineWorkflow<I extends z.ZodType, A extends Actions>(
   { name, version, input, actions }: WorkflowOptions<I, A>,
   run: (context: WorkflowContext<z.output<I>, A>) => Promise<unknown>,
 ): Workflow {
   checkName('workflow', name)
   if (version === '' || version.length > 128) throw new TypeError(`workflow ${name}: its version has 1 to 128 characters`)
+  try {
+    callNames(actions ?? {})
+  } catch (error) {
+    throw new TypeError(`workflow ${name}: ${asError(error).message}`, { cause: error })
+  }
   // Replay makes the context from this very input schema and these actions.
   return { kind: 'workflow', name, version, input, actions: actions ?? {}, run: (context) => run(context as never) }
 }

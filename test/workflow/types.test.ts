@@ -76,3 +76,22 @@ t.test('an application has no other members than it names', async (t) => {
   // @ts-expect-error -- misspelt
   t.throws(() => defineApp({ projectons: [] }), /an application has no projectons; it has workflows, implementations, projections/)
 })
+
+t.test('a name that would call two actions is refused; one that is shared by two policies is not', async (t) => {
+  const named = (name: string) => defineAction({ name, parameters: z.object({}), result: z.string() })
+  const make = (actions: Record<string, ReturnType<typeof named>>) => () =>
+    defineWorkflow({ name: 'w', version: '1', actions }, async ({ actions: { charge } }) => charge?.({}))
+  const a = named('charge_card')
+  t.throws(
+    make({ chargeCard: a, charge_card: named('b') }),
+    /^workflow w: actions\.charge_card would call chargeCard \(contract charge_card\) as well as charge_card \(contract b\): rename one/,
+  )
+  t.throws(make({ charge: a, other: named('charge') }), /actions\.charge would call charge .* as well as other/, 'the name of a contract')
+  t.throws(make({ other: named('charge'), charge: a }), /actions\.charge would call charge .* as well as other/, 'in any order')
+  t.throws(make({ payCard: a, pay_card: named('charge_card') }), /actions\.pay_card/, 'though their contracts have one name')
+  t.doesNotThrow(make({ chargeCard: a, charge_card: a }), 'the same action twice')
+  const first = { ...named('charge'), timeout_ms: 5 }
+  const both = make({ slow: first, charge: named('charge') })()
+  const { history } = await runWorkflow(both, { actions: { charge: () => 'done' } })
+  t.match(history[1]?.event.payload, /"timeout_ms":30000/, 'its own name comes before that of another’s contract')
+})
