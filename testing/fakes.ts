@@ -1,14 +1,18 @@
 // Fake actions of a test, in the place of a worker: what the contract refuses there is refused here.
 
-import { readScheduled } from '../workflow/action.ts'
+import type { z } from 'zod'
+import { type Action, readScheduled } from '../workflow/action.ts'
 import { readParameters, resultText } from '../workflow/contract.ts'
 import type { OpenAction } from '../workflow/replay.ts'
-import type { Workflow } from '../workflow/workflow.ts'
+import type { Actions, Workflow } from '../workflow/workflow.ts'
 
 /** An attempt as a fake action sees it. */
-export type FakeCall = { parameters: unknown; attempt: number; key: string }
+export type FakeCall<P = unknown> = { parameters: P; attempt: number; key: string }
 
-export type Fakes = Readonly<Record<string, (call: FakeCall) => unknown>>
+type Fake<A> = A extends Action<infer P, infer _> ? (call: FakeCall<z.output<P>>) => unknown : never
+
+/** Fakes by the names of the contracts. What they give is checked as they run: a literal in a test has too wide a type. */
+export type Fakes<A extends Actions = Actions> = { readonly [K in keyof A as A[K]['name']]?: Fake<A[K]> }
 
 type Attempt = Pick<OpenAction, 'actionId' | 'name' | 'attempt' | 'scheduled'>
 

@@ -9,16 +9,16 @@ import { executionIdOf, eventIdOf, firedIdOf, outcomeIdOf, startIdOf } from '../
 import { type Fakes, runFake } from './fakes.ts'
 import { createReplay, type Divergence, type Fed, type OpenAction, type Replay } from '../workflow/replay.ts'
 import { type Duration, milliseconds } from '../workflow/duration.ts'
-import type { Workflow } from '../workflow/workflow.ts'
+import type { Actions, Workflow } from '../workflow/workflow.ts'
 import type { WorkflowEvent } from '../schemas/generated.ts'
 
 /** An event from outside; `after` is the time since the start at which it is sent, as `'3 days'` (default 0: right after the start). */
 export type SentEvent = { name: string; payload?: unknown; after?: Duration }
 
-export type RunOptions = {
+export type RunOptions<A extends Actions = Actions> = {
   input?: unknown
   /** By the action's name; a throw is a failed attempt. One that is missing fails for good. */
-  actions?: Fakes
+  actions?: Fakes<A>
   events?: readonly SentEvent[]
   /** Names the execution (default `test`). */
   key?: string
@@ -157,7 +157,7 @@ class Run {
 }
 
 /** Runs a workflow until it has ended, diverged, or nothing more can happen. */
-export async function runWorkflow(workflow: Workflow, options: RunOptions = {}): Promise<WorkflowRun> {
+export async function runWorkflow<A extends Actions>(workflow: Workflow<A>, options: NoInfer<RunOptions<A>> = {}): Promise<WorkflowRun> {
   const run = new Run(workflow, options)
   const begun = run.now
   const events = (options.events ?? [])

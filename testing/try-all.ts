@@ -5,9 +5,10 @@ import { isDeepStrictEqual } from 'node:util'
 import { replayHistory } from './replay-history.ts'
 import { runWorkflow, type RunOptions, type WorkflowRun } from './run-workflow.ts'
 import { runTwoRuntimes } from './two-runtimes.ts'
-import type { Workflow } from '../workflow/workflow.ts'
+import type { Divergence } from '../workflow/replay.ts'
+import type { Actions, Workflow } from '../workflow/workflow.ts'
 
-export type TryAllOptions = Omit<RunOptions, 'crashAfterEachRecord' | 'copies'> & {
+export type TryAllOptions<A extends Actions = Actions> = Omit<RunOptions<A>, 'crashAfterEachRecord' | 'copies'> & {
   /** Orders tried under two runtimes (default 20). */
   seeds?: number
 }
@@ -15,6 +16,13 @@ export type TryAllOptions = Omit<RunOptions, 'crashAfterEachRecord' | 'copies'> 
 type End = { status: string; result: unknown; error: unknown }
 
 const endOf = ({ status, result, error }: WorkflowRun['state']): End => ({ status, result, error })
+
+/** Names the decision that is another one, which says more than the end it led to. */
+function expectFit(way: string, divergence: Divergence | undefined): void {
+  if (!divergence) return
+  const { step, reason, expected, got } = divergence
+  throw new Error(`${way}: it diverged at step ${step}, ${reason}: expected ${expected}, got ${got}`)
+}
 
 function expectSame(way: string, expected: End, got: End, hint = ''): void {
   if (isDeepStrictEqual(expected, got)) return
@@ -28,21 +36,22 @@ const MAYBE_MEANT = 'If the order of outcomes, events and timers may decide its 
  * Gives the undisturbed run; throws where another way ends otherwise or diverges. Under two runtimes events come in any order
  * before the first timer, so a workflow whose end depends on that is tried without (`seeds: 0`).
  */
-export async function tryAll(workflow: Workflow, options: TryAllOptions = {}): Promise<WorkflowRun> {
+export async function tryAll<A extends Actions>(workflow: Workflow<A>, options: NoInfer<TryAllOptions<A>> = {}): Promise<WorkflowRun> {
   const { seeds = 20, ...run } = options
   const plain = await runWorkflow(workflow, run)
-  if (plain.divergence) throw new Error(`it diverged at step ${plain.divergence.step}: ${plain.divergence.reason}`)
+  expectFit('undisturbed', plain.divergence)
   const expected = endOf(plain.state)
-  expectSame(
-    'its memory lost after every record',
-    expected,
-    endOf((await runWorkflow(workflow, { ...run, crashAfterEachRecord: true })).state),
-  )
-  expectSame('every record repeated', expected, endOf((await runWorkflow(workflow, { ...run, copies: 3 })).state))
-  const misfit = await replayHistory(workflow, plain.history)
-  if (misfit) throw new Error(`its own history does not fit it, at step ${misfit.step}: ${misfit.reason}`)
+  const tryWay = async (way: string, disturbed: RunOptions<A>) => {
+    const { divergence, state } = await runWorkflow(workflow, disturbed)
+    expectFit(way, divergence)
+    expectSame(way, expected, endOf(state))
+  }
+  await tryWay('its memory lost after every record', { ...run, crashAfterEachRecord: true })
+  await tryWay('every record repeated', { ...run, copies: 3 })
+  expectFit('its own history replayed', await replayHistory(workflow, plain.history))
   for (let seed = 1; seed <= seeds; seed++) {
     const two = await runTwoRuntimes(workflow, { ...run, seed })
+    expectFit(`two runtimes, order ${seed}`, two.divergences[0])
     if (two.faults.length > 0) throw new Error(`two runtimes, order ${seed}: ${two.faults.join('; ')}`)
     expectSame(`two runtimes, order ${seed}`, expected, endOf(two.state), `. ${MAYBE_MEANT}`)
   }

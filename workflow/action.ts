@@ -18,10 +18,10 @@ export type Isolation = 'read committed' | 'repeatable read' | 'serializable'
 /** All times in milliseconds; the wait before attempt k + 1 is `backoff_ms · factor^(k−1)`, at most `max_ms`. */
 export type RetryPolicy = { attempts: number; backoff_ms: number; factor: number; max_ms: number }
 
-/** `P` and `R` are zod schemas: what the author gives, and what comes back. */
-export type Action<P extends z.ZodType = z.ZodType, R extends z.ZodType = z.ZodType> = {
+/** `P` and `R` are zod schemas: what the author gives, and what comes back. `N` is its name. */
+export type Action<P extends z.ZodType = z.ZodType, R extends z.ZodType = z.ZodType, N extends string = string> = {
   readonly kind: 'action'
-  readonly name: string
+  readonly name: N
   readonly parameters: P
   readonly result: R
   readonly retry: RetryPolicy
@@ -35,8 +35,8 @@ export type Action<P extends z.ZodType = z.ZodType, R extends z.ZodType = z.ZodT
   readonly queue: string | null
 }
 
-export type ActionOptions<P extends z.ZodType, R extends z.ZodType> = {
-  name: string
+export type ActionOptions<P extends z.ZodType, R extends z.ZodType, N extends string = string> = {
+  name: N
   parameters: P
   result: R
   retry?: { attempts?: number; backoff?: Duration; factor?: number; max?: Duration }
@@ -58,7 +58,9 @@ export function checkName(kind: string, name: string): void {
 }
 
 /** Throws TypeError for a name or policy that is none. Defaults: 3 attempts, 1 s doubling to 1 min, 30 s, at-least-once. */
-export function defineAction<P extends z.ZodType, R extends z.ZodType>(options: ActionOptions<P, R>): Action<P, R> {
+export function defineAction<P extends z.ZodType, R extends z.ZodType, const N extends string = string>(
+  options: ActionOptions<P, R, N>,
+): Action<P, R, N> {
   const { name, parameters, result, retry = {}, timeout = '30 s', guarantee = 'at-least-once', queue, heartbeat } = options
   checkName('action', name)
   if (queue !== undefined) checkName('queue', queue)

@@ -5,7 +5,7 @@ import { asError } from '../errors.ts'
 import { type Action, checkName, type LineLog } from './action.ts'
 import type { Duration } from './duration.ts'
 
-type Actions = Readonly<Record<string, Action>>
+export type Actions = Readonly<Record<string, Action>>
 
 type Snake<S extends string> = S extends `${infer First}${infer Rest}`
   ? `${First extends Lowercase<First> ? First : `_${Lowercase<First>}`}${Snake<Rest>}`
@@ -86,13 +86,14 @@ export type WorkflowContext<I = unknown, A extends Actions = Actions> = {
   readonly signal: AbortSignal
 }
 
-export type Workflow = {
+/** `A` are its actions, for who tests it. */
+export type Workflow<A extends Actions = Actions> = {
   readonly kind: 'workflow'
   readonly name: string
   /** Pinned by workflow.started: an execution is driven by this version to its end. */
   readonly version: string
   readonly input: z.ZodType | undefined
-  readonly actions: Actions
+  readonly actions: A
   run(context: WorkflowContext): Promise<unknown>
 }
 
@@ -129,7 +130,7 @@ export function callNames(actions: Actions): ReadonlyMap<string, Action> {
 export function defineWorkflow<I extends z.ZodType, A extends Actions>(
   { name, version, input, actions }: WorkflowOptions<I, A>,
   run: (context: WorkflowContext<z.output<I>, A>) => Promise<unknown>,
-): Workflow {
+): Workflow<A> {
   checkName('workflow', name)
   if (version === '' || version.length > 128) throw new TypeError(`workflow ${name}: its version has 1 to 128 characters`)
   try {
@@ -137,6 +138,6 @@ export function defineWorkflow<I extends z.ZodType, A extends Actions>(
   } catch (error) {
     throw new TypeError(`workflow ${name}: ${asError(error).message}`, { cause: error })
   }
-  // Replay makes the context from this very input schema and these actions.
-  return { kind: 'workflow', name, version, input, actions: actions ?? {}, run: (context) => run(context as never) }
+  // Replay makes the context from this very input schema and these actions; without any, A is as wide as no action at all.
+  return { kind: 'workflow', name, version, input, actions: actions ?? ({} as A), run: (context) => run(context as never) }
 }

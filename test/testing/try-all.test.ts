@@ -52,7 +52,7 @@ t.test('a workflow that rests on something outside is found', async (t) => {
     await sleep(1000)
     return ++calls
   })
-  await t.rejects(tryAll(leaky), /its memory lost after every record: it ended with .*undisturbed with/)
+  await t.rejects(tryAll(leaky), /its memory lost after every record: it diverged at step 2, .*: expected .*"result":2}, got .*"result":3}/)
 })
 
 t.test('a history that was exported is replayed on today’s code', async (t) => {
@@ -76,4 +76,29 @@ t.test('a history that was exported is replayed on today’s code', async (t) =>
     },
   )
   t.match(await replayHistory(changed, text), { step: 2, expected: /action.scheduled/, got: /wait.started/ })
+})
+
+t.test('a decision that is another one at each replay: the failure says which, and both of it', async (t) => {
+  let at = 0
+  const drifting = defineWorkflow({ name: 'drifting', version: '1', actions: { pack } }, async ({ actions: { pack: run }, sleep }) => {
+    await sleep(1000)
+    return run({ order: 'o1', line: ++at })
+  })
+  await t.rejects(
+    tryAll(drifting, { actions }),
+    /its memory lost after every record: it diverged at step 2, this code decides otherwise than the history: expected action\.scheduled .*"line":2.*, got action\.scheduled .*"line":3/,
+  )
+})
+
+t.test('the same where only a shuffled order finds it', async (t) => {
+  let replays = 0
+  // Undisturbed it is one; each of the ways before the shuffled orders starts it a number of times that is known.
+  const late = defineWorkflow({ name: 'late', version: '1', actions: { pack } }, async ({ actions: { pack: run } }) => {
+    const line = ++replays > before ? replays : 1
+    return run({ order: 'o1', line })
+  })
+  let before = Infinity
+  await tryAll(late, { actions, seeds: 0 })
+  before = replays * 2
+  await t.rejects(tryAll(late, { actions }), /two runtimes, order 1: it diverged at step 1, this code decides otherwise.*expected .*, got /)
 })

@@ -66,6 +66,33 @@ t.test('what the types say is what comes', async (t) => {
   })
 })
 
+t.test('a fake gets the parameters of its contract', async (t) => {
+  const taken = new Set<string>()
+  const actions = {
+    // A fake made beforehand, as wide as anything.
+    move: ({ parameters }: { parameters: unknown; attempt: number }) => JSON.stringify(parameters).length,
+  }
+  const run = await runWorkflow(typed, {
+    input: { amount: 1 },
+    actions: {
+      ...actions,
+      charge_card({ parameters }) {
+        const amount: number = parameters.amount
+        taken.add(parameters.currency)
+        // @ts-expect-error -- the contract has no such parameter
+        const nothing: unknown = parameters.nothing
+        return { receipt: `${amount}${String(nothing)}` }
+      },
+    },
+    events: [{ name: 'a' }, { name: 'b' }],
+  })
+  t.equal(run.state.status, 'completed')
+  t.strictSame([...taken], ['EUR', 'USD'])
+  // @ts-expect-error -- there is no contract of this name
+  const wrong = () => runWorkflow(typed, { actions: { charge_cart: () => 1 } })
+  t.type(wrong, 'function')
+})
+
 t.test('a guarantee and what runs it must fit', async (t) => {
   t.throws(() => implement(move, async () => 1), /use implementDatabase/)
   t.throws(() => implementDatabase(chargeCard, async () => ({ receipt: '' })), /use implement/)
