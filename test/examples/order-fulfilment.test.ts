@@ -1,4 +1,5 @@
-// region test
+// The example in the cases that its own test (examples/order-fulfilment/workflow.test.ts) leaves out.
+
 import t from 'tap'
 import { orderFulfilment } from '../../examples/order-fulfilment/workflow.ts'
 import { runWorkflow } from '../../testing/run-workflow.ts'
@@ -10,14 +11,6 @@ const actions = {
   pack: () => ({ parcel: 'x' }),
   release_stock: () => ({ released: true }),
 }
-
-t.test('a large order that nobody approves in three days gives its stock back', async (t) => {
-  const run = await runWorkflow(orderFulfilment, { input: { order: 'o1', amount: 2000, lines: 1 }, actions })
-  t.strictSame(run.state.result, { outcome: 'not-approved-in-time' })
-  t.equal(run.attempts.get('release_stock'), 1)
-  t.equal(run.attempts.get('charge'), undefined)
-})
-// endregion
 
 t.test('an approved order is paid and its 50 lines are packed side by side', async (t) => {
   const run = await runWorkflow(orderFulfilment, {
