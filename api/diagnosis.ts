@@ -1,10 +1,11 @@
 // Why an execution stands where it stands: pure, from its row, its history, and what runs. The first cause that holds is
-// named, what makes the others doubtful first; never a guess: each carries what it rests on.
+// named, what makes the others doubtful first; never a guess: each carries what it rests on. Whatever else holds is told beside it.
 
 import type { ExecutionRow } from '../postgres/reads/executions.ts'
 import type { IncidentRow, ProcessRow, Standing } from '../postgres/reads/standing.ts'
 import type { ActionRow, OpenWork } from '../postgres/reads/work.ts'
 import { isTerminalState } from '../workflow/names.ts'
+import { type Due, type Owed, owed } from './due.ts'
 
 export type Facts = {
   row: ExecutionRow
@@ -29,10 +30,17 @@ export type Diagnosis = Cause & { executionId: string; status: string; currentSt
 
 /** A reader that has records waiting and did not move for so long is behind, ms. */
 const BEHIND = 5000
+/** A runtime that did not answer for so long is behind, ms: more than a busy one needs, and than clocks differ. */
+const LATE = 2000
+/** Of a cause so many are told beside the first; of a wide fan-out the rest is a number. */
+const MOST_TOLD = 10
 
-type Look = (facts: Facts) => Cause | undefined
+/** `open` less what is due. */
+type Known = Omit<Facts, 'open'> & { open: Owed & Pick<OpenWork, 'decisions' | 'pausedAt'> }
 
-function ended({ row }: Facts): Cause | undefined {
+type Look = (facts: Known) => Cause | readonly Cause[] | undefined
+
+function ended({ row }: Known): Cause | undefined {
   if (!isTerminalState(row.status)) return undefined
   return {
     cause: 'ended',
@@ -43,7 +51,7 @@ function ended({ row }: Facts): Cause | undefined {
   }
 }
 
-function parked({ standing }: Facts): Cause | undefined {
+function parked({ standing }: Known): Cause | undefined {
   const incident: IncidentRow | undefined = standing.incidents[0]
   if (!incident) return undefined
   const base = { evidence: { incident: incident.id, openedAt: incident.opened_at, ...incident.evidence } }
@@ -72,7 +80,7 @@ function parked({ standing }: Facts): Cause | undefined {
   }
 }
 
-function recorderBehind({ standing, logEnd, partition }: Facts): Cause | undefined {
+function recorderBehind({ standing, logEnd, partition }: Known): Cause | undefined {
   const recorder = standing.checkpoints.find(({ reader }) => reader === 'recorder')
   if (!recorder || logEnd === undefined || logEnd <= recorder.next || recorder.idle_ms < BEHIND) return undefined
   return {
@@ -84,7 +92,7 @@ function recorderBehind({ standing, logEnd, partition }: Facts): Cause | undefin
   }
 }
 
-function notDriven({ row }: Facts): Cause | undefined {
+function notDriven({ row }: Known): Cause | undefined {
   if (row.workflow_version !== null) return undefined
   return {
     cause: 'not-driven',
@@ -95,7 +103,7 @@ function notDriven({ row }: Facts): Cause | undefined {
   }
 }
 
-function paused({ row, open }: Facts): Cause | undefined {
+function paused({ row, open }: Known): Cause | undefined {
   if (row.status !== 'paused') return undefined
   return {
     cause: 'paused',
@@ -106,12 +114,12 @@ function paused({ row, open }: Facts): Cause | undefined {
   }
 }
 
-const runtimesOf = ({ row, standing }: Facts): ProcessRow[] =>
+const runtimesOf = ({ row, standing }: Known): ProcessRow[] =>
   standing.processes.filter(
     ({ role, workflows }) => role === 'runtime' && workflows.includes(`${row.workflow_name}\n${row.workflow_version}`),
   )
 
-function noRuntime(facts: Facts): Cause | undefined {
+function noRuntime(facts: Known): Cause | undefined {
   if (facts.row.workflow_version === null || runtimesOf(facts).length > 0) return undefined
   const { workflow_name: workflow, workflow_version: version } = facts.row
   const running = facts.standing.processes.filter(({ role }) => role === 'runtime')
@@ -128,7 +136,7 @@ function noRuntime(facts: Facts): Cause | undefined {
   }
 }
 
-function unowned(facts: Facts): Cause | undefined {
+function unowned(facts: Known): Cause | undefined {
   const { partition, standing } = facts
   const runtimes = runtimesOf(facts)
   if (runtimes.length === 0) return undefined // told as such
@@ -147,53 +155,68 @@ function unowned(facts: Facts): Cause | undefined {
   }
 }
 
-function runtimeBehind(facts: Facts): Cause | undefined {
-  const { standing, partition } = facts
-  const recorder = standing.checkpoints.find(({ reader }) => reader === 'recorder')
-  const deployment = runtimesOf(facts)[0]?.deployment
-  const runtime = standing.checkpoints.find(({ reader }) => reader === `runtime.${deployment}`)
-  if (!recorder || !runtime || runtime.next >= recorder.next || runtime.idle_ms < 2 * BEHIND) return undefined
-  if (Object.keys(openOf(facts)).length > 0) return undefined // what it waits for holds its checkpoint
-  return {
-    cause: 'runtime-behind',
-    summary: `the runtime stands at p${partition}:${runtime.next}, the recorder at ${recorder.next}`,
-    evidence: { partition, runtime, recorder },
-    byItself: 'it goes on as it catches up',
-    youCan: ['start more runtimes of this deployment', 'look at its /readyz and log lines'],
-  }
+const recorderOf = ({ standing }: Known) => standing.checkpoints.find(({ reader }) => reader === 'recorder')
+
+/** Nothing that the log holds is unknown here. */
+const isRecorded = (facts: Known) => facts.logEnd !== undefined && facts.logEnd <= (recorderOf(facts)?.next ?? 0)
+
+/** What a runtime that is there should answer. */
+function dueOf(facts: Known): readonly Due[] {
+  const { row, standing, open } = facts
+  const isHeld = isTerminalState(row.status) || row.status === 'paused' || standing.incidents.length > 0
+  return isHeld || runtimesOf(facts).length === 0 ? [] : open.due
 }
 
-function openOf({ open }: Facts): Partial<Record<'action' | 'wait' | 'timer', true>> {
-  return {
-    ...(open.actions.length > 0 ? { action: true as const } : {}),
-    ...(open.waits.length > 0 ? { wait: true as const } : {}),
-    ...(open.timers.length > 0 ? { timer: true as const } : {}),
-  }
+function runtimeBehind(facts: Known): readonly Cause[] {
+  const { partition, standing, logEnd, now } = facts
+  // What is not recorded yet may be the answer.
+  if (!isRecorded(facts)) return []
+  const runtimes = runtimesOf(facts)
+  const owners = runtimes.filter(({ partitions }) => partitions.includes(partition))
+  const asked = owners.length > 0 ? owners : runtimes
+  const checkpoint = standing.checkpoints.find(({ reader }) => reader === `runtime.${asked[0]?.deployment}`)
+  const late = dueOf(facts).filter(({ since }) => now - Date.parse(since) > LATE)
+  return late.map(({ what, since, evidence }) => ({
+    cause: 'runtime-behind',
+    summary: `${what}, and its runtime has not answered`,
+    evidence: {
+      ...evidence,
+      since,
+      lateMs: now - Date.parse(since),
+      partition,
+      runtimes: asked.map(({ id, deployment, seen_at: seenAt }) => ({ id, deployment, seenAt })),
+      checkpoint: checkpoint ? { next: checkpoint.next, movedAt: checkpoint.moved_at } : null,
+      logEnd,
+    },
+    byItself: 'it goes on when its runtime does, or when another of its deployment takes over; one that hangs counts as gone after 30 s',
+    youCan: [
+      'look at the seenAt of its runtime (told every 5 s), its /readyz and log lines; restart one that hangs',
+      'start more runtimes of this deployment',
+    ],
+  }))
 }
 
 /** The newest attempt's error. */
 const errorOf = ({ last_error: text }: ActionRow) => (text === null ? null : (JSON.parse(text) as { message?: string }))
 
-const workersOf = ({ standing }: Facts, { name, queue }: ActionRow): ProcessRow[] =>
+const workersOf = ({ standing }: Known, { name, queue }: ActionRow): ProcessRow[] =>
   standing.processes.filter(({ role, actions, queues }) => role === 'worker' && actions.includes(name) && queues.includes(queue ?? ''))
 
-function noWorker(facts: Facts): Cause | undefined {
-  const stuck = facts.open.actions.find((action) => action.status === 'running' && workersOf(facts, action).length === 0)
-  if (!stuck) return undefined
-  const { name, queue, action, requested_at: requestedAt } = stuck
+const running = ({ open }: Known) => open.actions.filter(({ status }) => status === 'running')
+
+function noWorker(facts: Known): readonly Cause[] {
   const workers = facts.standing.processes.filter(({ role }) => role === 'worker')
-  return {
+  const stuck = running(facts).filter((action) => workersOf(facts, action).length === 0)
+  return stuck.map(({ name, queue, action, requested_at: requestedAt }) => ({
     cause: 'no-worker',
     summary: `no worker that runs implements ${name}${queue === null ? '' : ` in queue ${queue}`}`,
     evidence: { action, name, queue, requestedAt, workers: workers.map(({ id, actions, queues }) => ({ id, actions, queues })) },
     byItself: 'the request waits in its topic; the first worker that implements it runs it',
     youCan: [`start a worker that implements ${name}`, 'cancel or terminate the execution'],
-  }
+  }))
 }
 
-function retrying(facts: Facts): Cause | undefined {
-  const action = facts.open.actions.find(({ status }) => status === 'backing-off')
-  if (!action) return undefined
+function retry(action: ActionRow): Cause {
   const { name, attempt, attempts, next_attempt_at: nextAttemptAt } = action
   const lastError = errorOf(action)
   return {
@@ -206,11 +229,16 @@ function retrying(facts: Facts): Cause | undefined {
   }
 }
 
-function attempting(facts: Facts): Cause | undefined {
-  const action = facts.open.actions.find(({ status }) => status === 'running')
-  if (!action) return undefined
+const retrying = ({ open }: Known): readonly Cause[] => open.actions.filter(({ status }) => status === 'backing-off').map(retry)
+
+function attempting(facts: Known): readonly Cause[] {
+  const manned = running(facts).map((action) => ({ action, workers: workersOf(facts, action) }))
+  return manned.filter(({ workers }) => workers.length > 0).map(({ action, workers }) => attemptOf(facts, action, workers))
+}
+
+function attemptOf({ standing, now }: Known, action: ActionRow, workers: readonly ProcessRow[]): Cause {
   const { name, attempt, requested_at: requestedAt } = action
-  const told = facts.standing.progress.find((one) => one.action === action.action && one.attempt === attempt)
+  const told = standing.progress.find((one) => one.action === action.action && one.attempt === attempt)
   return {
     cause: 'action-running',
     summary: `attempt ${attempt} of ${name} was asked for at ${requestedAt} and has no outcome yet`,
@@ -219,49 +247,59 @@ function attempting(facts: Facts): Cause | undefined {
       name,
       attempt,
       requestedAt,
-      waitedMs: Math.max(0, facts.now - Date.parse(requestedAt)),
+      waitedMs: Math.max(0, now - Date.parse(requestedAt)),
       lastError: errorOf(action),
       progress: told?.progress == null ? null : (JSON.parse(told.progress) as unknown),
       heartbeatAt: told?.told_at ?? null,
-      workers: workersOf(facts, action).map(({ id }) => id),
+      workers: workers.map(({ id }) => id),
     },
     byItself: 'its outcome, or its timeout, comes as an event',
     youCan: ['look at the log lines of its workers', 'start more workers if they are busy'],
   }
 }
 
-function waiting({ open }: Facts): Cause | undefined {
-  const wait = open.waits[0]
-  if (!wait) return undefined
-  return {
+const waiting = ({ open }: Known): readonly Cause[] =>
+  open.waits.map((wait) => ({
     cause: 'waiting-for-event',
     summary: `it waits for ${wait.names.join(' or ')} since ${wait.started_at}`,
     evidence: { wait: wait.wait, names: wait.names, startedAt: wait.started_at, timeoutAt: wait.timeout_at },
     byItself: wait.timeout_at === null ? 'it waits without an end' : `the wait times out at ${wait.timeout_at}`,
     youCan: [`send the event: POST …/events with event_name ${wait.names.join(' or ')}`, 'cancel the execution'],
-  }
-}
+  }))
 
-function sleeping({ open }: Facts): Cause | undefined {
-  // Those of retries and of waits are told with what they belong to.
-  const timer = open.timers.filter(({ purpose }) => purpose === 'sleep').toSorted((a, b) => a.fire_at.localeCompare(b.fire_at))[0]
-  if (!timer) return undefined
+/** The first to fire first. */
+const sleeping = ({ open }: Known): readonly Cause[] =>
+  open.timers
+    // Those of retries and of waits are told with what they belong to.
+    .filter(({ purpose }) => purpose === 'sleep')
+    .toSorted((a, b) => a.fire_at.localeCompare(b.fire_at))
+    .map(({ timer, fire_at: fireAt, started_at: startedAt }) => ({
+      cause: 'timer',
+      summary: `it sleeps until ${fireAt}`,
+      evidence: { timer, fireAt, startedAt },
+      byItself: `it goes on at ${fireAt}`,
+      youCan: ['wait', 'cancel the execution'],
+    }))
+
+function working(facts: Known): Cause {
+  const { open, row, logEnd } = facts
+  const recorder = recorderOf(facts)?.next ?? 0
+  const unknown =
+    logEnd === undefined ? 'the log does not answer now' : `${logEnd - recorder} records of its partition are not recorded yet`
+  const why = isRecorded(facts)
+    ? 'its runtime is deciding, or its next decision is on its way'
+    : `its next decision may be there: ${unknown}`
   return {
-    cause: 'timer',
-    summary: `it sleeps until ${timer.fire_at}`,
-    evidence: { timer: timer.timer, fireAt: timer.fire_at, startedAt: timer.started_at },
-    byItself: `it goes on at ${timer.fire_at}`,
-    youCan: ['wait', 'cancel the execution'],
+    cause: 'working',
+    summary: `${open.due[0]?.what ?? 'nothing is open'}: ${why}`,
+    evidence: { ...open.due[0]?.evidence, decisions: open.decisions, lastSeq: Number(row.last_seq), changedAt: row.changed_at },
+    byItself: 'its next event comes within a moment',
+    youCan: ['ask again'],
   }
 }
 
-const working = ({ open, row }: Facts): Cause => ({
-  cause: 'working',
-  summary: 'nothing is open: its runtime is deciding, or its next decision is on its way',
-  evidence: { decisions: open.decisions, lastSeq: Number(row.last_seq), changedAt: row.changed_at },
-  byItself: 'its next event comes within a moment',
-  youCan: ['ask again'],
-})
+/** What is due and not late, as far as can be known. */
+const answering = (facts: Known) => (dueOf(facts).length > 0 && runtimeBehind(facts).length === 0 ? working(facts) : undefined)
 
 const LOOKS: readonly Look[] = [
   ended,
@@ -271,18 +309,29 @@ const LOOKS: readonly Look[] = [
   paused,
   noRuntime,
   unowned,
+  runtimeBehind,
   noWorker,
   retrying,
   attempting,
+  answering,
   waiting,
   sleeping,
-  runtimeBehind,
 ]
 
+/** Of each cause its own share, so that none hides another. */
+function beside(causes: readonly Cause[]): string[] {
+  const groups = Map.groupBy(causes, ({ cause }) => cause)
+  return [...groups].flatMap(([cause, all]) => [
+    ...all.slice(0, MOST_TOLD).map(({ summary }) => summary),
+    ...(all.length > MOST_TOLD ? [`and ${all.length - MOST_TOLD} more: ${cause}`] : []),
+  ])
+}
+
 export function diagnose(facts: Facts): Diagnosis {
-  const found = LOOKS.map((look) => look(facts)).filter((cause) => cause !== undefined)
-  const [first = working(facts), ...others] = found
+  const { decisions, pausedAt } = facts.open
+  const known: Known = { ...facts, open: { ...owed(facts.open, facts.now), decisions, pausedAt } }
+  const found = LOOKS.flatMap((look) => look(known) ?? [])
+  const [first = working(known), ...others] = found
   const { execution_id: executionId, status, current_state: currentState } = facts.row
-  const also = first.cause === 'ended' ? [] : others.map(({ summary }) => summary)
-  return { executionId, status, currentState, ...first, also }
+  return { executionId, status, currentState, ...first, also: first.cause === 'ended' ? [] : beside(others) }
 }

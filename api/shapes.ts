@@ -298,7 +298,7 @@ export const diagnosis = z
     evidence: z.record(z.string(), z.unknown()),
     byItself: z.string().describe('What happens without anybody doing anything, and when.'),
     youCan: z.array(z.string()),
-    also: z.array(z.string()).describe('What else is open.'),
+    also: z.array(z.string()).describe('What else holds: ten of each cause, and how many more.'),
   })
   .meta({ id: 'Diagnosis' })
 

@@ -2,6 +2,7 @@
 
 import { sql } from 'slonik'
 import { z } from 'zod'
+import { outcomeIdOf } from '../../workflow/ids.ts'
 import { type Read, readWithCheckpoints } from './checkpoints.ts'
 import { executionIsKnown } from './events.ts'
 import type { ReadPool, Transaction } from './pool.ts'
@@ -64,11 +65,27 @@ export function readActions(
   })
 }
 
+const placeRow = z.object({
+  event_id: z.string(),
+  event_name: z.string(),
+  partition: z.number(),
+  log_offset: z.string(),
+  appended_at: z.string(),
+})
+/** An accepted event, and where it stands. */
+export type EventPlace = z.infer<typeof placeRow>
+
+/** wanted: an open wait takes it · failed: of an attempt, and what comes next is not decided · cancel: the first. */
+export type UnansweredRow = EventPlace & { kind: 'wanted' | 'failed' | 'cancel' }
+
 /** What of an execution's work is open, and what else a diagnosis asks of its history. */
 export type OpenWork = {
   actions: readonly ActionRow[]
   timers: readonly TimerRow[]
   waits: readonly WaitRow[]
+  /** Accepted, and no decision answers it yet; in the order of the log. */
+  unanswered: readonly UnansweredRow[]
+  newest: EventPlace | null
   /** Decisions so far. */
   decisions: number
   /** When its newest pause was asked for. */
@@ -94,6 +111,49 @@ const openWaits = (transaction: Transaction, tenant: string, executionId: string
       AND CASE WHEN b.wait IS NULL THEN ended_at IS NULL ELSE status IN ('open', 'cancelled') AND NOT is_over END
     ORDER BY wait`)
 
+const PLACE = sql.fragment`event_id, event_name, partition, log_offset::text AS log_offset, ${timeText('appended_at')}`
+
+/** More are not asked for: one is enough to know that the runtime has something to answer. */
+const MOST_UNANSWERED = 100
+
+/** What waits took is in their rows; a decision on a cancel names it as its cause; the outcome of an attempt has the attempt's id. */
+async function readUnanswered(
+  transaction: Transaction,
+  tenant: string,
+  executionId: string,
+  { waits, actions }: Pick<OpenWork, 'waits' | 'actions'>,
+): Promise<UnansweredRow[]> {
+  const mine = sql.fragment`e.tenant = ${tenant} AND e.execution_id = ${executionId}`
+  const names = [...new Set(waits.flatMap((wait) => wait.names))]
+  const undecided = actions
+    .filter(({ status, next_attempt_at: next }) => status === 'backing-off' && next === null)
+    .slice(0, MOST_UNANSWERED)
+    .map(({ action, attempt }) => outcomeIdOf(tenant, executionId, action, attempt))
+  const wanted =
+    names.length === 0
+      ? []
+      : await transaction.any(sql.type(placeRow)`
+        SELECT ${PLACE} FROM refold.workflow_events e
+        WHERE ${mine} AND e.decision = 0 AND e.event_name = ANY (${sql.array(names, 'text')}) AND NOT EXISTS (
+          SELECT FROM refold.workflow_waits w
+          WHERE w.tenant = e.tenant AND w.execution_id = e.execution_id AND w.event_id = e.event_id::text)
+        ORDER BY e.seq LIMIT ${MOST_UNANSWERED}`)
+  const failed =
+    undecided.length === 0
+      ? []
+      : await transaction.any(sql.type(placeRow)`
+        SELECT ${PLACE} FROM refold.workflow_events e WHERE ${mine} AND e.event_id = ANY (${sql.array(undecided, 'uuid')}) ORDER BY e.seq`)
+  const cancels = await transaction.any(sql.type(placeRow)`
+    WITH cancel AS (
+      SELECT * FROM refold.workflow_events e WHERE ${mine} AND e.event_name = 'workflow.cancelRequested' AND e.seq > (
+        SELECT min(e.seq) FROM refold.workflow_events e WHERE ${mine} AND e.event_name = 'workflow.started' AND e.decision = 0)
+      ORDER BY e.seq LIMIT 1)
+    SELECT ${PLACE} FROM cancel c WHERE NOT EXISTS (
+      SELECT FROM refold.workflow_events e WHERE ${mine} AND e.seq > c.seq AND e.decision > 0 AND e.causation_id::text = c.event_id::text)`)
+  const of = (rows: readonly EventPlace[], kind: UnansweredRow['kind']) => rows.map((row) => ({ ...row, kind }))
+  return [...of(wanted, 'wanted'), ...of(failed, 'failed'), ...of(cancels, 'cancel')]
+}
+
 async function openWork(transaction: Transaction, tenant: string, executionId: string): Promise<OpenWork> {
   const mine = sql.fragment`tenant = ${tenant} AND execution_id = ${executionId}`
   const actions = await transaction.any(sql.type(actionRow)`
@@ -102,11 +162,15 @@ async function openWork(transaction: Transaction, tenant: string, executionId: s
     SELECT timer, purpose, action, ${timeText('fire_at')}, ${timeText('started_at')}
     FROM refold.workflow_timers t WHERE ${mine} AND t.ended_at IS NULL ORDER BY t.timer`)
   const waits = await openWaits(transaction, tenant, executionId)
+  const unanswered = await readUnanswered(transaction, tenant, executionId, { waits, actions })
   const head = await transaction.maybeOne(sql.type(decisionsRow)`SELECT decision FROM refold.execution_heads WHERE ${mine}`)
   const paused = await transaction.maybeOne(sql.type(pausedRow)`
     SELECT ${timeText('appended_at')} FROM refold.workflow_events e
     WHERE ${mine} AND event_name = 'workflow.pauseRequested' ORDER BY e.seq DESC LIMIT 1`)
-  return { actions, timers, waits, decisions: head?.decision ?? 0, pausedAt: paused?.appended_at ?? null }
+  // Last: each statement sees what is committed by then, so nothing read above is newer than this.
+  const newest = await transaction.maybeOne(sql.type(placeRow)`
+    SELECT ${PLACE} FROM refold.workflow_events e WHERE ${mine} ORDER BY e.seq DESC LIMIT 1`)
+  return { actions, timers, waits, unanswered, newest, decisions: head?.decision ?? 0, pausedAt: paused?.appended_at ?? null }
 }
 
 export const readOpenWork = (pool: ReadPool, tenant: string, executionId: string): Promise<OpenWork> =>

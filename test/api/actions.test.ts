@@ -5,13 +5,15 @@ import type { WorkflowEvent } from '../../schemas/generated.ts'
 import { createEventCodec } from '../../schemas/codec.ts'
 import { contentOf, nextChain } from '../../workflow/content.ts'
 import { partitionOf } from '../../workflow/partition.ts'
-import { decision, EXECUTION, outcome, started } from '../support/events.ts'
+import { decision, event, EXECUTION, outcome, started } from '../support/events.ts'
 import { recordedApi } from '../support/recorded-api.ts'
 import { useStack } from '../support/stack.ts'
+import { until } from '../support/wait.ts'
 
 const PARTITION = partitionOf(EXECUTION, 4)
 const URL = `/v1/executions/${EXECUTION}`
 const RETRY = { attempts: 3, backoff_ms: 1, factor: 1, max_ms: 1 }
+const APPROVED = '22222222-2222-4222-8222-222222222222'
 const MINE = { tenant: 'tenant-a', execution_id: EXECUTION }
 
 /** Decisions with their chain, as a runtime would append them. */
@@ -32,7 +34,7 @@ const scheduled = (name: string, key: string | null = null, retry = RETRY): [str
 t.test('actions', async (t) => {
   const { databaseUrl } = useStack(t, ['postgres'])
   if (databaseUrl === undefined) return
-  const { send, foreign, record } = await recordedApi(t, databaseUrl)
+  const { send, foreign, record, database } = await recordedApi(t, databaseUrl)
   const codec = createEventCodec({ schemaId: 1 })
   const append = async (...events: WorkflowEvent[]) => {
     for (const one of events) foreign({ partition: PARTITION, key: EXECUTION, value: codec.encode(one) })
@@ -44,7 +46,7 @@ t.test('actions', async (t) => {
     scheduled('note'),
     ['wait.started', { names: ['order.approved'], timeout_at: '2030-01-01T00:00:00.000Z' }],
     ['timer.started', { fire_at: '2030-01-01T00:00:00.000Z', purpose: 'timeout' }],
-    ['wait.satisfied', { wait: 4, event_id: 'x', event_name: 'order.approved' }],
+    ['wait.satisfied', { wait: 4, event_id: APPROVED, event_name: 'order.approved' }],
     ['action.retried', { action: 2, attempt: 2 }],
     scheduled('solo', null, { ...RETRY, attempts: 1 }),
     ['action.failed', { action: 8, name: 'solo', error: { name: 'Refused', message: 'no such account' } }],
@@ -127,12 +129,33 @@ t.test('actions', async (t) => {
     t.same((await send('a', `/v1/executions/${never}/actions`)).json(), { actions: [], next: null })
   })
 
-  t.test('a diagnosis tells of a wait while it is open', async (t) => {
+  type Told = { cause: string; summary: string; also: string[] }
+  const diagnosis = async () => (await send('a', `${URL}/diagnosis`)).json<Told>()
+
+  t.test('a diagnosis tells of a wait while it is open, and of what its runtime has to answer', async (t) => {
     await append(wait, timer)
-    const also = async () => (await send('a', `${URL}/diagnosis`)).json<{ also: string[] }>().also.join('; ')
-    t.match(await also(), /it waits for order.approved since .*/)
+    const all = async () => {
+      const { cause, summary, also } = await diagnosis()
+      return [cause, summary, ...also].join('; ')
+    }
+    t.match(await all(), /it waits for order.approved since .*/)
+    await database.admin.query(
+      "INSERT INTO refold.processes (id, role, deployment, workflows, partitions) VALUES ('r', 'runtime', 'main', $1, '{0,1,2,3}')",
+      [['order\n1']],
+    )
+    await append(event({ ...MINE, event_id: '33333333-3333-4333-8333-333333333333', event_name: 'order.forgotten' }))
+    t.match(await all(), /it waits for order.approved since .*/, 'one of another name is not waited for')
+    await append(event({ ...MINE, event_id: APPROVED, event_name: 'order.approved' }))
+    const late = await until(async () => /order.approved, for which it waits, came at p\d:9/.test(await all()) && all(), {
+      what: 'the event to be late',
+    })
+    t.match(late, /^runtime-behind; the failure of an attempt came at p\d:5, /, 'the oldest is the cause')
+    t.notMatch(late, /it waits for/)
     await append(satisfied)
-    t.notMatch(await also(), /order.approved/)
+    t.notMatch(await all(), /order.approved/, 'it was taken')
+    t.notMatch(await all(), /cancel/)
+    await append(event({ ...MINE, event_id: '44444444-4444-4444-8444-444444444444', event_name: 'workflow.cancelRequested' }))
+    await until(async () => /the request to cancel it came at p\d:11/.test(await all()), { what: 'the cancel to be late' })
   })
 
   t.test('a retry is taken for what backs off; for all else the answer says how it stands', async (t) => {

@@ -33,7 +33,7 @@ export type FakeApi = {
 
 const nothing = (checkpoints: ReadonlyMap<number, number>): Reads => ({
   actions: async () => ({ value: undefined, checkpoints }),
-  openWork: async () => ({ actions: [], timers: [], waits: [], decisions: 0, pausedAt: null }),
+  openWork: async () => ({ actions: [], timers: [], waits: [], unanswered: [], newest: null, decisions: 0, pausedAt: null }),
   checkpoints: async () => checkpoints,
   execution: async () => ({ value: undefined, checkpoints }),
   executions: async () => ({ value: { rows: [] }, checkpoints }),
