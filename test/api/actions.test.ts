@@ -158,6 +158,19 @@ t.test('actions', async (t) => {
     await until(async () => /the request to cancel it came at p\d:11/.test(await all()), { what: 'the cancel to be late' })
   })
 
+  t.test('a recorder that does not move is named, and all that is read is as old', async (t) => {
+    foreign({ partition: PARTITION, key: EXECUTION, value: codec.encode(event({ ...MINE, event_name: 'order.late' })) })
+    t.not((await diagnosis()).cause, 'recorder-behind', 'it moved just now')
+    await database.admin.query("UPDATE refold.checkpoints SET moved_at = now() - interval '1 minute' WHERE reader = 'recorder'")
+    t.match(await diagnosis(), {
+      cause: 'recorder-behind',
+      summary: `the recorder stands at p${PARTITION}:12, 1 records behind: this answer is as old`,
+      evidence: { partition: PARTITION, checkpoint: 12, logEnd: 13 },
+    })
+    await record()
+    t.match(await diagnosis(), { cause: 'runtime-behind' })
+  })
+
   t.test('a retry is taken for what backs off; for all else the answer says how it stands', async (t) => {
     const retry = (action: number | undefined, headers: Record<string, string> = {}) =>
       send('a', { method: 'POST', url: `${URL}/retry`, headers, payload: action === undefined ? {} : { action } })

@@ -1,4 +1,4 @@
-// A runtime that hangs is named as the cause, on real servers.
+// A runtime that hangs is named as the cause, and an execution whose history is full; on real servers.
 
 import t from 'tap'
 import { type Diagnosis, useFlows } from '../support/flows.ts'
@@ -36,4 +36,18 @@ t.test('what a hanging runtime should have answered is told, never a wait for wh
   t.match(await ended(sleeping), { status: 'completed' })
   await signal(patient, 'go', 2)
   t.match(await ended(patient), { result: { came: 2 } })
+})
+
+t.test('an execution with more events than are driven is told, and can be terminated', { timeout: 120_000 }, async (t) => {
+  const flows = await useFlows(t)
+  if (!flows) return
+  const { start, signal, ended, diagnosed } = flows
+  await flows.process('runtime', { FLOW_HISTORY_LIMIT: '6' })
+  const id = await start('waiting', { ms: 600_000 })
+  await diagnosed(id, 'waiting-for-event')
+  for (let i = 0; i < 4; i++) await signal(id, 'noise')
+  const full = await diagnosed(id, 'history-full')
+  t.match(full, { summary: 'its history has 7 events, the most that are driven', byItself: 'nothing', evidence: { events: 7 } })
+  t.equal(await flows.ask(id, 'terminate'), 202)
+  t.match(await ended(id), { status: 'terminated' })
 })

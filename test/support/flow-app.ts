@@ -1,12 +1,15 @@
 // Workflows for the tests on real servers. FLOW_CODE chooses what a deployment runs: `b` decides otherwise in the middle of
-// `changing`; `2` registers version 2 of `versioned`. REFOLD_TEST_LEDGER is the URL of the database where table `ledger` is.
+// `changing`; `2` registers version 2 of `versioned`. FLOW_HISTORY_LIMIT: how many events of a history are driven.
+// REFOLD_TEST_LEDGER is the URL of the database where table `ledger` is.
 
 import { setTimeout as pause } from 'node:timers/promises'
 import { Pool } from 'pg'
 import { z } from 'zod'
+import { HISTORY_LIMIT } from '../../consumers/driven.ts'
 import { defineAction, defineApp, defineWorkflow, implement } from '../../index.ts'
 
 const code = process.env['FLOW_CODE'] ?? 'a'
+HISTORY_LIMIT.most = Number(process.env['FLOW_HISTORY_LIMIT'] ?? HISTORY_LIMIT.most)
 let pool: Pool | undefined
 const ledger = () => (pool ??= new Pool({ connectionString: process.env['REFOLD_TEST_LEDGER'], max: 4 }))
 
