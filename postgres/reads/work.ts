@@ -113,10 +113,13 @@ const openWaits = (transaction: Transaction, tenant: string, executionId: string
 
 const PLACE = sql.fragment`event_id, event_name, partition, log_offset::text AS log_offset, ${timeText('appended_at')}`
 
-/** More are not asked for: one is enough to know that the runtime has something to answer. */
-const MOST_UNANSWERED = 100
+/** Failed attempts that are looked up: a diagnosis tells ten. */
+const MOST_FAILED = 100
 
-/** What waits took is in their rows; a decision on a cancel names it as its cause; the outcome of an attempt has the attempt's id. */
+/**
+ * What waits took is in their rows; a decision on a cancel names it as its cause; the outcome of an attempt has the attempt's id. Of a
+ * name no more than there are waits: many of one would hide those of another.
+ */
 async function readUnanswered(
   transaction: Transaction,
   tenant: string,
@@ -127,17 +130,18 @@ async function readUnanswered(
   const names = [...new Set(waits.flatMap((wait) => wait.names))]
   const undecided = actions
     .filter(({ status, next_attempt_at: next }) => status === 'backing-off' && next === null)
-    .slice(0, MOST_UNANSWERED)
+    .slice(0, MOST_FAILED)
     .map(({ action, attempt }) => outcomeIdOf(tenant, executionId, action, attempt))
   const wanted =
     names.length === 0
       ? []
       : await transaction.any(sql.type(placeRow)`
-        SELECT ${PLACE} FROM refold.workflow_events e
-        WHERE ${mine} AND e.decision = 0 AND e.event_name = ANY (${sql.array(names, 'text')}) AND NOT EXISTS (
-          SELECT FROM refold.workflow_waits w
-          WHERE w.tenant = e.tenant AND w.execution_id = e.execution_id AND w.event_id = e.event_id::text)
-        ORDER BY e.seq LIMIT ${MOST_UNANSWERED}`)
+        SELECT ${PLACE} FROM (
+          SELECT *, row_number() OVER (PARTITION BY e.event_name ORDER BY e.seq) AS nth FROM refold.workflow_events e
+          WHERE ${mine} AND e.decision = 0 AND e.event_name = ANY (${sql.array(names, 'text')}) AND NOT EXISTS (
+            SELECT FROM refold.workflow_waits w
+            WHERE w.tenant = e.tenant AND w.execution_id = e.execution_id AND w.event_id = e.event_id::text)) u
+        WHERE u.nth <= ${waits.length} ORDER BY u.seq`)
   const failed =
     undecided.length === 0
       ? []
