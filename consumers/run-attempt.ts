@@ -23,6 +23,7 @@ import { digestOf } from '../workflow/content.ts'
 import { readParameters, resultText } from '../workflow/contract.ts'
 import { attemptFailure } from '../workflow/failures.ts'
 import type { ActionMemory, ActionStore, Begun, KeptResult } from './attempt-port.ts'
+import { createSecrets, type Secrets } from './secrets.ts'
 
 export type AttemptOptions = {
   worker: string
@@ -47,6 +48,7 @@ type Attempt = {
   run: Implementation
   /** Progress that was told before, JSON text. */
   kept: string | undefined
+  secrets: Secrets
   stop: AbortSignal
 }
 
@@ -85,7 +87,7 @@ export function createAttempts(options: AttemptOptions) {
   }
 
   /** The author's function with its context, its time limit and its heartbeat. Gives the result as JSON text. */
-  async function invoke({ request, scheduled, run, kept, stop }: Attempt, sql?: ActionSql): Promise<string> {
+  async function invoke({ request, scheduled, run, kept, secrets, stop }: Attempt, sql?: ActionSql): Promise<string> {
     // While it waited for its turn: nothing is begun that would be given up at once.
     if (stop.aborted) throw new Stopping('the worker stops')
     const parameters = readParameters(run.action, scheduled)
@@ -106,15 +108,10 @@ export function createAttempts(options: AttemptOptions) {
       logger: lines(logger, request),
       heartbeat(progress) {
         limits.beat()
-        teller.tell(progress)
+        teller.tell(secrets.textOf(progress))
       },
       progress: kept === undefined ? undefined : (JSON.parse(kept) as unknown),
-      secret(name) {
-        const value = options.secrets(name)
-        if (value === undefined)
-          throw Object.assign(new Error(`no secret ${name}: set REFOLD_SECRET_${name.toUpperCase()}`), { code: 'SecretMissing' })
-        return value
-      },
+      secret: secrets.read,
       ...(sql ? { sql } : {}),
     }
     try {
@@ -131,18 +128,18 @@ export function createAttempts(options: AttemptOptions) {
   }
 
   /** Runs the function; its failure is an outcome, a worker that stops is none. */
-  async function tried(work: () => Promise<string>): Promise<AttemptOutcome | 'stopping'> {
+  async function tried({ secrets }: Attempt, work: () => Promise<string>): Promise<AttemptOutcome | 'stopping'> {
     try {
       return { result: await work() }
     } catch (error) {
       if (error instanceof Stopping) return 'stopping'
-      return { error: attemptFailure(error) }
+      return { error: attemptFailure(error, secrets.failureOf(error)) }
     }
   }
 
   async function atLeastOnce(one: Attempt): Promise<AttemptOutcome | 'stopping'> {
     const { request, scheduled } = one
-    const outcome = await tried(() => invoke(one))
+    const outcome = await tried(one, () => invoke(one))
     await faults.at('worker:attempt:done')
     if (outcome === 'stopping' || 'error' in outcome) return outcome
     // A2
@@ -169,7 +166,7 @@ export function createAttempts(options: AttemptOptions) {
     }
     const renewing = setInterval(() => void orWithout(() => store.renew(request, CLAIM), undefined), CLAIM / 3)
     try {
-      const outcome = await tried(() => invoke(one))
+      const outcome = await tried(one, () => invoke(one))
       await faults.at('worker:attempt:done')
       // Given up in the middle: the claim stands and expires, since the effect may have happened.
       if (outcome === 'stopping') return 'stopping'
@@ -186,7 +183,7 @@ export function createAttempts(options: AttemptOptions) {
     const { request, run, scheduled } = one
     const limits = { isolation: run.action.isolation, timeout: scheduled.timeout_ms }
     let stored: AttemptOutcome | undefined
-    const outcome = await tried(async () => {
+    const outcome = await tried(one, async () => {
       stored = await store.inTransaction(request, limits, async (sql) => {
         const result = await invoke(one, sql)
         await faults.at('worker:attempt:done')
@@ -215,7 +212,7 @@ export function createAttempts(options: AttemptOptions) {
     await faults.at('worker:attempt:starting')
     // Postgres away is no failure of the attempt.
     const kept = scheduled.heartbeat_ms === undefined && request.attempt === 1 ? undefined : await store.progress(request)
-    const outcome = await byGuarantee({ request, scheduled, run, kept, stop })
+    const outcome = await byGuarantee({ request, scheduled, run, kept, secrets: createSecrets(options.secrets), stop })
     if (outcome === 'stopping' || outcome === 'claimed') return { state: 'again', because: outcome }
     const ended = await report(request, outcome, began)
     watch.emit('worker:attempt:ended', {
@@ -337,11 +334,11 @@ function progressTeller(put: (progress: string | undefined) => Promise<void>) {
     telling = telling.then(() => put(progress)).catch(() => undefined)
   }
   return {
-    tell(progress: unknown) {
+    tell(progress: string | undefined) {
       // What a function that was given up tells is no help for whoever runs it again by now.
       if (ended) return
       // A bare sign of life takes nothing back.
-      newest = { progress: progress === undefined ? newest?.progress : JSON.stringify(progress) }
+      newest = { progress: progress ?? newest?.progress }
       const rest = last + TELL_EVERY - performance.now()
       if (rest <= 0) flush()
       else timer ??= setTimeout(flush, rest)

@@ -45,10 +45,10 @@ export function failureOf(thrown: unknown): Failure {
   return { name: tidy(thrown.name), message: tidy(thrown.message), ...code }
 }
 
-/** What ended an attempt. It is tried again, unless it says no; what zod refused would be refused again. */
-export function attemptFailure(thrown: unknown): Failure {
+/** What ended an attempt, as `failure` has it. It is tried again, unless it says no; what zod refused would be refused again. */
+export function attemptFailure(thrown: unknown, failure = failureOf(thrown)): Failure {
   const isFinal = thrown instanceof Error && (('retryable' in thrown && thrown.retryable === false) || thrown.name === 'ZodError')
-  return { ...failureOf(thrown), retryable: !isFinal }
+  return { ...failure, retryable: !isFinal }
 }
 
 /** The `error` of an outcome's payload, whatever it holds. */

@@ -2,14 +2,43 @@
 
 import path from 'node:path'
 import { Redis } from 'ioredis'
-import t from 'tap'
+import { Kafka, logLevel } from 'kafkajs'
+import t, { type Test } from 'tap'
 import { useFlows } from '../support/flows.ts'
 import { startRefold } from '../support/refold-process.ts'
 import { until } from '../support/wait.ts'
 
 const APP = path.join(import.meta.dirname, '..', 'support', 'attempt-app.ts')
 
+const SECRET = 'k3y "of" the/bank'
+
 t.setTimeout(300_000)
+
+/** Keys and values of all topics with this prefix, as text. */
+async function allRecords(t: Test, kafka: Kafka, prefix: string): Promise<string[]> {
+  const admin = kafka.admin()
+  await admin.connect()
+  t.teardown(() => admin.disconnect())
+  const left = new Map<string, number>()
+  const topics = (await admin.listTopics()).filter((name) => name.startsWith(prefix))
+  for (const topic of topics)
+    for (const { partition, high, low } of await admin.fetchTopicOffsets(topic))
+      if (Number(high) > Number(low)) left.set(`${topic}/${partition}`, Number(high))
+  const consumer = kafka.consumer({ groupId: `${prefix}all-records` })
+  await consumer.connect()
+  t.teardown(() => consumer.disconnect())
+  await consumer.subscribe({ topics, fromBeginning: true })
+  const texts: string[] = []
+  await consumer.run({
+    eachBatch: async ({ batch }) => {
+      for (const { key, value } of batch.messages) texts.push(`${String(key)} ${String(value)}`)
+      const name = `${batch.topic}/${batch.partition}`
+      if (Number(batch.lastOffset()) + 1 >= (left.get(name) ?? 0)) left.delete(name)
+    },
+  })
+  await until(() => left.size === 0, { what: () => `${[...left.keys()].join()} to be read` })
+  return texts
+}
 
 t.test('attempts', { timeout: 240_000 }, async (t) => {
   const flows = await useFlows(t)
@@ -28,7 +57,7 @@ t.test('attempts', { timeout: 240_000 }, async (t) => {
     ).rows.map(({ what, attempt }) => `${what} ${attempt}`)
   const begun = (...ids: string[]) =>
     until(async () => (await Promise.all(ids.map(ledger))).every((one) => one.includes('begun 1')), { what: `${ids.join()} to begin` })
-  const worker = (env = {}) => startRefold(t, installation, 'worker', { app: APP, env })
+  const worker = (env = {}) => startRefold(t, installation, 'worker', { app: APP, env: { REFOLD_SECRET_SPILT: SECRET, ...env } })
   await startRefold(t, installation, 'runtime', { app: APP })
   const first = await worker()
 
@@ -58,6 +87,21 @@ t.test('attempts', { timeout: 240_000 }, async (t) => {
     t.teardown(() => redis.disconnect())
     const left = await redis.pttl(`${installation.env['REFOLD_TOPIC_PREFIX']}:result:${JSON.stringify(['tenant', 'charge', 'order-1'])}`)
     t.ok(left > 86_400_000 - 120_000 && left <= 86_400_000, `it is kept for ${left} ms more`)
+  })
+
+  t.test('secrets: one that is not there is named; one that is there is in no record, whatever the action throws', async (t) => {
+    t.match(await ended(await start('spill', { secret: 'lost' })), { error: { message: /no secret lost: set REFOLD_SECRET_LOST/ } })
+    t.match(await ended(await start('spill', { secret: 'spilt' })), { error: { message: /GET .*\[secret\] is not known/ } })
+    const kafka = new Kafka({ brokers: String(installation.env['KAFKA_BROKERS']).split(','), logLevel: logLevel.NOTHING })
+    const prefix = `${installation.env['REFOLD_TOPIC_PREFIX']}.`
+    const texts = await allRecords(t, kafka, prefix)
+    const forms = [SECRET, encodeURIComponent(SECRET), JSON.stringify(SECRET).slice(1, -1)]
+    const holding = (what: string) => texts.filter((text) => text.includes(what)).length
+    t.ok(holding('[secret]') >= 3, 'two attempts and the end of the execution speak of it')
+    // In a payload, JSON is once more in a string.
+    for (const form of [...forms, ...forms.map((one) => JSON.stringify(one).slice(1, -1))]) t.equal(holding(form), 0, form)
+    const { rows } = await admin.query<{ progress: string }>('SELECT progress FROM refold.action_progress WHERE progress IS NOT NULL')
+    t.strictSame(rows, [{ progress: '{"asked":"/?key=[secret]"}' }])
   })
 
   t.test('at-most-once: killed in the middle, it ends as unknown, and nobody runs it again', async (t) => {

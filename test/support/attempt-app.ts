@@ -30,10 +30,11 @@ const query = defineAction({ name: 'query', parameters: none, result: z.number()
 const letter = defineAction({ name: 'letter', parameters: none, result: z.number(), guarantee: 'at-most-once' })
 const work = defineAction({ name: 'work', parameters: z.object({ ms: z.number() }), result: z.number(), timeout: '1 h' })
 const charge = defineAction({ name: 'charge', parameters: z.object({ cents: z.number() }), result: z.string(), retry })
+const spill = defineAction({ name: 'spill', parameters: z.object({ secret: z.string() }), result: z.number(), heartbeat: '1 min', retry })
 
-const actions = { deaf, brief, query, letter, work, charge }
+const actions = { deaf, brief, query, letter, work, charge, spill }
 const input = z.object({
-  action: z.enum(['deaf', 'brief', 'query', 'letter', 'work', 'charge']),
+  action: z.enum(['deaf', 'brief', 'query', 'letter', 'work', 'charge', 'spill']),
   parameters: z.any(),
   key: z.string().optional(),
 })
@@ -47,6 +48,7 @@ const one = defineWorkflow(
     } catch (error) {
       if (!(error instanceof ActionFailed)) throw error
       const { errorName, code, attempts } = error
+      if (action === 'spill') throw error
       return { errorName, code: code ?? null, attempts }
     }
   },
@@ -83,6 +85,12 @@ export default defineApp({
     implement(charge, async (context) => {
       await note(context, 'begun')
       return `${context.executionId} paid ${context.parameters.cents}`
+    }),
+    // As a client of the target might: the request it sent is in its error.
+    implement(spill, async ({ parameters, secret, heartbeat }) => {
+      const key = secret(parameters.secret)
+      heartbeat({ asked: `/?key=${key}` })
+      throw new Error(`GET /?key=${encodeURIComponent(key)} with ${JSON.stringify({ key })}: ${key} is not known`)
     }),
   ],
 })

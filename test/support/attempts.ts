@@ -12,7 +12,12 @@ import { MemoryRedis } from './world/redis.ts'
 type Store = ReturnType<MemoryRecord['actionStore']>
 
 /** Its attempts, a request for one of them that has this payload of an `action.scheduled`, and the outcomes reported so far. */
-export function attemptsOf(implementation: Implementation, scheduled: object, store: Partial<Store> = {}) {
+export function attemptsOf(
+  implementation: Implementation,
+  scheduled: object,
+  store: Partial<Store> = {},
+  secrets: Readonly<Record<string, string>> = {},
+) {
   const { name } = implementation.action
   const reported: AttemptOutcome[] = []
   const attempt = createAttempts({
@@ -21,7 +26,7 @@ export function attemptsOf(implementation: Implementation, scheduled: object, st
     memory: new MemoryRedis().memoryOf('w', (_port, work) => work()),
     store: { ...new MemoryRecord().actionStore(() => ({ query: async () => [] })), ...store },
     append: async (_request, outcome) => void reported.push(outcome),
-    secrets: () => undefined,
+    secrets: (secret) => secrets[secret],
     logger: { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined },
     watch: createWatch(),
     faults: NO_FAULTS,
