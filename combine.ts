@@ -3,10 +3,15 @@
 // J1  One group is under way at a time; what comes meanwhile is the next group.
 // J2  A group that fails is done again one by one: only the job at fault fails its caller.
 
-/** `run` answers a result for each job, in order. `dropped` is told of a group that failed, before its jobs are done alone. */
+/**
+ * `run` answers a result for each job, in order. `dropped` is told of a group that failed, before its jobs are done alone. The first
+ * group is what comes in one `turn` of the event loop, or only in one `callback` of it: sooner, and right where those that belong
+ * together come in one.
+ */
 export function createCombiner<Job, Result>(
   run: (jobs: readonly Job[]) => Promise<readonly Result[]>,
   dropped: (jobs: readonly Job[]) => void,
+  within: 'turn' | 'callback' = 'turn',
 ): (job: Job) => Promise<Result> {
   type Waiting = { job: Job; resolve: (result: Result) => void; reject: (error: unknown) => void }
   let waiting: Waiting[] = []
@@ -36,8 +41,7 @@ export function createCombiner<Job, Result>(
 
   async function work(): Promise<void> {
     working = true
-    // What arrives before this turn of the event loop is over goes together; to wait for the next one would cost more than it joins.
-    await new Promise<void>((resolve) => process.nextTick(resolve))
+    await new Promise<void>((resolve) => void (within === 'turn' ? setImmediate(resolve) : process.nextTick(resolve)))
     while (waiting.length > 0) await together(waiting.splice(0))
     working = false
   }

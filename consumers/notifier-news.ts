@@ -21,6 +21,8 @@ export type NotifierNews = {
   reading(): void
   /** How far the recorder is known to be in a partition. */
   known(partition: number, recorded: number): void
+  /** What is told and not known. */
+  unknown(): [number, number][] | 'anything'
   /** Resolves when something is told that is not known, with all that is told in the same turn of the event loop, or after ms; 0: at once. */
   wait(ms: number): Promise<void>
 }
@@ -36,12 +38,13 @@ export function createNotifierNews(isOurs: (partition: number) => boolean = () =
 
   function woken(places?: string): void {
     if (places === undefined) anything = true
-    else for (const { partition, next } of placesTold(places)) told.set(partition, next)
+    else for (const { partition, next } of placesTold(places)) told.set(partition, Math.max(next, told.get(partition) ?? -1))
     if (isAny()) bell.resolve()
   }
 
   return {
     woken,
+    unknown: () => (anything ? 'anything' : [...told].filter(([partition, next]) => next > (recorded.get(partition) ?? -1))),
     listened(places) {
       const ours = places !== undefined && placesTold(places).every(({ partition }) => isOurs(partition))
       if (ours) setTimeout(woken, OWN_FIRST, places).unref()

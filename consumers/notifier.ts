@@ -7,10 +7,10 @@
 // N2  The checkpoint moves after Redis has taken the entries, in the statement that reads the next ones: each is sent at least once,
 //     in order within its partition.
 // N3  One notifier at a time has the lease; one that lost it and does not know sends repeats, which readers drop.
-//     What this process's own recorder committed is sent without being read back (consumers/recorded-events.ts); the checkpoints
-//     of that move in the next statement, UNREAD after the one before at the latest.
 // N4  Redis notes, with the entries, how far each partition was sent. Where that is behind what this notifier knows (flushed,
 //     or started from an older copy of its data), the entries between are sent again first: Redis refuses newer ones until then.
+// N5  What this process's own recorder committed is sent without being read back (consumers/recorded-events.ts), while there is nothing
+//     of others to be read. The checkpoints of that move in the next statement, UNREAD after the one before at the latest.
 
 import { setTimeout as pause } from 'node:timers/promises'
 import { asError } from '../errors.ts'
@@ -97,6 +97,8 @@ export function createNotifier({ store, stream, length, watch, faults, news, rec
   const sentTo = new Map<number, { next: number; last: number | null }>()
   /** When the places were last read. */
   let readAt = -Infinity
+  /** Whether more was recorded than was read then. */
+  let isBehind = false
   /** When Redis was last asked how far it was sent. */
   let asked = -Infinity
 
@@ -158,10 +160,10 @@ export function createNotifier({ store, stream, length, watch, faults, news, rec
 
   /** Notes what was sent, reads on. */
   async function readOn(limit: number): Promise<readonly NotifierNext[]> {
-    readAt = performance.now()
     news.reading()
     const moving = [...moves.values()]
     const found = await store.next(moving, limit)
+    readAt = performance.now()
     moves.clear()
     for (const place of found) {
       news.known(place.partition, place.recorded)
@@ -183,10 +185,14 @@ export function createNotifier({ store, stream, length, watch, faults, news, rec
 
   /** What was recorded here since. */
   function ownDue(): NotifierNext[] {
-    if (!own || performance.now() - readAt >= UNREAD) return []
+    if (!own || isBehind || performance.now() - readAt >= UNREAD) return []
+    const unknown = news.unknown()
+    // What somebody else recorded would wait until the places are read.
+    if (unknown === 'anything' || unknown.some(([partition, next]) => (own.end(partition) ?? -1) < next)) return []
     return [...sentTo].flatMap(([partition, place]) => {
+      if ((own.end(partition) ?? -1) <= place.next) return []
       const kept = own.all(partition)
-      return kept && kept.next > place.next ? [{ partition, ...place, recorded: kept.next, read: kept.next, events: kept.events }] : []
+      return kept ? [{ partition, ...place, recorded: kept.next, read: kept.next, events: kept.events }] : []
     })
   }
 
@@ -216,10 +222,11 @@ export function createNotifier({ store, stream, length, watch, faults, news, rec
     if (afterOwn !== undefined) return afterOwn
     const places = await readOn(PAGE)
     const due = places.filter((place) => place.next < place.recorded)
+    isBehind = due.some(({ read, recorded }) => read < recorded)
     const refused = due.length > 0 ? await sendNew(due) : undefined
     const isLookedAt = refused?.size === 0 && performance.now() - asked < IDLE
     if (!isLookedAt && (await sendLost(places))) return 0
-    if (refused?.size || due.some(({ read, recorded }) => read < recorded)) return 0
+    if (refused?.size || isBehind) return 0
     return due.length > 0 ? NOTED : IDLE
   }
 

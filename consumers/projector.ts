@@ -239,7 +239,8 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
       await faults.at('projector:rows:written')
     })
 
-  const shared = createCombiner(storeAll, () => undefined)
+  // What the recorder tells of a transaction comes in one callback.
+  const shared = createCombiner(storeAll, () => undefined, 'callback')
 
   async function storeEvents({ partition, from, next, assumed = false }: Move, events: Events): Promise<Stored> {
     const job: Job = { partition, from, next, assumed, events, count: 0 }

@@ -4,7 +4,8 @@
 // matters: what is not known here is read there.
 //
 // E1  Only what was committed is added. Of a partition that is followed, it is one piece without a gap; what would leave one ends
-//     the following. What was read back before it was added is left out.
+//     a gap begins a new piece, which is given once what is before it was read back and sent. What was read back before it was added is
+//     left out.
 
 import type { EventToTell } from '../workflow/notification.ts'
 import type { AuditRow } from './recorder-fold.ts'
@@ -23,7 +24,9 @@ export type RecordedEvents = {
   add(partition: number, from: number, next: number, events: readonly AuditRow[]): void
   /** From now on what is at this offset and after it is kept; what is before it is not asked for again. */
   follow(partition: number, offset: number): void
-  /** All that is kept of a partition that is followed, and where it ends. */
+  /** Where what is kept of a partition ends, if it begins where it is followed. */
+  end(partition: number): number | undefined
+  /** All of it. */
   all(partition: number): { next: number; events: readonly EventToTell[] } | undefined
   /** Nothing is followed any more. */
   leave(): void
@@ -31,7 +34,8 @@ export type RecordedEvents = {
   isOurs(partition: number): boolean
 }
 
-type Followed = { from: number; next: number; rows: AuditRow[]; bytes: number }
+/** `at`: where it is followed from; `from` is beyond it where there is a gap, which is read back meanwhile. */
+type Followed = { at: number; from: number; next: number; rows: AuditRow[]; bytes: number }
 
 const bytesOf = (rows: readonly AuditRow[]) => rows.reduce((sum, { event }) => sum + EVENT_BYTES + (event.payload?.length ?? 0), 0)
 
@@ -57,33 +61,39 @@ export function createRecordedEvents(now = () => performance.now()): RecordedEve
   /** When the newest batch of each partition was added. */
   const addedAt = new Map<number, number>()
 
-  function put(partition: number, one?: Followed): void {
-    bytesKept += (one?.bytes ?? 0) - (followed.get(partition)?.bytes ?? 0)
-    if (one) followed.set(partition, one)
-    else followed.delete(partition)
+  function put(partition: number, one: Followed): void {
+    bytesKept += one.bytes - (followed.get(partition)?.bytes ?? 0)
+    followed.set(partition, one)
+  }
+
+  function whole(partition: number): Followed | undefined {
+    const one = followed.get(partition)
+    return one?.at === one?.from ? one : undefined
   }
 
   return {
     add(partition, from, next, events) {
       addedAt.set(partition, now())
       const one = followed.get(partition)
-      if (!one) return
-      if (next <= one.next) return
+      if (!one || next <= one.next) return
       const rows = one.next === from ? events : events.filter(({ offset }) => offset >= one.next)
-      if (from > one.next || one.rows.length + rows.length > MOST.events) return put(partition)
-      const bytes = one.bytes + bytesOf(rows)
-      if (bytes > MOST.bytes || bytesKept + bytes - one.bytes > MOST_BYTES) return put(partition)
-      put(partition, { from: one.from, next, rows: [...one.rows, ...rows], bytes })
+      const anew = { at: one.at, from, next, rows: [...events], bytes: bytesOf(events) }
+      const piece = from > one.next ? anew : { ...one, next, rows: [...one.rows, ...rows], bytes: one.bytes + bytesOf(rows) }
+      const isRoom = ({ rows: { length }, bytes }: Followed) =>
+        length <= MOST.events && bytes <= MOST.bytes && bytesKept + bytes - one.bytes <= MOST_BYTES
+      put(partition, [piece, anew].find(isRoom) ?? { at: one.at, from: next, next, rows: [], bytes: 0 })
     },
     follow(partition, offset) {
       const one = followed.get(partition)
-      if (one && offset >= one.from && offset <= one.next) {
+      if (one && offset < one.from && offset >= one.at) put(partition, { ...one, at: offset })
+      else if (one && offset >= one.from && offset <= one.next) {
         const rows = one.rows.filter((row) => row.offset >= offset)
-        put(partition, { from: offset, next: one.next, rows, bytes: bytesOf(rows) })
-      } else put(partition, { from: offset, next: offset, rows: [], bytes: 0 })
+        put(partition, { at: offset, from: offset, next: one.next, rows, bytes: bytesOf(rows) })
+      } else put(partition, { at: offset, from: offset, next: offset, rows: [], bytes: 0 })
     },
+    end: (partition) => whole(partition)?.next,
     all(partition) {
-      const one = followed.get(partition)
+      const one = whole(partition)
       return one && { next: one.next, events: one.rows.map(toTell) }
     },
     isOurs: (partition) => now() - (addedAt.get(partition) ?? -Infinity) < OURS,

@@ -116,8 +116,8 @@ type FoldedBatch = BatchResult & { assumed: readonly Assumed[] }
 /** What a batch left, and in which generation of the derived tables. */
 type Stored = FoldedBatch & { generation: number }
 
-/** `least`: how long it takes at least, ms. */
-type Done = (Stored & { least: number }) | 'overtaken'
+/** `rested`: resolves when it took as long as it takes at least. */
+type Done = (Stored & { rested: () => Promise<void> }) | 'overtaken'
 
 type Job = {
   batch: LogBatch
@@ -140,6 +140,12 @@ const pacedOf = ({ inspected }: Job): Paced[] =>
     const { partition, offset, appendedAt } = one.record
     return { execution: 'key' in one ? one.key : `${partition}:${offset}`, appendedAt }
   })
+
+/** `at`: on the clock of performance.now(), ms. */
+async function restUntil(at: number): Promise<void> {
+  const rest = at - performance.now()
+  if (rest >= 1) await pause(rest)
+}
 
 /** The handler that a group of readers on the events topic runs. */
 export function createRecorder(options: RecorderOptions): LogHandler {
@@ -228,9 +234,12 @@ export function createRecorder(options: RecorderOptions): LogHandler {
     await faults.at('recorder:batch:committed')
     const isBehind = jobs.some(({ batch }) => batch.next < batch.highWatermark)
     const least = paced.leastOf(jobs.flatMap(pacedOf), began, isBehind)
+    // One timer for all: those that rest together go on in one callback, and so may be one group again.
+    let resting: Promise<void> | undefined
+    const rested = () => (resting ??= restUntil(began + least))
     return given.map((job) => {
       const stored = results.get(job) ?? 'overtaken'
-      return stored === 'overtaken' ? stored : { ...stored, least }
+      return stored === 'overtaken' ? stored : { ...stored, rested }
     })
   }
 
@@ -268,6 +277,7 @@ export function createRecorder(options: RecorderOptions): LogHandler {
       return jobs.map((job) => folded.get(job))
     },
     () => undefined,
+    'callback',
   )
 
   /** R7 */
@@ -280,7 +290,7 @@ export function createRecorder(options: RecorderOptions): LogHandler {
 
   // Whether a failed transaction was committed is not known.
   const drop = (jobs: readonly Job[]) => jobs.forEach(({ batch }) => memory.drop(batch.partition))
-  const shared = createCombiner(storeAll, drop)
+  const shared = createCombiner(storeAll, drop, 'callback')
 
   async function alone(job: Job): Promise<Done> {
     try {
@@ -308,8 +318,7 @@ export function createRecorder(options: RecorderOptions): LogHandler {
     options.recorded?.(partition, from, next, result.audit)
     const counts = { accepted: result.audit.length, refused: result.verdicts.length }
     watch.emit('recorder:batch:stored', { partition, next, highWatermark: batch.highWatermark, ...counts, ms: performance.now() - began })
-    const rest = inspected.length > SMALL ? 0 : result.least - (performance.now() - began)
-    if (rest >= 1) await pause(rest)
+    if (inspected.length <= SMALL) await result.rested()
     return next
   }
 

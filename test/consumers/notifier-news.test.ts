@@ -66,6 +66,19 @@ test('what is told while they are read is news where they do not have it', async
   t.equal(await isNews(other), true)
 })
 
+test('an older word takes back no newer one', async (t) => {
+  const news = createNotifierNews()
+  news.known(0, 5)
+  news.woken('0:7')
+  news.woken('0:5')
+  t.strictSame(news.unknown(), [[0, 7]])
+  t.equal(await isNews(news), true)
+  news.known(0, 7)
+  t.strictSame(news.unknown(), [])
+  news.woken()
+  t.equal(news.unknown(), 'anything')
+})
+
 test('a wait ends with the first news', async (t) => {
   const news = createNotifierNews()
   const waiting = news.wait(60_000)

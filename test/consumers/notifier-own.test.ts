@@ -29,6 +29,7 @@ function notifying(t: Test) {
   const did = {
     asked: 0,
     added: 0,
+    slow: false,
     noted: [] as NotifierMove[][],
     sent: [] as number[],
     sentAs: [] as (number | null)[],
@@ -57,6 +58,7 @@ function notifying(t: Test) {
     sent: async () => new Map(sentTo === null ? [] : [[0, sentTo]]),
     async add(pages: readonly NotificationPage[]) {
       did.added++
+      if (did.slow) await new Promise((resolve) => setTimeout(resolve, 3))
       if (did.away) throw new Error('Redis is away')
       for (const { known, last, entries } of pages) {
         if (did.refuses || (known ?? -1) > (sentTo ?? -1)) return new Set([0])
@@ -227,4 +229,23 @@ test('what is told and not found is not looked for again and again', async (t) =
   await until(() => did.asked > asked)
   await new Promise((resolve) => setTimeout(resolve, 50))
   t.ok(did.asked - asked < 5, `${did.asked - asked} times`)
+})
+
+test('what somebody else recorded does not wait while something is recorded here all the time', async (t) => {
+  const { did, commit, news } = notifying(t)
+  await until(() => did.asked > 0)
+  did.slow = true
+  const committing = setInterval(commit, 1)
+  t.teardown(() => clearInterval(committing))
+  await until(() => did.sent.length > 20)
+  // Another partition, of a recorder elsewhere: only its place is told.
+  const rounds: number[] = []
+  for (let n = 1; n <= 5; n++) {
+    const { asked, added } = did
+    news.woken(`1:${n}`)
+    await until(() => did.asked > asked, { every: 1 })
+    rounds.push(did.added - added)
+    await until(() => did.added > added + 3, { every: 1 })
+  }
+  t.ok(Math.max(...rounds) <= 4, `asked for after ${rounds.join(', ')} rounds of our own`)
 })

@@ -83,3 +83,30 @@ test('somebody else', async (t) => {
   t.ok(await soon(after(other)), 'who comes again after a batch waits no longer')
   t.ok(await soon(after(event({ tenant: '' }))), 'though nothing of theirs is accepted')
 })
+
+test('partitions that rested together go together again', async (t) => {
+  const groups: number[] = []
+  const recorder = createRecorder({
+    store: {
+      checkpoint: async () => 0,
+      witness: async () => undefined,
+      async transaction(moves, work) {
+        groups.push(moves.length)
+        const moved = new Set(moves.map(({ partition }) => partition))
+        await work({ generation: 1, read: async () => new Map(), readWork: async () => new Map(), write: async () => undefined }, moved)
+        await new Promise((resolve) => setTimeout(resolve, 2))
+        return moved
+      },
+    },
+    schemas: { decode: ({ value }) => codec.decode(value), learn: async () => 'unknown' },
+    partitions: 12,
+    watch: createWatch(),
+    pace: 4,
+  })
+  const reading = Array.from({ length: 12 }, async (_, partition) => {
+    for (let from = 0; from < 40; from++)
+      await recorder.batch({ topic: 'events', partition, from, next: from + 1, records: [], highWatermark: from + 1 })
+  })
+  await Promise.all(reading)
+  t.ok(groups.length <= 50, `${groups.length} transactions for 40 batches of each of 12 partitions`)
+})

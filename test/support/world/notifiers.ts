@@ -61,7 +61,7 @@ export class Notifiers {
     watch.on('notifier:round:failed', () => this.#did.failedRounds++)
     const store = this.tables.store(process, id)
     const stream = createNotificationStream(this.stream.redisOf(process), 'stream', length)
-    const heard = createNotifierNews()
+    const heard = createNotifierNews(process.recorded.isOurs)
     const news = { ...heard, wait: (ms: number) => process.call('notifier.wait', () => heard.wait(ms)) }
     const { faults, recorded } = process
     const options = { store, stream, length, watch, faults, news, recorded }
@@ -75,7 +75,7 @@ export class Notifiers {
       process.die()
     }
     if (random() < 0.3) void stop()
-    return { hear: news.woken, close: () => void notifier.stop() }
+    return { hear: news.listened, close: () => void notifier.stop() }
   }
 
   /** What is wrong, once all is told, or nothing more was for so long, ms. */
