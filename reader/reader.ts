@@ -7,11 +7,13 @@
 // D2  An entry is acknowledged after its handler, never before. What a consumer that died had is claimed when idle.
 // D3  After its last delivery an entry is a dead letter: kept whole, to be looked at and sent again.
 // D4  A blocking read has a connection of its own.
+// D5  What a member has in hand stays its own while it lives (claims.ts).
 
 import { hostname } from 'node:os'
 import { setTimeout as pause } from 'node:timers/promises'
 import { Redis } from 'ioredis'
 import { tellAway } from './away.ts'
+import { Claims } from './claims.ts'
 import { addDeadLetter } from './dead-letters.ts'
 import { type Notification, readNotification } from './notification.ts'
 
@@ -26,7 +28,10 @@ export type ReaderOptions = {
   from?: '0' | '$'
   /** Entries read at a time (default 100). */
   count?: number
-  /** An entry that another consumer did not acknowledge for so long is taken over, ms (default 30,000). */
+  /**
+   * What a member that died had is taken over after so long, ms (default 30,000); the same for all members of a group. One that
+   * lives keeps what it has, however long that takes, unless a handler blocks its process for as long.
+   */
   idle?: number
   /** Deliveries of an entry before it is a dead letter (default 3). */
   deliveries?: number
@@ -76,9 +81,11 @@ class Consumer {
   readonly #redis: Redis
   readonly #blocking: Redis
   readonly #telling: { end(): void }
+  readonly #claims: Claims
   readonly #stopping = new AbortController()
   /** Why an entry failed last, by its id. */
   readonly #errors = new Map<string, Error>()
+  #handling: string | undefined
   #turn: Promise<unknown> = Promise.resolve()
   #work: Promise<unknown> = Promise.resolve()
   #closing: Promise<void> | undefined
@@ -101,6 +108,7 @@ class Consumer {
     this.#redis = new Redis(url, { maxRetriesPerRequest: null, retryStrategy })
     this.#blocking = new Redis(url, { maxRetriesPerRequest: null, retryStrategy })
     this.#telling = tellAway([this.#redis, this.#blocking], (error) => this.#options.failed(error, undefined))
+    this.#claims = new Claims(this.#redis, { stream, ...this.#options })
     signal?.addEventListener('abort', () => void this.stop(), { once: true, signal: this.#stopping.signal })
   }
 
@@ -154,6 +162,7 @@ class Consumer {
   async #handle([id, fields]: Entry, delivery: number): Promise<void> {
     const { group, failed } = this.#options
     const notification = readNotification(id, fields)
+    this.#handling = id
     try {
       await this.#handler(notification, {
         delivery,
@@ -163,7 +172,11 @@ class Consumer {
       const error = thrown instanceof Error ? thrown : new Error(String(thrown))
       this.#errors.set(id, error)
       failed(error, notification)
+      // Its back-off begins now, not when it was delivered or renewed.
+      if (!this.#stopping.signal.aborted) await this.#answered(this.#claims.renew([id]))
       return
+    } finally {
+      this.#handling = undefined
     }
     this.#errors.delete(id)
     await this.#answered(
@@ -179,18 +192,31 @@ class Consumer {
   async #readNew(): Promise<void> {
     const { group, consumer, count, failed } = this.#options
     while (!this.#stopping.signal.aborted) {
+      let ids: string[] = []
       try {
+        const asked = performance.now()
         const read = (await this.#answered(
           this.#blocking.xreadgroup('GROUP', group, consumer, 'COUNT', count, 'BLOCK', BLOCK, 'STREAMS', this.#stream, '>'),
         )) as [string, Entry[]][] | null
-        for (const entry of read?.[0]?.[1] ?? []) {
+        const entries = read?.[0]?.[1] ?? []
+        ids = entries.map(([id]) => id)
+        this.#claims.hold(ids, asked)
+        for (const entry of entries) {
           if (this.#stopping.signal.aborted) return
-          await this.#inTurn(() => this.#handle(entry, 1))
+          await this.#inTurn(() => this.#handleFirst(entry))
         }
       } catch (thrown) {
+        this.#claims.release(ids)
         await this.#recover(thrown, failed)
       }
     }
+  }
+
+  async #handleFirst(entry: Entry): Promise<void> {
+    const [id] = entry
+    const isOurs = await this.#answered(this.#claims.isOurs(id))
+    if (isOurs && !this.#stopping.signal.aborted) await this.#handle(entry, 1)
+    this.#claims.release([id])
   }
 
   /** A flushed Redis has no group: it is made again, and begins at the oldest entry, so that nothing is passed over. */
@@ -217,22 +243,31 @@ class Consumer {
   async #takePending(): Promise<void> {
     const { group, consumer, count, idle, backOff, deliveries } = this.#options
     const due = Math.min(idle, backOff(1))
-    const pending = (await this.#answered(this.#redis.xpending(this.#stream, group, 'IDLE', due, '-', '+', count))) as Pending[]
-    for (const [id, owner, idleFor, delivered] of pending) {
-      if (this.#stopping.signal.aborted) return
-      // Ours that failed: after their back-off. Those of others: when nobody has touched them for long.
-      const wait = owner === consumer && this.#errors.has(id) ? backOff(delivered) : idle
-      if (idleFor < wait) continue
-      await this.#inTurn(() => this.#deliverAgain(id, wait, delivered >= deliveries, delivered + 1))
+    // All of them, a page at a time: what others have in hand must not hide what is behind it.
+    for (let after = '-', isMore = true; isMore;) {
+      const page = (await this.#answered(this.#redis.xpending(this.#stream, group, 'IDLE', due, after, '+', count))) as Pending[]
+      for (const [id, owner, idleFor, delivered] of page) {
+        if (this.#stopping.signal.aborted) return
+        after = `(${id}`
+        // Ours that failed: after their back-off. Those of others: when nobody has touched them for long.
+        const wait = owner === consumer && this.#errors.has(id) ? backOff(delivered) : idle
+        if (idleFor < wait || this.#claims.has(id)) continue
+        await this.#inTurn(() => this.#deliverAgain(id, wait, delivered >= deliveries, delivered + 1))
+      }
+      isMore = page.length >= count
     }
   }
 
   async #deliverAgain(id: string, wait: number, isOver: boolean, delivery: number): Promise<void> {
     const { group, consumer } = this.#options
+    const asked = performance.now()
     const [entry] = (await this.#answered(this.#redis.xclaim(this.#stream, group, consumer, wait, id))) as (Entry | null)[]
     // Null or missing: another consumer was first, or the stream has dropped the entry.
     if (!entry) return
-    if (!isOver) return this.#handle(entry, delivery)
+    if (!isOver) {
+      this.#claims.hold([id], asked)
+      return this.#handle(entry, delivery).finally(() => this.#claims.release([id]))
+    }
     const error = this.#errors.get(id) ?? new Error(`not acknowledged after ${delivery - 1} deliveries`)
     await this.#answered(addDeadLetter(this.#redis, this.#stream, entry, error))
     await this.#answered(this.#redis.xack(this.#stream, group, id))
@@ -246,10 +281,12 @@ class Consumer {
   async #close(): Promise<void> {
     this.#stopping.abort()
     this.#telling.end()
+    this.#claims.keepOnly(this.#handling)
     await this.#turn
     // A blocking read ends with its connection.
     this.#blocking.disconnect()
     await this.#work
+    this.#claims.end()
     this.#redis.disconnect()
   }
 }

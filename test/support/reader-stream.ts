@@ -3,7 +3,7 @@
 import { randomBytes } from 'node:crypto'
 import { Redis } from 'ioredis'
 import type { Test } from 'tap'
-import { type Handler, type ReaderOptions, registerConsumer } from '../../reader/index.ts'
+import { type Handler, listDeadLetters, type ReaderOptions, registerConsumer } from '../../reader/index.ts'
 import { doorTo } from './door.ts'
 import { useStack } from './stack.ts'
 
@@ -16,7 +16,7 @@ export async function useStream(t: Test) {
   const stream = `test-${randomBytes(6).toString('hex')}`
   t.teardown(async () => {
     door.close()
-    await direct.del(stream, `${stream}:seen:g`)
+    await direct.del(stream, `${stream}:seen:g`, `${stream}:dlq`)
     direct.disconnect()
   })
   return {
@@ -26,6 +26,7 @@ export async function useStream(t: Test) {
     add: (offset: number) => direct.xadd(stream, '*', 'event_name', 'thing.happened', 'position', `p0:${offset}`),
     /** Ids that are not acknowledged. */
     pending: async () => ((await direct.xpending(stream, 'g', '-', '+', 10)) as [string][]).map(([id]) => id),
+    deadLetters: () => listDeadLetters(direct, stream),
     register: (handler: Handler, options: Partial<ReaderOptions> = {}) =>
       registerConsumer(stream, handler, {
         url: `${door.url}?connectionName=${stream}`,
