@@ -7,7 +7,7 @@
 // D2  An entry is acknowledged after its handler, never before. What a consumer that died had is claimed when idle.
 // D3  After its last delivery an entry is a dead letter: kept whole, to be looked at and sent again.
 // D4  A blocking read has a connection of its own.
-// D5  What a member has in hand stays its own while it lives (claims.ts).
+// D5  What a member has in hand stays its own while it lives (claims.ts); a handler that never ends has failed after `timeout`.
 
 import { hostname } from 'node:os'
 import { setTimeout as pause } from 'node:timers/promises'
@@ -37,6 +37,8 @@ export type ReaderOptions = {
   deliveries?: number
   /** Wait before the next delivery of an entry that failed `delivery` times, ms (default 1 s, then 5 s). */
   backOff?: (delivery: number) => number
+  /** A handler that takes longer failed, ms (default 300,000; 0: it may take for ever, and what comes behind it waits). */
+  timeout?: number
   /** Told of what fails and is tried again; of a Redis that is away once, within 2 s (default: a warning of the process). */
   failed?: (error: Error, notification: Notification | undefined) => void
   /** Stops it, as `stop` does; before it is registered, as when Redis is away from the start, registering rejects with its reason. */
@@ -47,6 +49,8 @@ export type ReaderOptions = {
 export type Delivery = {
   /** 1, 2, 3 … */
   delivery: number
+  /** Aborted when the handler has taken too long: its entry is delivered again, and what it still does is not acknowledged. */
+  signal: AbortSignal
   /** True when this group handled an event at this position before: a repeat, to be passed over. */
   seen(position: string): Promise<boolean>
 }
@@ -55,7 +59,7 @@ export type Handler = (notification: Notification, delivery: Delivery) => Promis
 
 export type RegisteredConsumer = {
   /**
-   * Begins no other entry, waits for the handler in hand, however long it takes, and leaves. Redis has a second for each answer
+   * Begins no other entry, waits for the handler in hand, up to its `timeout`, and leaves. Redis has a second for each answer
    * that is still wanted: an entry that was handled and could not be acknowledged by then comes again.
    */
   stop(): Promise<void>
@@ -73,6 +77,26 @@ type Entry = [id: string, fields: string[]]
 type Pending = [id: string, consumer: string, idle: number, deliveries: number]
 
 let members = 0
+
+/** Rejects when the handler has not ended in time, and tells it; how it ends after that is nobody's concern. */
+async function inTime(timeout: number, handle: (late: AbortSignal) => Promise<void> | void): Promise<void> {
+  const late = new AbortController()
+  if (timeout === 0) return handle(late.signal)
+  const { promise: over, reject } = Promise.withResolvers<never>()
+  const timer = setTimeout(
+    () => {
+      const error = new Error(`its handler has not ended after ${timeout} ms`)
+      reject(error)
+      late.abort(error)
+    },
+    Math.min(timeout, 2 ** 31 - 1),
+  )
+  try {
+    await Promise.race([handle(late.signal), over])
+  } finally {
+    clearTimeout(timer)
+  }
+}
 
 class Consumer {
   readonly #stream: string
@@ -99,6 +123,7 @@ class Consumer {
       count: 100,
       idle: 30_000,
       deliveries: 3,
+      timeout: 300_000,
       backOff: (delivery) => (delivery <= 1 ? 1000 : 5000),
       failed: (error, notification) =>
         process.emitWarning(notification ? `${notification.position}: ${error.message}` : error.message, 'RefoldReader'),
@@ -148,7 +173,10 @@ class Consumer {
     this.#work = Promise.allSettled([this.#readNew(), this.#lookAtPending()])
   }
 
-  /** One entry at a time, new ones and claimed ones alike: the handler needn't expect itself twice. None once it stops. */
+  /**
+   * One entry at a time, new ones and claimed ones alike: the handler needn't expect itself twice, beside one that took too long.
+   * None once it stops.
+   */
   #inTurn(work: () => Promise<void>): Promise<void> {
     const mine = this.#turn.then(() => (this.#stopping.signal.aborted ? undefined : work()))
     this.#turn = mine.catch(() => undefined)
@@ -164,10 +192,13 @@ class Consumer {
     const notification = readNotification(id, fields)
     this.#handling = id
     try {
-      await this.#handler(notification, {
-        delivery,
-        seen: async (position) => (await this.#answered(this.#redis.zscore(this.#seenKey, position))) !== null,
-      })
+      await inTime(this.#options.timeout, (late) =>
+        this.#handler(notification, {
+          delivery,
+          signal: late,
+          seen: async (position) => (await this.#answered(this.#redis.zscore(this.#seenKey, position))) !== null,
+        }),
+      )
     } catch (thrown) {
       const error = thrown instanceof Error ? thrown : new Error(String(thrown))
       this.#errors.set(id, error)
