@@ -260,8 +260,11 @@ export async function projectionRoutes(
       case 'start':
         await projections.stop(name, false)
         return { operation: null, detail: `${name} starts within a second or two` }
-      case 'retire':
-        return { operation: null, detail: `generation ${await projections.retire(name, body.generation ?? undefined)} of ${name} is gone` }
+      case 'retire': {
+        const { generation, outcome } = await projections.retire(name, body.generation ?? undefined)
+        const later = outcome === 'busy' ? '; its tables are dropped once nobody reads them' : ''
+        return { operation: null, detail: `generation ${generation} of ${name} is gone${later}` }
+      }
       case 'skip': {
         if (!body.reason) throw new RefoldError('request-invalid', 'skip needs a reason (`--reason`): why these events may be passed')
         return { operation: null, detail: `${name} passes ${(await projections.skip(name, reason)).join(', ')}` }

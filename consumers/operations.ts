@@ -12,6 +12,7 @@
 // O5  No generation is held for one that is parked: it would never come. The operation says where it is parked, and goes on by
 //     itself once that is passed.
 // O6  Nor for one that no process folds: the operation says which code it waits for.
+// O7  Nothing waits for a reader of a generation that is given up: it is retired at once, and its tables are tried again later.
 
 import { setTimeout as pause } from 'node:timers/promises'
 import { asError } from '../errors.ts'
@@ -46,6 +47,9 @@ export type Operation = {
   wanted: 'promote' | 'abort' | null
 }
 
+/** What became of the tables of a generation that is retired; `busy`: they are dropped later. */
+export type Dropping = 'dropped' | 'busy'
+
 /** The port to Postgres, for one operation, while nobody else works on it. */
 export type OperationStore = {
   open(): Promise<readonly Operation[]>
@@ -57,7 +61,10 @@ export type OperationStore = {
   ): Promise<void>
   /** Makes the next generation of a projection, in the version of its newest code; gives its number. */
   makeGeneration(projection: string): Promise<number>
-  dropGeneration(projection: string, generation: number): Promise<void>
+  /** O7. Of one that is not live. `busy`: somebody reads its tables. */
+  dropGeneration(projection: string, generation: number): Promise<Dropping>
+  /** O7. Drops tables that were left since somebody read them, of any projection; gives the schemas that are gone now. */
+  dropRetired(): Promise<readonly string[]>
   isLive(projection: string, generation: number): Promise<boolean>
   /** Why the live generation can't be compared with this one; undefined: it can. */
   notComparable(projection: string, generation: number): Promise<string | undefined>
@@ -227,8 +234,10 @@ export function createOperations(store: OperationStore, say: (facts: object, lin
   }
 
   async function abort({ id, projection, kind }: Operation, generation: number | null): Promise<void> {
-    if (generation !== null && kind !== 'rollback') await store.dropGeneration(projection, generation)
-    await store.update(id, { state: 'aborted', line: 'aborted' })
+    const isOwn = generation !== null && kind !== 'rollback'
+    const outcome = isOwn ? await store.dropGeneration(projection, generation) : 'dropped'
+    const later = `aborted: the tables of generation ${generation} are dropped once nobody reads them`
+    await store.update(id, { state: 'aborted', line: outcome === 'busy' ? later : 'aborted' })
   }
 
   /** A step that promoted and died before it said so: then there is nothing to give up. */
@@ -266,7 +275,7 @@ export function createOperations(store: OperationStore, say: (facts: object, lin
   }
 
   return {
-    /** Takes the next step of every open operation that nobody else is at. */
+    /** Takes the next step of every open operation that nobody else is at; then drops what is left of those given up (O7). */
     async advance(): Promise<void> {
       for (const operation of await store.open()) {
         try {
@@ -274,6 +283,11 @@ export function createOperations(store: OperationStore, say: (facts: object, lin
         } catch (error) {
           say({ operation: operation.id, error: asError(error).message }, 'a step of an operation failed; it is taken again')
         }
+      }
+      try {
+        for (const schema of await store.dropRetired()) say({ schema }, 'the tables of a generation that was given up are dropped')
+      } catch (error) {
+        say({ error: asError(error).message }, 'tables of a generation that was given up could not be dropped; again')
       }
     },
   }

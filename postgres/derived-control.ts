@@ -12,6 +12,7 @@ import { DERIVED, derivedReader, derivedSchema } from './derived-tables.ts'
 import { createOperationRows, isBusy, lockProjection, requestReset, SWAP_WAIT } from './operation-rows.ts'
 import { inTransaction } from './pool.ts'
 import { READER } from './recorder-store.ts'
+import { dropRetired, retireGeneration } from './retired.ts'
 
 /** Tables with the columns that name a row, beside tenant. Snapshots are not compared: they change speed, never an answer. */
 const TABLES: Readonly<Record<string, readonly string[] | undefined>> = {
@@ -212,17 +213,8 @@ export function createDerivedControl(owner: Pool, engine: Pool, partitions: numb
         )
         return rows[0]?.generation ?? addGeneration(client)
       }),
-    dropGeneration: (_, generation) =>
-      inTransaction(owner, async (client) => {
-        await lockProjection(client, DERIVED)
-        const { rowCount } = await client.query(
-          "UPDATE refold.generations SET state = 'retired' WHERE projection = $1 AND generation = $2 AND state <> 'live'",
-          [DERIVED, generation],
-        )
-        if (rowCount === 0) return
-        await client.query('DELETE FROM refold.checkpoints WHERE reader = $1', [derivedReader(generation)])
-        await client.query(`DROP SCHEMA IF EXISTS ${derivedSchema(generation)} CASCADE`)
-      }),
+    dropGeneration: (_, generation) => retireGeneration(owner, DERIVED, generation, derivedReader(generation)),
+    dropRetired: () => dropRetired(owner),
     isLive: async (_, generation) => (await stands(owner)).live === generation,
     async notComparable(_, generation) {
       const { live, version } = await stands(owner)

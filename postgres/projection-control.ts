@@ -8,6 +8,7 @@ import { definitionText, type Projection, type TableDefinition } from '../projec
 import { closeIncidentsOfRetired, createOperationRows, isBusy, lockProjection, SWAP_WAIT } from './operation-rows.ts'
 import { inTransaction } from './pool.ts'
 import { generationDdl, quoted, readerOf, schemaOf, viewsDdl } from './projection-tables.ts'
+import { dropRetired, retireGeneration } from './retired.ts'
 
 export type Generation = {
   projection: string
@@ -158,6 +159,8 @@ export function createProjectionControl(pool: Pool, projections: readonly Projec
     }
   }
 
+  const dropGeneration = (name: string, generation: number) => retireGeneration(pool, name, generation, readerOf(name, generation))
+
   const operations: OperationStore = {
     ...createOperationRows(pool, (projection) => byName.has(projection)),
     makeGeneration(name) {
@@ -173,7 +176,8 @@ export function createProjectionControl(pool: Pool, projections: readonly Projec
         return rows[0]?.generation ?? addGeneration(client, projection, 'building')
       })
     },
-    dropGeneration: (name, generation) => dropGeneration(name, generation),
+    dropGeneration,
+    dropRetired: () => dropRetired(pool),
     isLive: async (name, generation) => (await liveOf(pool, name)) === generation,
     async notComparable(name, generation) {
       const { rows } = await pool.query<{ live: number; built: number }>(
@@ -257,20 +261,6 @@ export function createProjectionControl(pool: Pool, projections: readonly Projec
       }
     },
     promote: (name, generation) => swap(name, generation),
-  }
-
-  async function dropGeneration(name: string, generation: number): Promise<void> {
-    await inTransaction(pool, async (client) => {
-      await lockProjection(client, name)
-      const { rows } = await client.query<{ schema_name: string }>(
-        `UPDATE refold.generations SET state = 'retired' WHERE projection = $1 AND generation = $2 AND state <> 'live' RETURNING schema_name`,
-        [name, generation],
-      )
-      if (!rows[0]) return
-      await client.query(`DROP SCHEMA IF EXISTS ${quoted(rows[0].schema_name)} CASCADE`)
-      await client.query('DELETE FROM refold.checkpoints WHERE reader = $1', [readerOf(name, generation)])
-      await closeIncidentsOfRetired(client, name)
-    })
   }
 
   async function swap(name: string, generation: number): Promise<'promoted' | 'behind' | 'busy'> {

@@ -1,6 +1,7 @@
 // What a person asks of a projection (REST, commands): a row of refold.operations, which the projectors work off.
 
 import type { Pool } from 'pg'
+import type { Dropping } from '../consumers/operations.ts'
 import { RefoldError } from '../errors.ts'
 import { DERIVED } from './derived-tables.ts'
 import { seeIncidents } from './operation-rows.ts'
@@ -12,8 +13,8 @@ export type ProjectionRequests = {
   /** Of the open operation. */
   want(projection: string, what: 'promote' | 'abort'): Promise<string>
   stop(projection: string, stopped: boolean): Promise<void>
-  /** Drops a generation that is not live. */
-  retire(projection: string, generation: number | undefined): Promise<number>
+  /** Drops a generation that is not live. `busy`: nobody uses it any more, and its tables go once nobody reads them. */
+  retire(projection: string, generation: number | undefined): Promise<{ generation: number; outcome: Dropping }>
   /** Lets a parked projection pass the event it stands at; gives the positions passed. */
   skip(projection: string, reason: string): Promise<readonly string[]>
 }
@@ -21,7 +22,10 @@ export type ProjectionRequests = {
 type Stands = { live_generation: number | null; previous_generation: number | null; open: string | null; open_state: string | null }
 
 /** `pool` connects as refold_engine; `drop` makes away with a generation. */
-export function createProjectionRequests(pool: Pool, drop: (projection: string, generation: number) => Promise<void>): ProjectionRequests {
+export function createProjectionRequests(
+  pool: Pool,
+  drop: (projection: string, generation: number) => Promise<Dropping>,
+): ProjectionRequests {
   async function standing(projection: string): Promise<Stands> {
     const { rows } = await pool.query<Stands>(
       `SELECT p.live_generation, p.previous_generation, o.id AS open, o.state AS open_state FROM refold.projections p
@@ -103,8 +107,7 @@ export function createProjectionRequests(pool: Pool, drop: (projection: string, 
         [projection, generation],
       )
       if (rowCount === 0) throw new RefoldError('not-found', `no generation ${generation} of ${projection}`)
-      await drop(projection, generation)
-      return generation
+      return { generation, outcome: await drop(projection, generation) }
     },
     async skip(projection, reason) {
       await standing(projection)

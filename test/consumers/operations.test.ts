@@ -26,6 +26,7 @@ function world(behind: number, evenAfter: number, { live = 2, wanted = null }: {
     update: async (_, { state }) => void (told.state = state ?? told.state),
     makeGeneration: never,
     dropGeneration: never,
+    dropRetired: async () => [],
     isLive: async (_, generation) => generation === live,
     notComparable: never,
     compare: never,
@@ -95,6 +96,7 @@ function building(state: Operation['state'], progress: Operation['progress'] = {
     },
     makeGeneration: never,
     dropGeneration: never,
+    dropRetired: async () => [],
     isLive: async () => false,
     notComparable: async () => undefined,
     compare: async (_, __, partition, taken) => {

@@ -95,7 +95,7 @@ export async function fakeApi(t: Test, { limits, ...more }: { limits?: ApiLimits
       open: async () => '',
       want: async () => '',
       stop: async () => undefined,
-      retire: async () => 1,
+      retire: async () => ({ generation: 1, outcome: 'dropped' }),
       skip: async () => [],
     },
     logEnds: async () => offsets,

@@ -78,7 +78,7 @@ export async function recordedApi(t: Test, databaseUrl: string, lookup: Lookup =
     reads: createReads(pool),
     endings: createEndings(),
     folds: [],
-    projections: createProjectionRequests(database.engine, async () => undefined),
+    projections: createProjectionRequests(database.engine, async () => 'dropped'),
     partitions: PARTITIONS,
     logEnds: async () => new Map(log.map((records, partition) => [partition, records.length])),
     readiness: async () => [{ name: 'postgres', ready: true }],
