@@ -13,6 +13,7 @@
 //     itself once that is passed.
 // O6  Nor for one that no process folds: the operation says which code it waits for.
 // O7  Nothing waits for a reader of a generation that is given up: it is retired at once, and its tables are tried again later.
+// O8  A generation is made in the version of the newest code that was ever deployed: in a rolling deploy older processes leave it alone.
 
 import { setTimeout as pause } from 'node:timers/promises'
 import { asError } from '../errors.ts'
@@ -59,8 +60,8 @@ export type OperationStore = {
     id: string,
     change: { state?: OperationState; generation?: number; progress?: object; comparison?: Comparison; line?: string },
   ): Promise<void>
-  /** Makes the next generation of a projection, in the version of its newest code; gives its number. */
-  makeGeneration(projection: string): Promise<number>
+  /** O8. Makes the next generation of a projection; `newest`: not made, for that version was deployed, which this process's code is older than. */
+  makeGeneration(projection: string): Promise<{ generation: number } | { newest: number }>
   /** O7. Of one that is not live. `busy`: somebody reads its tables. */
   dropGeneration(projection: string, generation: number): Promise<Dropping>
   /** O7. Drops tables that were left since somebody read them, of any projection; gives the schemas that are gone now. */
@@ -108,8 +109,8 @@ const releaseOf = (partitions: readonly PartitionProgress[]) => new Map(partitio
 const parkedOf = (partitions: readonly PartitionProgress[]): readonly string[] =>
   partitions.flatMap(({ partition, parked }) => (parked === null ? [] : [formatPosition({ partition, offset: parked })]))
 
-/** What a person was told of a generation that stands. */
-type Standing = { parked?: readonly string[]; unfolded?: boolean }
+/** What a person was told of a generation that stands, or is not made yet. */
+type Standing = { parked?: readonly string[]; unfolded?: boolean; newest?: number }
 
 /** O6. As `parkedLine`. */
 function unfoldedLine({ projection, progress }: Operation, generation: number, version: number | undefined): string | undefined {
@@ -240,6 +241,13 @@ export function createOperations(store: OperationStore, say: (facts: object, lin
     await store.update(id, { state: 'aborted', line: outcome === 'busy' ? later : 'aborted' })
   }
 
+  /** O8. Said once: a process that has the code takes it at its next look. */
+  async function waitForCode({ id, projection, progress }: Operation, newest: number): Promise<void> {
+    if ((progress as Standing).newest === newest) return
+    const line = `waits for a process whose code has ${projection} version ${newest}; \`refold projection abort ${projection}\` gives it up`
+    await store.update(id, { progress: { ...progress, newest }, line })
+  }
+
   /** A step that promoted and died before it said so: then there is nothing to give up. */
   const isPromoted = async ({ projection, state, generation }: Operation): Promise<boolean> =>
     state === 'promoting' && generation !== null && (await store.isLive(projection, generation))
@@ -250,7 +258,8 @@ export function createOperations(store: OperationStore, say: (facts: object, lin
     if (state === 'requested' && kind === 'rollback') return store.update(id, { state: 'promoting', line: 'going back' })
     if (state === 'requested') {
       const made = await store.makeGeneration(projection)
-      return store.update(id, { state: 'building', generation: made, line: `building generation ${made}` })
+      if ('newest' in made) return waitForCode(operation, made.newest)
+      return store.update(id, { state: 'building', generation: made.generation, line: `building generation ${made.generation}` })
     }
     const { generation } = operation
     if (generation === null) return store.update(id, { state: 'failed', line: 'it has no generation' })

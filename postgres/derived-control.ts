@@ -9,7 +9,7 @@ import type { Pool, PoolClient } from 'pg'
 import type { Difference, OperationStore, PartitionComparison } from '../consumers/operations.ts'
 import { FOLD_VERSION } from '../workflow/execution.ts'
 import { DERIVED, derivedReader, derivedSchema } from './derived-tables.ts'
-import { createOperationRows, isBusy, lockProjection, requestReset, SWAP_WAIT } from './operation-rows.ts'
+import { createOperationRows, isBusy, lockProjection, newestVersion, requestReset, SWAP_WAIT } from './operation-rows.ts'
 import { inTransaction } from './pool.ts'
 import { READER } from './recorder-store.ts'
 import { dropRetired, retireGeneration } from './retired.ts'
@@ -206,12 +206,14 @@ export function createDerivedControl(owner: Pool, engine: Pool, partitions: numb
     makeGeneration: () =>
       inTransaction(owner, async (client) => {
         await lockProjection(client, DERIVED)
+        const newest = await newestVersion(client, DERIVED)
+        if (newest > FOLD_VERSION) return { newest }
         // A step that died after the commit left one: it is taken up again.
         const { rows } = await client.query<{ generation: number }>(
           "SELECT generation FROM refold.generations WHERE projection = $1 AND state = 'building' AND version = $2",
           [DERIVED, FOLD_VERSION],
         )
-        return rows[0]?.generation ?? addGeneration(client)
+        return { generation: rows[0]?.generation ?? (await addGeneration(client)) }
       }),
     dropGeneration: (_, generation) => retireGeneration(owner, DERIVED, generation, derivedReader(generation)),
     dropRetired: () => dropRetired(owner),

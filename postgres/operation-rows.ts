@@ -97,6 +97,12 @@ export async function closeIncidentsOfRetired(client: Pick<Pool, 'query'>, proje
 export const lockProjection = (client: Pick<Pool, 'query'>, projection: string) =>
   client.query('SELECT pg_advisory_xact_lock(hashtext($1))', [`refold.projection.${projection}`])
 
+/** The newest version of a projection's code that was ever deployed. */
+export async function newestVersion(client: Pick<Pool, 'query'>, projection: string): Promise<number> {
+  const { rows } = await client.query<{ version: number }>('SELECT version FROM refold.projections WHERE name = $1', [projection])
+  return rows[0]?.version ?? 0
+}
+
 /** lock_not_available, deadlock_detected: somebody holds a table or a view in a long transaction. */
 export const isBusy = (error: unknown): boolean =>
   error instanceof Error && 'code' in error && (error.code === '55P03' || error.code === '40P01')

@@ -5,7 +5,7 @@ import type { Pool, PoolClient } from 'pg'
 import type { Difference, OperationStore, PartitionComparison, PartitionProgress } from '../consumers/operations.ts'
 import { RefoldError } from '../errors.ts'
 import { definitionText, type Projection, type TableDefinition } from '../projections/define.ts'
-import { closeIncidentsOfRetired, createOperationRows, isBusy, lockProjection, SWAP_WAIT } from './operation-rows.ts'
+import { closeIncidentsOfRetired, createOperationRows, isBusy, lockProjection, newestVersion, SWAP_WAIT } from './operation-rows.ts'
 import { inTransaction } from './pool.ts'
 import { generationDdl, quoted, readerOf, schemaOf, viewsDdl } from './projection-tables.ts'
 import { dropRetired, retireGeneration } from './retired.ts'
@@ -168,12 +168,14 @@ export function createProjectionControl(pool: Pool, projections: readonly Projec
       if (!projection) throw new RefoldError('operation-impossible', `${name} is not in the application of this process`)
       return inTransaction(pool, async (client) => {
         await lockProjection(client, name)
+        const newest = await newestVersion(client, name)
+        if (newest > projection.version) return { newest }
         // A step that died after the commit left one: it is taken up again.
         const { rows } = await client.query<{ generation: number }>(
           "SELECT generation FROM refold.generations WHERE projection = $1 AND state = 'building' AND version = $2",
           [name, projection.version],
         )
-        return rows[0]?.generation ?? addGeneration(client, projection, 'building')
+        return { generation: rows[0]?.generation ?? (await addGeneration(client, projection, 'building')) }
       })
     },
     dropGeneration,

@@ -1,0 +1,54 @@
+// A rolling deploy: processes of the old and of the new version of a projection work on the same operations, on a real Postgres.
+
+import t from 'tap'
+import { createOperations } from '../../consumers/operations.ts'
+import { createProjectionControl } from '../../postgres/projection-control.ts'
+import { createProjectionRequests } from '../../postgres/projection-requests.ts'
+import { defineProjection } from '../../projections/define.ts'
+import { useDatabase } from '../support/database.ts'
+import { useStack } from '../support/stack.ts'
+
+const versioned = (version: number) =>
+  defineProjection({
+    name: 'cases',
+    version,
+    columns: { id: 'text' },
+    key: ['id'],
+    keys: (one) => [{ id: one.executionId }],
+    initial: ({ id }) => ({ id }),
+    evolve: (row) => row,
+  })
+
+t.test('an operation builds the newest version that was deployed, whichever process comes first', async (t) => {
+  const { databaseUrl } = useStack(t, ['postgres'])
+  if (databaseUrl === undefined) return
+  const { admin } = await useDatabase(t, databaseUrl)
+  const said: unknown[] = []
+  const process = async (version: number) => {
+    const control = createProjectionControl(admin, [versioned(version)], 1)
+    await control.sync(versioned(version))
+    return createOperations(control.operations, (facts) => said.push(facts))
+  }
+  const newest = async () =>
+    (
+      await admin.query(`SELECT o.state, o.reason, g.version, ARRAY(SELECT l ->> 'line' FROM json_array_elements(o.log) l) AS lines
+        FROM refold.operations o LEFT JOIN refold.generations g USING (projection, generation) ORDER BY requested_at DESC LIMIT 1`)
+    ).rows[0] as unknown
+  const [old, made] = [await process(1), await process(2)]
+  const requests = createProjectionRequests(admin, async () => 'dropped')
+  for (let i = 0; i < 3; i++) await old.advance()
+  const waits = 'waits for a process whose code has cases version 2; `refold projection abort cases` gives it up'
+  t.strictSame(await newest(), { state: 'requested', reason: 'version 2 was deployed', version: null, lines: [waits] })
+  await made.advance()
+  t.match(await newest(), { state: 'building', version: 2, lines: [waits, 'building generation 2'] })
+  // Any process can give up what it cannot build.
+  await requests.want('cases', 'abort')
+  await old.advance()
+  t.match(await newest(), { state: 'aborted' })
+  await requests.open('cases', 'rebuild', 'a person')
+  await old.advance()
+  t.match(await newest(), { state: 'requested', version: null })
+  await made.advance()
+  t.match(await newest(), { state: 'building', version: 2 })
+  t.strictSame(said, [])
+})
