@@ -6,7 +6,7 @@ import t from 'tap'
 import { FAULT_POINTS } from '../../faults.ts'
 import { FLOW_APP } from '../support/flows.ts'
 import { LEDGER } from '../support/random-app.ts'
-import { type RefoldProcess, startRefold, useInstallation } from '../support/refold-process.ts'
+import { dyingRefold, type RefoldProcess, startRefold, useInstallation } from '../support/refold-process.ts'
 import { restOf } from '../support/rest.ts'
 import { useStack } from '../support/stack.ts'
 import { until } from '../support/wait.ts'
@@ -101,8 +101,7 @@ t.test('rebuilt under load, with deaths, without anybody noticing', async (t) =>
   const first = await ask('rebuild')
   for (const point of FAULT_POINTS.filter((one) => one.startsWith('derived:'))) {
     await recorder.stop()
-    recorder = await startRefold(t, installation, 'recorder', { env: { REFOLD_FAULTS: `${point}=kill@5` } })
-    await until(() => recorder.child.signalCode === 'SIGKILL', { within: 60_000, what: `a death at ${point}` })
+    await dyingRefold(t, installation, 'recorder', `${point}=kill@5`)
   }
   recorder = await startRefold(t, installation, 'recorder')
   t.match((await operation(first, 'ready')).comparison, { differing: 0 })

@@ -101,12 +101,20 @@ export async function startRefold(t: Test, { env }: Installation, roles: string,
   return running
 }
 
+/** One that is to die by itself, by this fault; it may do so before it runs. */
+export async function dyingRefold(t: Test, { env }: Installation, roles: string, fault: string): Promise<void> {
+  const { child, running, stop } = launchRefold(env, roles, { env: { REFOLD_FAULTS: fault } })
+  t.teardown(stop)
+  running.catch(() => undefined)
+  await until(() => child.signalCode === 'SIGKILL', { within: 60_000, what: `a death at ${fault}` })
+}
+
 /** As `startRefold`, and nobody ends it. `running` rejects when it ends before it runs. */
 export function launchRefold(
   env: NodeJS.ProcessEnv,
   roles: string,
   { app, env: more }: Started = {},
-): { running: Promise<RefoldProcess>; stop: () => Promise<number | null> } {
+): { child: ChildProcess; running: Promise<RefoldProcess>; stop: () => Promise<number | null> } {
   const child = cli(['start', '--roles', roles, ...(app === undefined ? [] : ['--app', app])], { ...env, ...more })
   const ended = closed(child)
   const stop = () => {
@@ -137,7 +145,7 @@ export function launchRefold(
       },
     }
   }
-  return { running: run(), stop }
+  return { child, running: run(), stop }
 }
 
 /** Any command of the CLI; `finished` resolves when it has ended. */
