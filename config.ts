@@ -123,7 +123,7 @@ export const SETTINGS = {
     'REFOLD_RECORDER_PACE',
     whole(4, 0, 1000),
     'ms',
-    'A small batch of a single record takes at least three times so long (or three times as long as its work, if that is less), one of a dozen once, so that the next has more of them; where executions are written again and again whose records do not wait for it, up to a quarter of the time that only they have been, at most twelve times that and half a second. 0: no delay.',
+    'A small batch of a single record takes at least three times so long, one of a dozen once or as long as its work, so that the next has more of them; where executions are written again and again whose records do not wait for it, up to a quarter of the time that only they have been, at most twelve times that and half a second. 0: no delay.',
   ),
   fetchWait: setting(
     'REFOLD_FETCH_WAIT',

@@ -1,8 +1,9 @@
 // How long a small batch of the recorder takes at least: what comes meanwhile is the next one.
 //
-// H1  A batch of one record takes MOST_PACES times what its work took or the pace, whichever is less, of FEW_RECORDS or more (of all
-//     partitions stored together) once: what it costs is for the most part the same for both, in Kafka, Postgres and here. Where the
-//     work is quick there is little to save, and the rest would be most of what a reader waits for.
+// H1  A batch of one record takes MOST_PACES times the pace, of FEW_RECORDS or more (of all partitions stored together) once: what it
+//     costs is for the most part the same for both, in Kafka, Postgres and here. But of FEW_RECORDS no longer than its work took, of
+//     half as many twice as long, and so on: where the work is quick there is little to save, and the rest would be most of what a
+//     reader waits for.
 // H2  An execution that is in one batch after the other has its rows written again by each. Where a batch has only such as were in the
 //     one before, it takes up to a quarter of the time since one had another, and no more than HOT_PACES times the pace or HOT_MOST.
 //     So who comes again and again beside them waits for a quarter of the time since they came last, at most.
@@ -44,7 +45,8 @@ export function createPace(pace: number, now = () => performance.now()): Pace {
       const executions = new Set(own.keys())
       if (records.length === 0 || began - over >= APART || !executions.isSubsetOf(before)) since = began
       before = executions
-      const least = Math.min(pace, now() - began) * Math.max(1, MOST_PACES - ((MOST_PACES - 1) * records.length) / FEW_RECORDS)
+      const few = Math.min(records.length / FEW_RECORDS, 1)
+      const least = Math.min(pace * (MOST_PACES - (MOST_PACES - 1) * few), (now() - began) / few)
       const hot = isBehind ? 0 : Math.min(HOT_PACES * pace, HOT_MOST, (began - since) * SHARE, GROWTH * quickest(own.values()))
       const rest = Math.max(least, hot)
       over = Math.max(now(), began + rest)
