@@ -27,11 +27,13 @@ export const tableOf = ({ tables: [table] }: FoldProjection): TableDefinition =>
 
 /** An event of the audit as the fold sees it. */
 export function foldEvent(row: EventRow): ProjectionEvent {
-  const { seq, partition, log_offset: offset, appended_at: appendedAt, created_at: createdAt, ...event } = row
+  const { seq, partition, log_offset: offset, appended_at: appendedAt, created_at: createdAt, ...rest } = row
+  const { from_state: from, to_state: to, sent_from_state: sentFrom, sent_to_state: sentTo, ...event } = rest
+  const sent = { from_state: sentFrom ?? from, to_state: sentTo ?? to }
   return new ProjectionEvent(
-    { ...event, created_at: Date.parse(createdAt), decision_chain: '', decision_seq: 0, decision_input: '' },
+    { ...event, ...sent, created_at: Date.parse(createdAt), decision_chain: '', decision_seq: 0, decision_input: '' },
     { partition, offset: Number(offset), appendedAt: Date.parse(appendedAt) },
-    { seq: Number(seq), from: row.from_state, to: row.to_state },
+    { seq: Number(seq), from, to },
   )
 }
 

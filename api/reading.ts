@@ -20,8 +20,9 @@ export function spliced(known: object, raw: Readonly<Record<string, string | nul
 }
 
 export function eventJson({ payload, seq, partition, log_offset, ...event }: EventRow): string {
-  const { workflow_name: workflow, business_key: key, ...row } = event
+  const { workflow_name: workflow, business_key: key, sent_from_state: from, sent_to_state: to, ...row } = event
   void [workflow, key] // of the execution: asked for there
+  void [from, to] // what is answered is what the fold computed
   return spliced({ ...row, seq: Number(seq), position: formatPosition({ partition, offset: Number(log_offset) }) }, { payload })
 }
 

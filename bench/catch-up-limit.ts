@@ -33,11 +33,11 @@ function auditLine(
   offset: string,
   at: string,
 ): string {
-  return `${event.tenant}\t${event.execution_id}\t${seq}\t${event.event_id}\t${event.event_name}\t${event.event_type}\t${from}\t${event.to_state}\t${event.user_id ?? '\\N'}\t${event.payload === null ? '\\N' : escaped(event.payload)}\t${time(event.created_at)}\t${event.workflow_name ?? '\\N'}\t${event.business_key ?? '\\N'}\t0\t\\\\x${hash('sha256', content, 'hex')}\t${partition}\t${offset}\t${at}\n`
+  return `${event.tenant}\t${event.execution_id}\t${seq}\t${event.event_id}\t${event.event_name}\t${event.event_type}\t${from}\t${event.to_state}\t${event.from_state === from ? '\\N' : event.from_state}\t\\N\t${event.user_id ?? '\\N'}\t${event.payload === null ? '\\N' : escaped(event.payload)}\t${time(event.created_at)}\t${event.workflow_name ?? '\\N'}\t${event.business_key ?? '\\N'}\t0\t\\\\x${hash('sha256', content, 'hex')}\t${partition}\t${offset}\t${at}\n`
 }
 
-const COPY = `COPY refold.workflow_events (tenant, execution_id, seq, event_id, event_name, event_type, from_state, to_state, user_id,
-  payload, created_at, workflow_name, business_key, decision, content, partition, log_offset, appended_at) FROM STDIN`
+const COPY = `COPY refold.workflow_events (tenant, execution_id, seq, event_id, event_name, event_type, from_state, to_state, sent_from_state,
+  sent_to_state, user_id, payload, created_at, workflow_name, business_key, decision, content, partition, log_offset, appended_at) FROM STDIN`
 
 const UPSERT = `
   INSERT INTO refold_derived_g1.workflow_executions AS e (tenant, execution_id, partition, status, current_state, data, last_seq,

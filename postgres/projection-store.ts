@@ -39,12 +39,15 @@ const WINDOWS = `
 
 const EVENTS = `
   SELECT event_id, tenant, execution_id, seq, event_name, event_type, from_state, to_state, user_id, payload,
+         sent_from_state, sent_to_state,
          (extract(epoch FROM created_at) * 1000)::bigint AS created_at, causation_id, correlation_id, workflow_name, business_key, decision,
          log_offset, (extract(epoch FROM appended_at) * 1000)::bigint AS appended_at
   FROM refold.workflow_events WHERE partition = $1 AND log_offset >= $2 AND log_offset < $3 ORDER BY log_offset LIMIT $4`
 
 type EventRow = Omit<WorkflowEvent, 'created_at' | 'decision_chain'> & {
   seq: string
+  sent_from_state: string | null
+  sent_to_state: string | null
   created_at: string
   log_offset: string
   appended_at: string
@@ -242,14 +245,25 @@ export function createProjectionStore(pool: Pool, projection: Projection, genera
     },
     async events(partition, from, before, limit) {
       const { rows } = await pool.query<EventRow>({ name: 'projection-events', text: EVENTS, values: [partition, from, before, limit] })
-      return rows.map(({ seq, created_at: createdAt, log_offset: offset, appended_at: appendedAt, ...event }) => ({
-        event: { ...event, created_at: Number(createdAt), decision_chain: '', decision_seq: 0, decision_input: '' },
-        offset: Number(offset),
-        appendedAt: Number(appendedAt),
-        seq: Number(seq),
-        from: event.from_state,
-        to: event.to_state,
-      }))
+      return rows.map(({ seq, created_at: createdAt, log_offset: offset, appended_at: appendedAt, ...row }) => {
+        const { from_state: computedFrom, to_state: computedTo, sent_from_state: sentFrom, sent_to_state: sentTo, ...event } = row
+        return {
+          event: {
+            ...event,
+            from_state: sentFrom ?? computedFrom,
+            to_state: sentTo ?? computedTo,
+            created_at: Number(createdAt),
+            decision_chain: '',
+            decision_seq: 0,
+            decision_input: '',
+          },
+          offset: Number(offset),
+          appendedAt: Number(appendedAt),
+          seq: Number(seq),
+          from: computedFrom,
+          to: computedTo,
+        }
+      })
     },
     async transaction(moves, work) {
       const moved = await inTransaction(pool, async (client) => {

@@ -14,6 +14,9 @@ const row = z.object({
   event_type: z.string(),
   from_state: z.string(),
   to_state: z.string(),
+  /** As they were sent, where those differ from the computed ones. */
+  sent_from_state: z.string().nullable(),
+  sent_to_state: z.string().nullable(),
   user_id: z.string().nullable(),
   payload: z.string().nullable(),
   created_at: z.string(),
@@ -32,7 +35,7 @@ const row = z.object({
 export type EventRow = z.infer<typeof row>
 
 const COLUMNS = sql.fragment`
-  event_id, tenant, execution_id, event_name, event_type, from_state, to_state, user_id, payload,
+  event_id, tenant, execution_id, event_name, event_type, from_state, to_state, sent_from_state, sent_to_state, user_id, payload,
   ${timeText('created_at')},
   causation_id, correlation_id, workflow_name, business_key, decision, seq::text AS seq, partition, log_offset::text AS log_offset,
   ${timeText('appended_at')}`

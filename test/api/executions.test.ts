@@ -37,6 +37,8 @@ const event = (seq: number, payload: string | null): EventRow => ({
   event_type: 'workflow',
   from_state: 'initial',
   to_state: 'placed',
+  sent_from_state: '',
+  sent_to_state: null,
   user_id: null,
   payload,
   created_at: '2024-05-01T12:00:00.000Z',

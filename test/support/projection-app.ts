@@ -8,10 +8,10 @@ const code = process.env['PROJECTION_CODE'] ?? '1'
 export const cases = defineProjection({
   name: 'cases',
   version: code === '2' ? 2 : 1,
-  columns: { execution: 'uuid', events: 'bigint', state: 'text', amount: 'double precision', last_at: 'timestamptz' },
+  columns: { execution: 'uuid', events: 'bigint', state: 'text', amount: 'double precision', came_from: 'text', last_at: 'timestamptz' },
   key: ['execution'],
   keys: (event) => [{ execution: event.executionId }],
-  initial: ({ execution }) => ({ execution, events: 0, state: null, amount: 0, last_at: null }),
+  initial: ({ execution }) => ({ execution, events: 0, state: null, amount: 0, came_from: '', last_at: null }),
   evolve(row, event) {
     if (code === 'fragile' && event.name === 'poison') throw new Error('poison')
     const { amount } = (event.payload ?? {}) as { amount?: number }
@@ -21,6 +21,7 @@ export const cases = defineProjection({
       events: (row.events ?? 0) + counted,
       state: event.toState === '' ? row.state : event.toState,
       amount: (row.amount ?? 0) + (amount ?? 0),
+      came_from: event.fromState,
       last_at: new Date(event.appendedAt).toISOString(),
     }
   },

@@ -9,6 +9,8 @@ import { until } from './wait.ts'
 
 const APP = path.join(import.meta.dirname, 'projection-app.ts')
 export const STATES = ['placed', 'paid', 'packed', 'sent']
+/** As the sender says, which is not as the fold computes it. */
+const cameFrom = (state: string) => (state === 'packed' ? '' : `before ${state}`)
 const JSON_BODY = { 'content-type': 'application/json' }
 
 export type Operation = {
@@ -66,7 +68,13 @@ export async function useWorld(t: Test): Promise<World | undefined> {
     async send(first, executions) {
       for (let at = 0; at < executions; at += 100) {
         const events = Array.from({ length: Math.min(100, executions - at) }, (_, i) => first + at + i).flatMap((n) =>
-          STATES.map((to_state) => ({ execution_id: executionOf(n), event_name: `case.${to_state}`, to_state, payload: { amount: n } })),
+          STATES.map((to_state) => ({
+            execution_id: executionOf(n),
+            event_name: `case.${to_state}`,
+            from_state: cameFrom(to_state),
+            to_state,
+            payload: { amount: n },
+          })),
         )
         const answer = await rest.send(events)
         if (answer.status !== 202) throw new Error(`${answer.status} ${answer.text}`)
