@@ -7,7 +7,7 @@ import { type Rest, restOf } from './rest.ts'
 import { useStack } from './stack.ts'
 import { until } from './wait.ts'
 
-const APP = path.join(import.meta.dirname, 'projection-app.ts')
+export const APP = path.join(import.meta.dirname, 'projection-app.ts')
 export const STATES = ['placed', 'paid', 'packed', 'sent']
 /** As the sender says, which is not as the fold computes it. */
 const cameFrom = (state: string) => (state === 'packed' ? '' : `before ${state}`)
