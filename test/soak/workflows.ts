@@ -2,11 +2,8 @@
 // named fault point. At the end each execution has the state, the result and the history that its program demands, and an
 // outside ledger tells what effects there were.
 
-import { type ChildProcess, spawn } from 'node:child_process'
-import { createInterface } from 'node:readline'
 import { setTimeout as pause } from 'node:timers/promises'
 import { appendFileSync, existsSync, readFileSync, rmSync } from 'node:fs'
-import path from 'node:path'
 import { Redis } from 'ioredis'
 import { Pool } from 'pg'
 import { FAULT_POINTS, type FaultPoint } from '../../faults.ts'
@@ -15,12 +12,15 @@ import { LEDGER } from '../support/random-app.ts'
 import { endingFault } from '../support/random-ending.ts'
 import { eventsOf, programOf, randomOf } from '../support/random-workflow.ts'
 import { until } from '../support/wait.ts'
+import { Kept, type Kind } from './kept.ts'
 
 export type WorkflowsOptions = {
   seed: number
   executions: number
-  /** Kills at random moments, beside one at every fault point of runtime and worker. */
+  /** Kills at random moments, beside one at every fault point of recorder, runtime and worker. */
   kills: number
+  /** Of the recorder's fault points, only so many, chosen by the seed. */
+  recorderPoints?: number
   /** Environment of all processes: servers, prefix, tokens; the token is `token`. */
   env: NodeJS.ProcessEnv
   /** The database of this run, not migrated yet. */
@@ -49,90 +49,8 @@ export type WorkflowsReport = {
   seconds: number
 }
 
-const ROOT = path.join(import.meta.dirname, '..', '..')
-const APP = path.join(ROOT, 'test', 'support', 'random-app.ts')
-const POINTS = FAULT_POINTS.filter((point) => point.startsWith('runtime:') || point.startsWith('worker:'))
-
-type Kind = 'recorder' | 'runtime' | 'worker'
-
-function tallyOf(line: string): Record<string, number> {
-  const { level: _, time: __, pid: ___, ...counts } = JSON.parse(line) as Record<string, unknown>
-  return Object.fromEntries(Object.entries(counts).filter((pair): pair is [string, number] => typeof pair[1] === 'number'))
-}
-
-/** A process that is started again whenever it dies. */
-class Kept {
-  readonly kind: Kind
-  readonly name: string
-  readonly #env: NodeJS.ProcessEnv
-  readonly #lines: string[] = []
-  #child: ChildProcess | undefined
-  #faults: string[] = []
-  #stopping = false
-  isUp = false
-  deaths = 0
-  /** What a worker said when it was stopped. */
-  tally: Record<string, number> = {}
-  /** Of every process that ran under this name and was killed. */
-  readonly killedPids: number[] = []
-  url = ''
-
-  constructor(kind: Kind, name: string, env: NodeJS.ProcessEnv) {
-    this.kind = kind
-    this.name = name
-    this.#env = env
-  }
-
-  /** The next start carries out this fault. */
-  plan(fault: string): void {
-    this.#faults.push(fault)
-  }
-
-  start(roles: string): void {
-    this.isUp = false
-    const fault = this.#faults.shift()
-    const env = fault === undefined ? this.#env : { ...this.#env, REFOLD_FAULTS: fault }
-    const args = ['--disable-warning=TimeoutNegativeWarning', path.join(ROOT, 'cli', 'main.ts'), 'start', '--roles', roles, '--app', APP]
-    const child = spawn(process.execPath, args, { cwd: ROOT, env, stdio: ['ignore', 'pipe', 'pipe'] })
-    this.#child = child
-    const hear = (line: string) => {
-      this.#lines.push(line)
-      if (this.#lines.length > 50) this.#lines.shift()
-      if (line.includes('"worker stopped"')) this.tally = tallyOf(line)
-      if (!line.includes('"running;')) return
-      this.isUp = true
-      this.url = (JSON.parse(line) as { url?: string }).url ?? ''
-    }
-    createInterface({ input: child.stdout }).on('line', hear)
-    createInterface({ input: child.stderr }).on('line', hear)
-    child.once('close', () => {
-      this.isUp = false
-      if (child.pid !== undefined) this.killedPids.push(child.pid)
-      if (this.#stopping) return
-      this.deaths++
-      this.start(roles)
-    })
-  }
-
-  kill(): void {
-    this.#child?.kill('SIGKILL')
-  }
-
-  /** As an operator stops it; resolves with its exit code. */
-  async stop(): Promise<number | null> {
-    this.#stopping = true
-    const child = this.#child
-    // A fault that was planned may have killed it while it drained: it closes once only.
-    if (!child || child.exitCode !== null || child.signalCode !== null) return child?.exitCode ?? null
-    const closed = new Promise<number | null>((resolve) => child.once('close', resolve))
-    child.kill('SIGTERM')
-    return closed
-  }
-
-  get tail(): string {
-    return this.#lines.slice(-8).join('\n')
-  }
-}
+const KINDS: readonly Kind[] = ['recorder', 'runtime', 'worker']
+const kindOf = (point: FaultPoint) => KINDS.find((kind) => point.startsWith(`${kind}:`))
 
 /** Carried out so far, by point. */
 function pointsHit(faultLog: string): Set<string> {
@@ -144,8 +62,6 @@ function pointsHit(faultLog: string): Set<string> {
       .map((line) => line.split(' ')[0] ?? ''),
   )
 }
-
-const kindOf = (point: FaultPoint): Kind => (point.startsWith('runtime:') ? 'runtime' : 'worker')
 
 export async function runWorkflows(options: WorkflowsOptions): Promise<WorkflowsReport> {
   const { seed, executions, kills, databaseUrl, faultLog, say } = options
@@ -177,6 +93,11 @@ export async function runWorkflows(options: WorkflowsOptions): Promise<Workflows
     new Kept('worker', 'worker-1', env),
     new Kept('worker', 'worker-2', env),
   ]
+  const ofRecorder = options.recorderPoints ?? Infinity
+  let recorders = 0
+  const points = (isSpared ? [] : FAULT_POINTS.toSorted(() => random() - 0.5)).filter(
+    (point) => kindOf(point) !== undefined && (kindOf(point) !== 'recorder' || recorders++ < ofRecorder),
+  )
   const faults: string[] = []
   let [flushed, endedMeanwhile, isAway] = [0, 0, false]
   const flushing =
@@ -219,18 +140,18 @@ export async function runWorkflows(options: WorkflowsOptions): Promise<Workflows
       if (events.length > 0) await rest.send(events)
     }
     const killing = (async () => {
-      const points = isSpared ? [] : POINTS.toSorted(() => random() - 0.5)
       for (const point of points) {
         const victims = fighters.filter(({ kind }) => kind === kindOf(point))
         victims[below(victims.length)]?.plan(`${point}=kill@${1 + below(12)}`)
       }
-      const total = kills + points.length
+      // The recorder is one: from its first death on each start of it is for the next of its points.
+      const total = kills + points.filter((point) => kindOf(point) !== 'recorder').length
       // Where Redis is the victim one worker lives to the end: what it counted tells that cache and locks were used.
       const mortal = isSpared ? fighters.slice(0, -1) : fighters
       for (let done = 0; done < total; done++) {
         const due = Math.min(executions, Math.ceil(((done + 1) * executions) / (total + 1)))
         await until(() => started.size >= due, { within: 300_000, every: 20, what: `${due} started` })
-        const victim = mortal[below(mortal.length)]
+        const victim = done === 0 && points.length > 0 ? fighters[0] : mortal[below(mortal.length)]
         if (!victim) continue
         await until(() => victim.isUp, { within: 120_000, what: () => `${victim.name} to come up: ${victim.tail}` })
         victim.kill()
@@ -268,7 +189,7 @@ export async function runWorkflows(options: WorkflowsOptions): Promise<Workflows
     }
     await Promise.all([pace(), pace(), killing, ...(options.outage ? [outage(options.outage)] : [])])
     // Points that were planned and not reached yet: each gets a process that waits for it.
-    const missing = () => (isSpared ? [] : POINTS).filter((point) => !pointsHit(faultLog).has(point))
+    const missing = () => points.filter((point) => !pointsHit(faultLog).has(point))
     let extra = first + executions
     for (let turn = 0; turn < 40 && missing().length > 0; turn++) {
       for (const point of missing()) {
