@@ -27,8 +27,8 @@ export class Kept {
   deaths = 0
   /** What a worker said when it was stopped. */
   tally: Record<string, number> = {}
-  /** Of every process that ran under this name and was killed. */
-  readonly killedPids: number[] = []
+  /** Every process that ran under this name and was killed, and when (ms); one that ended by itself is none. */
+  readonly killed: { pid: number; at: number }[] = []
   url = ''
 
   constructor(kind: Kind, name: string, env: NodeJS.ProcessEnv) {
@@ -59,9 +59,11 @@ export class Kept {
     }
     createInterface({ input: child.stdout }).on('line', hear)
     createInterface({ input: child.stderr }).on('line', hear)
+    child.once('exit', (_, signal) => {
+      if (child.pid !== undefined && signal === 'SIGKILL') this.killed.push({ pid: child.pid, at: Date.now() })
+    })
     child.once('close', () => {
       this.isUp = false
-      if (child.pid !== undefined) this.killedPids.push(child.pid)
       if (this.#stopping) return
       this.deaths++
       this.start(roles)

@@ -9,10 +9,11 @@ import { Pool } from 'pg'
 import { FAULT_POINTS, type FaultPoint } from '../../faults.ts'
 import { restOf } from '../support/rest.ts'
 import { LEDGER } from '../support/random-app.ts'
-import { endingFault } from '../support/random-ending.ts'
 import { eventsOf, programOf, randomOf } from '../support/random-workflow.ts'
 import { until } from '../support/wait.ts'
 import { Kept, type Kind } from './kept.ts'
+import type { Lapse } from './repeats.ts'
+import { judge } from './workflow-judge.ts'
 
 export type WorkflowsOptions = {
   seed: number
@@ -45,9 +46,14 @@ export type WorkflowsReport = {
   /** What the workers that lived to the end counted: attempts by outcome, locks taken. */
   tally: Record<string, number>
   effects: Record<string, number>
+  /** Of those, effects beyond the first of an attempt. */
+  repeated: number
   faults: string[]
   seconds: number
 }
+
+/** Workers have found a Redis that is back after, ms. */
+const RECONNECTED = 2000
 
 const KINDS: readonly Kind[] = ['recorder', 'runtime', 'worker']
 const kindOf = (point: FaultPoint) => KINDS.find((kind) => point.startsWith(`${kind}:`))
@@ -99,17 +105,17 @@ export async function runWorkflows(options: WorkflowsOptions): Promise<Workflows
     (point) => kindOf(point) !== undefined && (kindOf(point) !== 'recorder' || recorders++ < ofRecorder),
   )
   const faults: string[] = []
-  let [flushed, endedMeanwhile, isAway] = [0, 0, false]
+  const lapses: Lapse[] = []
+  let [endedMeanwhile, isAway] = [0, false]
   const flushing =
     options.flush === true
-      ? setInterval(
-          () =>
-            void redis.flushdb().then(
-              () => flushed++,
-              () => undefined,
-            ),
-          1000,
-        )
+      ? setInterval(() => {
+          const from = Date.now()
+          void redis.flushdb().then(
+            () => lapses.push({ from, to: Date.now() }),
+            () => undefined,
+          )
+        }, 1000)
       : undefined
   try {
     api.start('api')
@@ -179,11 +185,13 @@ export async function runWorkflows(options: WorkflowsOptions): Promise<Workflows
     const outage = async ({ away, back, seconds }: NonNullable<WorkflowsOptions['outage']>) => {
       await until(() => started.size >= executions / 3, { within: 300_000, every: 20, what: 'a third to be started' })
       isAway = true
+      const from = Date.now()
       await away()
       const before = await ends()
       await pause(seconds * 1000)
       endedMeanwhile = (await ends()) - before
       await back()
+      lapses.push({ from, to: Date.now() + RECONNECTED })
       isAway = false
       say(`Redis was away for ${seconds} s; ${endedMeanwhile} executions ended meanwhile`)
     }
@@ -221,8 +229,11 @@ export async function runWorkflows(options: WorkflowsOptions): Promise<Workflows
       (error: unknown) => faults.push(String(error)),
     )
     clearInterval(flushing)
-    faults.push(...(await judge(pool, started, fighters, isSpared)))
+    faults.push(...(await judge(pool, started, fighters, lapses)))
     const { rows: effects } = await pool.query<{ guarantee: string; count: string }>('SELECT guarantee, count(*) FROM ledger GROUP BY 1')
+    const { rows: repeats } = await pool.query<{ count: string }>(
+      "SELECT count(*) - count(DISTINCT (execution, action, attempt)) AS count FROM ledger WHERE guarantee = 'at-least-once'",
+    )
     const { rows: events } = await pool.query<{ count: string }>('SELECT count(*) FROM refold.workflow_events')
     await Promise.all(fighters.map((kept) => kept.stop()))
     const tally: Record<string, number> = {}
@@ -232,10 +243,11 @@ export async function runWorkflows(options: WorkflowsOptions): Promise<Workflows
       events: Number(events[0]?.count),
       killed: fighters.reduce((sum, { deaths }) => sum + deaths, 0),
       points: [...pointsHit(faultLog)],
-      flushed,
+      flushed: options.flush === true ? lapses.length : 0,
       endedMeanwhile,
       tally,
       effects: Object.fromEntries(effects.map(({ guarantee, count }) => [guarantee, Number(count)])),
+      repeated: Number(repeats[0]?.count),
       faults,
       seconds: Math.round((performance.now() - began) / 1000),
     }
@@ -246,72 +258,4 @@ export async function runWorkflows(options: WorkflowsOptions): Promise<Workflows
     redis.disconnect()
     await pool.end()
   }
-}
-
-/** Everything that is not as the programs demand. */
-async function judge(pool: Pool, started: ReadonlyMap<number, string>, fighters: readonly Kept[], isForgetful: boolean): Promise<string[]> {
-  const faults: string[] = []
-  const { rows } = await pool.query<{
-    execution_id: string
-    status: string
-    result: string
-    data: string
-    state: string
-    error: string | null
-  }>(
-    `SELECT execution_id, status, coalesce(result::text, 'null') AS result, data::text AS data, current_state AS state, error::text AS error
-     FROM refold.workflow_executions`,
-  )
-  const ended = new Map(rows.map((row) => [row.execution_id, row]))
-  const parse = (text: string): unknown => JSON.parse(text)
-  for (const [n, executionId] of started) {
-    const row = ended.get(executionId)
-    const found = row && {
-      status: row.status,
-      result: parse(row.result),
-      data: parse(row.data) as Record<string, unknown>,
-      currentState: row.state,
-    }
-    const fault = endingFault(programOf(n), found)
-    if (fault !== undefined) faults.push(`seed ${n} (${executionId}) ${fault}${row?.error ? `; ${row.error}` : ''}`)
-  }
-  const incidents = await pool.query<{ summary: string; subject: string }>(
-    'SELECT subject, summary FROM refold.incidents WHERE closed_at IS NULL',
-  )
-  faults.push(...incidents.rows.map(({ subject, summary }) => `incident of ${subject}: ${summary}`))
-  const outcomes = await pool.query<{ execution_id: string; action: number; n: string }>(`
-    SELECT execution_id, (payload::json ->> 'action')::int AS action, count(*) AS n FROM refold.workflow_events
-    WHERE event_name IN ('action.completed', 'action.failed') GROUP BY 1, 2 HAVING count(*) > 1`)
-  faults.push(...outcomes.rows.map(({ execution_id, action, n }) => `action ${action} of ${execution_id} has ${n} outcomes`))
-  const stronger = await pool.query<{ guarantee: string; execution: string; action: number; n: string }>(`
-    SELECT guarantee, execution, action, count(*) AS n FROM ledger WHERE guarantee <> 'at-least-once' GROUP BY 1, 2, 3 HAVING count(*) > 1`)
-  faults.push(
-    ...stronger.rows.map(({ guarantee, execution, action, n }) => `${guarantee} action ${action} of ${execution} had ${n} effects`),
-  )
-  const lacking = await pool.query<{ execution_id: string; action: number }>(`
-    SELECT e.execution_id, (e.payload::json ->> 'action')::int AS action FROM refold.workflow_events e
-    WHERE e.event_name = 'action.completed' AND e.payload::json ->> 'name' = 'exact'
-      AND NOT EXISTS (SELECT FROM ledger l WHERE l.guarantee = 'exactly-once' AND l.execution = e.execution_id AND l.action = (e.payload::json ->> 'action')::int)`)
-  faults.push(
-    ...lacking.rows.map(({ execution_id, action }) => `exactly-once action ${action} of ${execution_id} completed without its effect`),
-  )
-  // An effect beyond the first of an attempt: whoever had it before must have died, else nothing explains the second. Where Redis
-  // is flushed or away, marks and locks are gone at any moment: what is asked for again after a death is then run again by whoever lives.
-  const anyDied = fighters.some(({ deaths }) => deaths > 0)
-  const killed = fighters.flatMap(({ killedPids }) => killedPids)
-  const extra = await pool.query<{ execution: string; action: number; attempt: number; pids: number[] }>(`
-    SELECT execution, action, attempt, array_agg(pid ORDER BY id) AS pids FROM ledger WHERE guarantee = 'at-least-once'
-    GROUP BY 1, 2, 3 HAVING count(*) > 1`)
-  for (const { execution, action, attempt, pids } of extra.rows)
-    if (!(isForgetful && anyDied) && pids.slice(0, -1).some((pid) => !killed.includes(pid)))
-      faults.push(`attempt ${attempt} of action ${action} of ${execution} had ${pids.length} effects, and its first worker lives`)
-  const unlogged = await pool.query<{ execution: string; action: number; attempt: number }>(`
-    SELECT l.execution, l.action, l.attempt FROM ledger l
-    WHERE l.attempt > 1 AND NOT EXISTS (
-      SELECT FROM refold.workflow_events e WHERE e.execution_id = l.execution AND e.event_name = 'action.retried'
-        AND (e.payload::json ->> 'action')::int = l.action AND (e.payload::json ->> 'attempt')::int = l.attempt)`)
-  faults.push(
-    ...unlogged.rows.map(({ execution, action, attempt }) => `attempt ${attempt} of action ${action} of ${execution} is not in the log`),
-  )
-  return faults
 }
