@@ -105,9 +105,6 @@ function endingOf(program: Step): { result: unknown; kept: Kept } {
   }
 }
 
-/** What the whole workflow gives back. */
-export const outcomeOf = (program: Step): unknown => endingOf(program).result
-
 export type Ending = { status: string; result: unknown; data: Readonly<Record<string, unknown>>; currentState: string }
 
 /** What is not as the program demands; undefined: nothing. */
