@@ -42,6 +42,11 @@ export class Kept {
     this.#faults.push(fault)
   }
 
+  /** What was planned and has not begun is not carried out. */
+  unplan(): void {
+    this.#faults = []
+  }
+
   start(roles: string): void {
     this.isUp = false
     const fault = this.#faults.shift()

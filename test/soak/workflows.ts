@@ -199,17 +199,23 @@ export async function runWorkflows(options: WorkflowsOptions): Promise<Workflows
     // Points that were planned and not reached yet: each gets a process that waits for it.
     const missing = () => points.filter((point) => !pointsHit(faultLog).has(point))
     let extra = first + executions
+    for (const one of fighters) one.unplan()
     for (let turn = 0; turn < 40 && missing().length > 0; turn++) {
       for (const point of missing()) {
         const victims = fighters.filter(({ kind }) => kind === kindOf(point))
         const victim = victims[turn % victims.length]
-        victim?.plan(`${point}=kill@1`)
-        victim?.kill()
-        if (victim) await until(() => victim.isUp || pointsHit(faultLog).has(point), { within: 60_000, what: () => victim.tail })
+        if (!victim) continue
+        const { deaths } = victim
+        victim.plan(`${point}=kill@1`)
+        victim.kill()
+        const isBack = () => (victim.deaths > deaths && victim.isUp) || pointsHit(faultLog).has(point)
+        await until(isBack, { within: 60_000, what: () => victim.tail })
         const from = extra
         extra += 4
         let at = from
         await one(() => (at < extra ? at++ : undefined))
+        // It needs its partitions first: killed for the next point before that, it would die for nothing.
+        await until(() => pointsHit(faultLog).has(point), { within: 10_000, every: 50 }).catch(() => undefined)
       }
     }
     // A loaded machine needs a while until the last ones are reached.
