@@ -76,6 +76,8 @@ export class Kept {
   }
 
   kill(): void {
+    // Else it could be chosen again before it has closed, and that kill would count for nothing.
+    this.isUp = false
     this.#child?.kill('SIGKILL')
   }
 
