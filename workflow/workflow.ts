@@ -10,7 +10,12 @@ export type Actions = Readonly<Record<string, Action>>
 type Snake<S extends string> = S extends `${infer First}${infer Rest}`
   ? `${First extends Lowercase<First> ? First : `_${Lowercase<First>}`}${Snake<Rest>}`
   : S
-type Camel<S extends string> = S extends `${infer Head}_${infer Tail}` ? `${Head}${Capitalize<Camel<Tail>>}` : S
+type Camel<S extends string> = S extends `${infer Head}_${infer Tail}`
+  ? Tail extends Capitalize<Tail>
+    ? `${Head}_${Camel<Tail>}`
+    : `${Head}${Camel<Capitalize<Tail>>}`
+  : S
+type Spelling<S extends string> = S | Snake<S> | Camel<S>
 
 export type CallOptions = {
   /** Idempotency key handed to the target; without it, the action's id. */
@@ -38,7 +43,39 @@ type LoggedMember<T> = unknown extends T ? T : T extends undefined ? undefined :
 type Call<A> = A extends Action<infer P, infer R> ? (parameters: z.input<P>, options?: CallOptions) => Promise<Logged<z.output<R>>> : never
 
 /** Each action by its name in `actions`, and by that name in camelCase and snake_case. */
-export type ActionCalls<A extends Actions> = { readonly [K in keyof A as K | Snake<K & string> | Camel<K & string>]: Call<A[K]> }
+export type ActionCalls<A extends Actions> = { readonly [K in keyof A as Spelling<K & string>]: Call<A[K]> }
+
+type ContractSpelling<N extends string> = string extends N ? never : Spelling<N>
+type ByKey<A extends Actions> = { [K in keyof A & string as Spelling<K>]: K }
+type ByContract<A extends Actions> = { [K in keyof A & string as ContractSpelling<A[K]['name']>]: K }
+type At<M, Name> = Name extends keyof M ? M[Name] : never
+
+type OtherAction<A extends Actions, K extends keyof A, O> = O extends keyof A ? ([A[O], A[K]] extends [A[K], A[O]] ? never : O) : never
+type OtherContract<A extends Actions, K extends keyof A, O> = O extends keyof A
+  ? string extends A[O]['name']
+    ? never
+    : A[O]['name'] extends A[K]['name']
+      ? never
+      : O
+  : never
+
+/** Keys of the other actions that a name of action `K` would call. */
+type Rival<A extends Actions, K extends keyof A & string> =
+  | OtherAction<A, K, At<ByKey<A>, Spelling<K>>>
+  | OtherContract<A, K, At<ByKey<A>, ContractSpelling<A[K]['name']>>>
+  | OtherContract<A, K, At<ByContract<A>, Spelling<K> | ContractSpelling<A[K]['name']>>>
+
+/**
+ * What stands in the way of `actions`: for each that shares a name with another, why, as a type that no action has. What callNames
+ * refuses, as far as types tell: two actions of one type may be one, and a name known as `string` may be any.
+ */
+export type Clashes<A extends Actions> = string extends keyof A
+  ? unknown
+  : {
+      [
+        K in keyof A & string as [Rival<A, K>] extends [never] ? never : K
+      ]: `actions.${K} and actions.${Rival<A, K> & string} would be called by one name, as it stands, in camelCase or snake_case, or of the contract: rename one of them in actions`
+    }
 
 /** An event as a workflow sees it. */
 export type ReceivedEvent = {
@@ -126,9 +163,9 @@ export function callNames(actions: Actions): ReadonlyMap<string, Action> {
   return new Map([...known].map(([name, { action }]) => [name, action]))
 }
 
-/** Throws TypeError for a name or version that is none, and for two actions that one name would call. */
+/** Throws TypeError for a name or version that is none, and for two actions that one name would call, where the types don't tell. */
 export function defineWorkflow<I extends z.ZodType, A extends Actions>(
-  { name, version, input, actions }: WorkflowOptions<I, A>,
+  { name, version, input, actions }: WorkflowOptions<I, A> & { actions?: Clashes<A> },
   run: (context: WorkflowContext<z.output<I>, A>) => Promise<unknown>,
 ): Workflow<A> {
   checkName('workflow', name)

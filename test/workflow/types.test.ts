@@ -4,6 +4,7 @@ import t from 'tap'
 import { z } from 'zod'
 import { defineAction, defineApp, defineWorkflow, implement, implementDatabase } from '../../index.ts'
 import { runWorkflow } from '../../testing/index.ts'
+import type { Clashes } from '../../workflow/workflow.ts'
 
 const chargeCard = defineAction({
   name: 'charge_card',
@@ -50,6 +51,40 @@ implement(chargeCard, async ({ parameters }) => {
 // @ts-expect-error -- the result is not the contract's
 implement(chargeCard, async () => ({ receipt: 1 }))
 implementDatabase(move, async ({ sql }) => (await sql.query('SELECT 1')).length)
+
+const named = <const N extends string>(name: N) => defineAction({ name, parameters: z.object({}), result: z.string() })
+const stock = named('stock')
+const asTwo = { reserveStock: stock, reserve_stock: named('other') }
+const asContract = { pay: stock, stock: named('other') }
+const asContracts = { a: named('take_stock'), b: named('takeStock') }
+const why = 'would be called by one name, as it stands, in camelCase or snake_case, or of the contract: rename one of them in actions'
+const said: [Clashes<typeof asTwo>['reserve_stock'], Clashes<typeof asContract>['pay'], Clashes<typeof asContracts>['b']] = [
+  `actions.reserve_stock and actions.reserveStock ${why}`,
+  `actions.pay and actions.stock ${why}`,
+  `actions.b and actions.a ${why}`,
+]
+
+/** Never called: an author's program with these does not compile. */
+const clashes = () => {
+  const about = { name: 'clash', version: '1' }
+  const none = async () => null
+  // @ts-expect-error -- one is the other in snake_case
+  defineWorkflow({ ...about, actions: asTwo }, none)
+  // @ts-expect-error -- likewise where they are written on the spot
+  defineWorkflow({ ...about, actions: { reserveStock: stock, reserve_stock: move } }, none)
+  // @ts-expect-error -- one is called as the contract of the other
+  defineWorkflow({ ...about, actions: asContract }, none)
+  // @ts-expect-error -- so are two contracts
+  defineWorkflow({ ...about, actions: asContracts }, none)
+  // No clashes: an action under two names, two policies for one contract, and names that differ by more than their case.
+  const slow = defineAction({ name: 'stock', parameters: z.object({ slowly: z.boolean() }), result: z.number() })
+  const fits = { reserveStock: stock, reserve_stock: stock, slow, a_1: move, a1: named('a1') }
+  return defineWorkflow({ ...about, actions: fits }, async ({ actions }) => {
+    const text: string = await actions.reserve_stock({})
+    const digit: number = await actions.a_1({})
+    return [text, digit, await actions.a1({})]
+  })
+}
 
 t.test('what the types say is what comes', async (t) => {
   const run = await runWorkflow(typed, {
@@ -105,8 +140,7 @@ t.test('an application has no other members than it names', async (t) => {
 })
 
 t.test('a name that would call two actions is refused; one that is shared by two policies is not', async (t) => {
-  const named = (name: string) => defineAction({ name, parameters: z.object({}), result: z.string() })
-  const make = (actions: Record<string, ReturnType<typeof named>>) => () =>
+  const make = (actions: Record<string, ReturnType<typeof named<string>>>) => () =>
     defineWorkflow({ name: 'w', version: '1', actions }, async ({ actions: { charge } }) => charge?.({}))
   const a = named('charge_card')
   t.throws(
@@ -121,4 +155,8 @@ t.test('a name that would call two actions is refused; one that is shared by two
   const both = make({ slow: first, charge: named('charge') })()
   const { history } = await runWorkflow(both, { actions: { charge: () => 'done' } })
   t.match(history[1]?.event.payload, /"timeout_ms":30000/, 'its own name comes before that of another’s contract')
+  t.throws(make(asTwo), /actions\.reserve_stock/, 'and what the types refuse is refused here')
+  t.throws(make(asContract), /actions\.stock/)
+  t.throws(make(asContracts), /actions\.take/)
+  t.strictSame([said.length, typeof clashes], [3, 'function'])
 })
