@@ -4,8 +4,8 @@
 // Their ids are derived, so that each is accepted once, however many processes append it.
 
 import type { ActionRequest, WorkflowEvent } from '../schemas/generated.ts'
+import { resultFailure } from '../workflow/contract.ts'
 import type { Failure } from '../workflow/failures.ts'
-import { checkEvent, type Fault, LIMITS } from '../workflow/limits.ts'
 import { firedIdOf, outcomeIdOf, startIdOf } from '../workflow/ids.ts'
 import type { RequestName } from '../workflow/names.ts'
 
@@ -53,16 +53,6 @@ export function startedEvent({ workflow, version, key, input: given, userId, cor
 /** How an attempt ended; a result is JSON text. */
 export type AttemptOutcome = { result: string } | { error: Failure }
 
-/** Bytes of a record beside its payload, at most. */
-const BESIDE = 4096
-
-/** Why the log cannot hold a result: it would be quarantined or never written, and its execution wait for ever. */
-function resultFault(event: WorkflowEvent): Fault | undefined {
-  const bytes = Buffer.byteLength(event.payload ?? '')
-  if (bytes <= LIMITS.payloadBytes - BESIDE) return checkEvent(event)
-  return { reason: 'too-large', detail: `the outcome has ${bytes} bytes, at most ${LIMITS.payloadBytes - BESIDE}` }
-}
-
 /**
  * The outcome of one attempt: `action.completed` or `action.attemptFailed`, which it is also where the log cannot hold the result.
  * `duration` in ms.
@@ -81,12 +71,8 @@ export function outcomeEvent(
       ? input(of, 'action.completed', id, `${about},"result":${outcome.result}}`)
       : input(of, 'action.attemptFailed', id, `${about},"error":${JSON.stringify(outcome.error)}}`)
   const event = { ...bare, causation_id: actionId }
-  const fault = 'result' in outcome ? resultFault(event) : undefined
-  if (fault) {
-    const message = `its result cannot be kept in the log: ${fault.detail}`
-    return outcomeEvent(request, { error: { name: 'ResultInvalid', code: fault.reason, message, retryable: false } }, by)
-  }
-  return event
+  const error = 'result' in outcome ? resultFailure(event) : undefined
+  return error ? outcomeEvent(request, { error }, by) : event
 }
 
 export const firedEvent = (of: Of, timer: number): WorkflowEvent =>

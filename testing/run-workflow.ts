@@ -3,11 +3,10 @@
 
 import { accept, BLANK_HEAD, type Head } from '../workflow/accept.ts'
 import { classify } from '../workflow/events.ts'
-import { attemptFailure } from '../workflow/failures.ts'
 import { applyEvent, type ExecutionState, initial, isComplete } from '../workflow/execution.ts'
-import { executionIdOf, eventIdOf, firedIdOf, outcomeIdOf, startIdOf } from '../workflow/ids.ts'
-import { type Fakes, runFake } from './fakes.ts'
-import { createReplay, type Divergence, type Fed, type OpenAction, type Replay } from '../workflow/replay.ts'
+import { executionIdOf, eventIdOf, firedIdOf, startIdOf } from '../workflow/ids.ts'
+import { attemptOutcome, type Fakes } from './fakes.ts'
+import { createReplay, type Divergence, type Fed, type Replay } from '../workflow/replay.ts'
 import { type Duration, milliseconds } from '../workflow/duration.ts'
 import type { Actions, Workflow } from '../workflow/workflow.ts'
 import type { WorkflowEvent } from '../schemas/generated.ts'
@@ -134,19 +133,9 @@ class Run {
     if (!open) return false
     this.#begun.add(`${open.action}/${open.attempt}`)
     this.attempts.set(open.name, (this.attempts.get(open.name) ?? 0) + 1)
-    await this.#outcome(open)
+    const of = { tenant: TENANT, executionId: this.executionId, input: this.input.bind(this) }
+    await this.append(await attemptOutcome(this.workflow, this.options.actions, open, of))
     return true
-  }
-
-  async #outcome({ action, actionId, attempt, name, scheduled }: OpenAction): Promise<void> {
-    const id = outcomeIdOf(TENANT, this.executionId, action, attempt)
-    const about = { action, attempt, name, worker: 'test', duration_ms: 0 }
-    try {
-      const result = await runFake(this.workflow, this.options.actions, { actionId, name, attempt, scheduled })
-      await this.append(this.input('action.completed', id, { ...about, result }))
-    } catch (error) {
-      await this.append(this.input('action.attemptFailed', id, { ...about, error: attemptFailure(error) }))
-    }
   }
 
   nextTimer(): { timer: number; at: number } | undefined {

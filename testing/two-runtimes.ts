@@ -4,15 +4,13 @@
 
 import type { WorkflowEvent } from '../schemas/generated.ts'
 import { accept, BLANK_HEAD, type Head, type Judged } from '../workflow/accept.ts'
-import { readScheduled } from '../workflow/action.ts'
 import { type Classified, classify, payloadObject, madeAhead } from '../workflow/events.ts'
 import { applyEvent, type ExecutionState, initial, isComplete } from '../workflow/execution.ts'
 import { contentOf } from '../workflow/content.ts'
-import { attemptFailure } from '../workflow/failures.ts'
-import { eventIdOf, executionIdOf, firedIdOf, outcomeIdOf, startIdOf } from '../workflow/ids.ts'
+import { eventIdOf, executionIdOf, firedIdOf, startIdOf } from '../workflow/ids.ts'
 import { createReplay, type Divergence, type Fed, type OpenAction, type Replay } from '../workflow/replay.ts'
 import type { Workflow } from '../workflow/workflow.ts'
-import { type Fakes, runFake } from './fakes.ts'
+import { attemptOutcome, type Fakes } from './fakes.ts'
 
 /** Rules that a check of this check takes out, each of which must make it fail. */
 export type Mutant = 'effects-before-read-back' | 'no-chain' | 'no-condition' | 'offset-before-outcome'
@@ -261,18 +259,12 @@ class Simulation {
     return true
   }
 
-  async #effect({ action, actionId, attempt, scheduled }: OpenAction): Promise<WorkflowEvent> {
+  async #effect(open: OpenAction): Promise<WorkflowEvent> {
+    const { action, actionId } = open
     const isAsked = this.#accepted.some(({ event }) => event.event_id === actionId)
     if (!isAsked) this.faults.push(`action ${action} had an effect before the log asked for it`)
-    const { name } = readScheduled(scheduled)
-    const id = outcomeIdOf(TENANT, this.#executionId, action, attempt)
-    const about = { action, attempt, name, worker: 'test', duration_ms: 0 }
-    try {
-      const result = await runFake(this.#workflow, this.#options.actions, { actionId, name, attempt, scheduled })
-      return this.#input('action.completed', id, { ...about, result })
-    } catch (error) {
-      return this.#input('action.attemptFailed', id, { ...about, error: attemptFailure(error) })
-    }
+    const of = { tenant: TENANT, executionId: this.#executionId, input: this.#input.bind(this) }
+    return attemptOutcome(this.#workflow, this.#options.actions, open, of)
   }
 
   #send(): boolean {

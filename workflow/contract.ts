@@ -3,7 +3,10 @@
 
 import type { z } from 'zod'
 import { isDeepStrictEqual } from 'node:util'
+import type { WorkflowEvent } from '../schemas/generated.ts'
 import type { Action, ScheduledPayload } from './action.ts'
+import type { Failure } from './failures.ts'
+import { checkEvent, LIMITS } from './limits.ts'
 
 /** An attempt whose parameters or result its contract refuses. It would be refused again: no other attempt. */
 class Refused extends Error {
@@ -55,4 +58,17 @@ export function resultText({ name, result }: Action, value: unknown): string {
   const checked = result.safeParse(value)
   if (!checked.success) throw new Refused('ResultInvalid', `${name}: ${issuesOf(checked.error, 'result')}`)
   return JSON.stringify(checked.data ?? null)
+}
+
+/** Bytes of a record beside its payload, at most. */
+const BESIDE = 4096
+
+/** Why the log cannot hold a result: it would be quarantined or never written, and its execution wait for ever. */
+export function resultFailure(completed: WorkflowEvent): Failure | undefined {
+  const bytes = Buffer.byteLength(completed.payload ?? '')
+  const most = LIMITS.payloadBytes - BESIDE
+  const tooLarge = { reason: 'too-large', detail: `the outcome has ${bytes} bytes, at most ${most}` }
+  const fault = bytes > most ? tooLarge : checkEvent(completed)
+  if (!fault) return undefined
+  return { name: 'ResultInvalid', code: fault.reason, message: `its result cannot be kept in the log: ${fault.detail}`, retryable: false }
 }

@@ -3,9 +3,10 @@
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
+import { z } from 'zod'
 import { orderFulfilment, pack } from '../../examples/order-fulfilment/workflow.ts'
-import { defineWorkflow } from '../../index.ts'
-import { replayHistory, tryAll } from '../../testing/index.ts'
+import { ActionFailed, defineAction, defineWorkflow } from '../../index.ts'
+import { replayHistory, runWorkflow, tryAll } from '../../testing/index.ts'
 
 const actions = {
   reserve_stock: () => ({ reservation: 'r1' }),
@@ -94,4 +95,27 @@ t.test('the same where only a shuffled order finds it', async (t) => {
   await tryAll(late, { actions, seeds: 0 })
   before = replays * 2
   await t.rejects(tryAll(late, { actions }), /two runtimes, order 1: it diverged at step 1, this code decides otherwise.*expected .*, got /)
+})
+
+t.test('a result that the log cannot hold is refused as at a worker, and not tried again', async (t) => {
+  const refused = [
+    [
+      'x'.repeat(999_000),
+      'too-large',
+      /^fetch failed after 1 attempt: its result cannot be kept in the log: the outcome has 999\d\d\d bytes/,
+    ],
+    ['a\0b', 'not-storable', /: its result cannot be kept in the log: payload has NUL/],
+    [JSON.parse('['.repeat(70) + ']'.repeat(70)), 'too-deep', /: its result cannot be kept in the log: payload is nested/],
+  ] as const
+  const fetch = defineAction({ name: 'fetch', parameters: z.object({}), result: z.unknown() })
+  const reader = defineWorkflow({ name: 'reader', version: '1', actions: { fetch } }, async ({ actions }) => {
+    const failure: unknown = await actions.fetch({}).catch((error: unknown) => error)
+    return failure instanceof ActionFailed ? { name: failure.errorName, code: failure.code, message: failure.message } : 'kept'
+  })
+  for (const [result, code, message] of refused) {
+    const run = await tryAll(reader, { actions: { fetch: () => result }, seeds: 3 })
+    t.match(run.state.result, { name: 'ResultInvalid', code, message })
+    t.equal(run.attempts.get('fetch'), 1)
+  }
+  t.equal((await runWorkflow(reader, { actions: { fetch: () => 'x'.repeat(990_000) } })).state.result, 'kept', 'one that just fits')
 })
