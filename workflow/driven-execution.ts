@@ -11,10 +11,11 @@
 // P6  The end of the function is the last decision: what its branches still call, and what comes before it is read back,
 //     decides nothing more. (An outcome of a lost race decided once, and the execution was taken for one that waits for ever.)
 // P7  An outcome may be fed before it is in the log. What was decided on it holds if it is then read back as the next event, and
-//     if nobody asked what time it is: that is known only by then (decision 0015).
+//     if nobody asked what time it is: that is known only by then (decision 0015). What was logged on it is told by then.
 
 import type { WorkflowEvent } from '../schemas/generated.ts'
 import { readScheduled } from './action.ts'
+import { AuthorLines } from './author-lines.ts'
 import { chainAfter, contentOf } from './content.ts'
 import { createContext, type PendingWait } from './context.ts'
 import { drain } from './drain.ts'
@@ -34,8 +35,6 @@ export type Settle = { resolve(value: unknown): void; reject(error: unknown): vo
 type PendingAction = Settle & { open?: OpenAction; name: string; attempt: number; timer?: number }
 type PendingTimer = Settle & { fireAt: number }
 
-const NO_LOG: LineLog = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined }
-
 const json = (value: unknown): string => JSON.stringify(value)
 const iso = (ms: number) => new Date(ms).toISOString()
 
@@ -44,6 +43,7 @@ export class Execution {
   readonly tenant: string
   readonly executionId: string
   readonly logger: LineLog
+  readonly #lines: AuthorLines
   readonly #requested: (n: number) => void
   readonly decisions: WorkflowEvent[] = []
   readonly cancel = new AbortController()
@@ -68,15 +68,14 @@ export class Execution {
   #held: Fed[] = []
   #cause: WorkflowEvent | undefined
 
-  constructor({ workflow, tenant, executionId, logger = NO_LOG, replaying = () => false, requested = () => undefined }: ReplayOptions) {
+  constructor(options: ReplayOptions) {
+    const { workflow, tenant, executionId, requested = () => undefined } = options
     this.workflow = workflow
     this.#requested = requested
     this.tenant = tenant
     this.executionId = executionId
-    const line = (level: keyof LineLog) => (facts: object, message: string) => {
-      if (!replaying()) logger[level]({ ...facts, executionId, workflow: workflow.name }, message)
-    }
-    this.logger = { debug: line('debug'), info: line('info'), warn: line('warn'), error: line('error') }
+    this.#lines = new AuthorLines(options)
+    this.logger = this.#lines.logger
   }
 
   /** P4, ms since 1970 UTC. */
@@ -166,6 +165,7 @@ export class Execution {
   async foresee(event: WorkflowEvent, about: number): Promise<boolean> {
     const ahead = { now: this.#now, isTimeAsked: false }
     this.#ahead = ahead
+    this.#lines.hold()
     await this.#turn({ event, appendedAt: about })
     return this.status === 'running' && !ahead.isTimeAsked
   }
@@ -174,6 +174,7 @@ export class Execution {
   foreseen(appendedAt: number): void {
     this.#now = Math.max(this.#ahead?.now ?? this.#now, appendedAt)
     this.#ahead = undefined
+    this.#lines.release()
   }
 
   // P3

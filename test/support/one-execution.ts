@@ -18,7 +18,7 @@ import { createEventCodec } from '../../schemas/codec.ts'
 import type { ActionRequest, WorkflowEvent } from '../../schemas/generated.ts'
 import { createMemoryLog } from '../../testing/memory-log.ts'
 import { createWatch } from '../../watch.ts'
-import { defineAction } from '../../workflow/action.ts'
+import { defineAction, type LineLog } from '../../workflow/action.ts'
 import { executionKey } from '../../workflow/execution.ts'
 import { executionIdOf, newId } from '../../workflow/ids.ts'
 import type { RequestName } from '../../workflow/names.ts'
@@ -27,7 +27,7 @@ import { MemoryRecord } from './world/record.ts'
 
 const TENANT = 'test'
 const TOPIC = 'test.events'
-const logger = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined }
+const QUIET: LineLog = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined }
 
 export const next = defineAction({ name: 'next', parameters: z.object({ after: z.number() }), result: z.number() })
 
@@ -54,7 +54,15 @@ export async function openExecution(
     parks = 0,
     oneIn = 1,
     handed,
-  }: { eager?: boolean; isKnown?: boolean; parks?: number; oneIn?: number; handed?: (request: ActionRequest) => Promise<number> } = {},
+    logger = QUIET,
+  }: {
+    eager?: boolean
+    isKnown?: boolean
+    parks?: number
+    oneIn?: number
+    handed?: (request: ActionRequest) => Promise<number>
+    logger?: LineLog
+  } = {},
 ) {
   const workflow = defineWorkflow({ name: 'flow', version: '1', actions: { next } }, run)
   const log = createMemoryLog({ now: Date.now(), rest: 1 })
@@ -101,33 +109,35 @@ export async function openExecution(
   }
   const clock = createClock()
   const timers = createTimers({ now: clock.now, fire: () => undefined })
-  const runtime = createRuntime({
-    store,
-    schemas: createReaderSchemas(codec, { get: async () => undefined }, 1, store.recorded),
-    find: () => (isKnown ? workflow : undefined),
-    timers,
-    clock,
-    append(event) {
-      const { before } = hooks
-      delete hooks.before
-      // The order of what is appended is that of the calls.
-      return before?.() ?? producer.append(event)
-    },
-    async dispatch(request, _queue, throughTopic) {
-      requests.push(request)
-      if (eager) await told.promise
-      if (!handed) return
-      const running = (async () => {
-        await runtime.appendOutcome(ended(request, { result: JSON.stringify(await handed(request)) }), 0)
-      })()
-      if (!throughTopic) await running
-    },
-    logger,
-    watch,
-    faults: NO_FAULTS,
-    remembered: 10,
-    oneIn,
-  })
+  const create = () =>
+    createRuntime({
+      store,
+      schemas: createReaderSchemas(codec, { get: async () => undefined }, 1, store.recorded),
+      find: () => (isKnown ? workflow : undefined),
+      timers,
+      clock,
+      append(event) {
+        const { before } = hooks
+        delete hooks.before
+        // The order of what is appended is that of the calls.
+        return before?.() ?? producer.append(event)
+      },
+      async dispatch(request, _queue, throughTopic) {
+        requests.push(request)
+        if (eager) await told.promise
+        if (!handed) return
+        const running = (async () => {
+          await runtime.appendOutcome(ended(request, { result: JSON.stringify(await handed(request)) }), 0)
+        })()
+        if (!throughTopic) await running
+      },
+      logger,
+      watch,
+      faults: NO_FAULTS,
+      remembered: 10,
+      oneIn,
+    })
+  let runtime = create()
   hooks.runtime = runtime
   const texts = { get: async () => undefined, put: async (_id: number, text: string) => text }
   const recorder = createRecorder({
@@ -139,14 +149,17 @@ export async function openExecution(
     rememberedExecutions: 10,
   })
   const mirror = { reader: 'test', generation: 1 }
-  const readers = [
-    log.reader({ topic: TOPIC, group: 'recorder', handler: recorder, mirror }),
-    log.reader({ topic: TOPIC, group: 'runtime', handler: runtime.handler, mirror }),
-  ]
-  for (const reader of readers) await reader.start()
-  t.teardown(async () => {
-    for (const reader of readers) await reader.stop()
+  const recording = log.reader({ topic: TOPIC, group: 'recorder', handler: recorder, mirror })
+  const drive = () => log.reader({ topic: TOPIC, group: 'runtime', handler: runtime.handler, mirror })
+  let driving = drive()
+  for (const reader of [recording, driving]) await reader.start()
+  const stop = async () => {
+    await driving.stop()
     await runtime.close()
+  }
+  t.teardown(async () => {
+    await recording.stop()
+    await stop()
   })
   const executionId = executionIdOf(TENANT, 'flow', 'k')
   const of = { tenant: TENANT, executionId, now: Date.now() }
@@ -163,6 +176,13 @@ export async function openExecution(
     saved,
     /** So many of the next questions for histories, and tries to park, fail. */
     away,
+    /** A runtime that knows nothing goes on, from the checkpoint that the one before it stored as it ended. */
+    async restart() {
+      await stop()
+      hooks.runtime = runtime = create()
+      driving = drive()
+      await driving.start()
+    },
     /** As the process does now and then. */
     look: () => runtime.keep(new Set([0])),
     end: async () => (await log.bounds(TOPIC))[0]?.high ?? 0,
