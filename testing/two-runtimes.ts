@@ -7,10 +7,12 @@ import { accept, BLANK_HEAD, type Head, type Judged } from '../workflow/accept.t
 import { type Classified, classify, payloadObject, madeAhead } from '../workflow/events.ts'
 import { applyEvent, type ExecutionState, initial, isComplete } from '../workflow/execution.ts'
 import { contentOf } from '../workflow/content.ts'
+import { milliseconds } from '../workflow/duration.ts'
 import { eventIdOf, executionIdOf, firedIdOf, startIdOf } from '../workflow/ids.ts'
 import { createReplay, type Divergence, type Fed, type OpenAction, type Replay } from '../workflow/replay.ts'
 import type { Workflow } from '../workflow/workflow.ts'
 import { attemptOutcome, type Fakes } from './fakes.ts'
+import type { SentEvent } from './run-workflow.ts'
 
 /** Rules that a check of this check takes out, each of which must make it fail. */
 export type Mutant = 'effects-before-read-back' | 'no-chain' | 'no-condition' | 'offset-before-outcome'
@@ -20,7 +22,8 @@ export type TwoRuntimesOptions = {
   second?: Workflow
   input?: unknown
   actions?: Fakes
-  events?: readonly { name: string; payload?: unknown }[]
+  /** One with `after` comes at its time, between timers; one without at any. */
+  events?: readonly SentEvent[]
   /** Names the execution (default `test`), as of runWorkflow: its id decides what uuid() and random() give. */
   key?: string
   /** Milliseconds since 1970 UTC at the start. */
@@ -144,11 +147,10 @@ class Simulation {
   readonly #accepted: Fed[] = []
   readonly #contents = new Map<string, string>()
   readonly #requests: OpenAction[] = []
-  readonly #events: { name: string; payload?: unknown }[]
+  readonly #events: { name: string; payload?: unknown; at: number }[]
   #sent = 0
   readonly faults: string[] = []
   #head: Head = BLANK_HEAD
-  #taken = 0
   #now: number
   state: ExecutionState
 
@@ -159,7 +161,9 @@ class Simulation {
     this.#executionId = executionIdOf(TENANT, workflow.name, options.key ?? 'test')
     this.#below = randomOf(options.seed)
     this.#runtimes = [new Runtime(workflow, this.#executionId), new Runtime(options.second ?? workflow, this.#executionId)]
-    this.#events = [...(options.events ?? [])]
+    this.#events = (options.events ?? [])
+      .map((event) => ({ ...event, at: this.#now + milliseconds(event.after ?? 0) }))
+      .toSorted((a, b) => a.at - b.at)
     this.state = initial(TENANT, this.#executionId)
     const { name: workflow_name, version: workflow_version } = workflow
     const payload = { workflow_name, workflow_version, key: options.key ?? 'test', input: options.input ?? null }
@@ -242,10 +246,12 @@ class Simulation {
   }
 
   async #workerStep(): Promise<boolean> {
-    const open = this.#requests[this.#taken]
+    // Any of them, as by many workers: outcomes come in any order.
+    const open = this.#requests[this.#below(Math.max(1, this.#requests.length))]
     if (!open) return false
+    const taken = () => this.#requests.splice(this.#requests.indexOf(open), 1)
     const dies = this.#below(6) === 0
-    if (this.#options.mutant === 'offset-before-outcome') this.#taken++
+    if (this.#options.mutant === 'offset-before-outcome') taken()
     const outcome = await this.#effect(open)
     if (dies && this.#below(2) === 0) return true // after the effect, before its outcome
     const beside = this.#runtimes[this.#below(4)]
@@ -255,7 +261,7 @@ class Simulation {
     this.#append(outcome)
     for (const decision of ahead) this.#append(this.#options.mutant === 'no-condition' ? madeAhead(decision, 0, '') : decision)
     if (dies) return true // after the outcome, before its offset: it is run again
-    if (this.#options.mutant !== 'offset-before-outcome') this.#taken++
+    if (this.#options.mutant !== 'offset-before-outcome') taken()
     return true
   }
 
@@ -268,8 +274,9 @@ class Simulation {
   }
 
   #send(): boolean {
-    const event = this.#events.shift()
-    if (!event) return false
+    const [event] = this.#events
+    if (!event || event.at > this.#now) return false
+    this.#events.shift()
     const id = eventIdOf(TENANT, this.#executionId, 'sent', this.#sent++)
     this.#append(this.#input(event.name, id, event.payload))
     return true
@@ -281,12 +288,18 @@ class Simulation {
   }
 
   /**
-   * Lets the clock jump to the next timer. `early`: while other things could be done, so that a sleep wins against an action;
-   * not one of a wait, whose event the program counts on.
+   * Lets the clock jump to the next timer, or to an event whose time is before it. `early`: while other things could be done, so that
+   * a sleep wins against an action; not a timer of a wait, whose event the program counts on.
    */
   #fire(early: boolean): boolean {
     const timers = [...this.#head.openTimers].toSorted(([, a], [, b]) => a - b)
     const next = timers.find(([timer]) => !early || !this.#isTimeout(timer))
+    const later = this.#events.find(({ at }) => at > this.#now)
+    if (later && later.at <= (next?.[1] ?? (early ? 0 : Infinity))) {
+      // Those of an earlier time that were not sent yet come first.
+      this.#now = later.at
+      return this.#send()
+    }
     if (!next) return false
     this.#now = Math.max(this.#now, next[1])
     this.#append(this.#input('timer.fired', firedIdOf(TENANT, this.#executionId, next[0]), { timer_id: next[0] }))

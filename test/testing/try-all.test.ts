@@ -119,3 +119,64 @@ t.test('a result that the log cannot hold is refused as at a worker, and not tri
   }
   t.equal((await runWorkflow(reader, { actions: { fetch: () => 'x'.repeat(990_000) } })).state.result, 'kept', 'one that just fits')
 })
+
+t.test('an event comes at its time in all of its ways, so the function is told the same time, and a wait ends as it must', async (t) => {
+  const timed = defineWorkflow({ name: 'timed', version: '1', actions: { pack } }, async ({ actions: { pack: run }, events, now }) => {
+    const begun = now()
+    await run({ order: 'o1', line: 1 })
+    const none = await events.waitFor('late', { timeout: '1 hour' })
+    const late = await events.waitFor('late')
+    return { none, late: late.name, after: now() - begun }
+  })
+  const run = await tryAll(timed, { actions, events: [{ name: 'late', after: '2 hours' }] })
+  t.strictSame(run.state.result, { none: null, late: 'late', after: 7_200_000 })
+})
+
+t.test('a cancel is an event like others: what the signal says is the same in all of its ways', async (t) => {
+  const patient = defineWorkflow(
+    { name: 'patient', version: '1', actions: { pack } },
+    async ({ actions: { pack: run }, sleep, signal, now, uuid, random, data }) => {
+      const begun = now()
+      signal.addEventListener('abort', () => data.set('reason', String(signal.reason)))
+      const before = signal.aborted
+      let at = 0
+      await run({ order: 'o1', line: 1 })
+      try {
+        await sleep('1 day')
+        at = now()
+      } catch {
+        at = now()
+        // Cleaning up after a cancel: calls count as ever.
+        await run({ order: 'o1', line: 2 })
+      }
+      return { before, aborted: signal.aborted, after: at - begun, id: uuid(), chance: random() }
+    },
+  )
+  const events = [{ name: 'workflow.cancelRequested', payload: { reason: 'no need' }, after: '1 hour' }]
+  const { state } = await tryAll(patient, { actions, events })
+  t.match(state.result, { before: false, aborted: true, after: 3_600_000, id: /^[0-9a-f-]{36}$/ })
+  t.match(state.data, { reason: /no need/ })
+  t.match((await tryAll(patient, { actions })).state.result, { aborted: false, after: 86_400_000 })
+})
+
+t.test('what it kept and the state it is in are a part of its end', async (t) => {
+  const last = defineWorkflow({ name: 'last', version: '1', actions: { pack } }, async ({ actions: { pack: run }, data, setState }) => {
+    const each = async (line: number) => {
+      await run({ order: 'o1', line })
+      data.set('last', line)
+      setState(`line ${line}`)
+    }
+    await Promise.all([each(1), each(2), each(3)])
+  })
+  await t.rejects(tryAll(last, { actions }), /two runtimes, order \d+: it ended with .*"last":[12].*undisturbed with .*"last":3.*seeds: 0/)
+  t.match((await tryAll(last, { actions, seeds: 0 })).state, { currentState: 'line 3', data: { last: 3 } })
+  const all = defineWorkflow({ name: 'all', version: '1', actions: { pack } }, async ({ actions: { pack: run } }) =>
+    Promise.all([run({ order: 'o1', line: 1 }), run({ order: 'o1', line: 2 })]),
+  )
+  const parcels = { pack: ({ parameters }: { parameters: { line: number } }) => ({ parcel: `p${parameters.line}` }) }
+  t.match(
+    (await tryAll(all, { actions: parcels })).state.result,
+    [{ parcel: 'p1' }, { parcel: 'p2' }],
+    'results in any order: no other end',
+  )
+})
