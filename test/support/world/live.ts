@@ -128,7 +128,7 @@ const STORM = 6000
 /** Nothing happened for so long, ms, which is longer than anything waits by itself: it stands still. Of a mutant, it is expected. */
 const STANDS = { own: 20_000, mutant: 7000 }
 
-type Effect = { guarantee: string; executionId: string; action: number; attempt: number; fails: boolean }
+type Effect = { guarantee: string; executionId: string; action: number; attempt: number; fails: boolean; key?: string }
 
 export type Life = {
   seed: number
@@ -169,7 +169,7 @@ function appOf(random: () => number, effect: (one: Effect) => void): App {
     implementations: [
       implement(work, async ({ parameters, attempt, action, executionId, idempotencyKey }) => {
         await pause(random() * LASTS)
-        effect({ guarantee: 'at-least-once', executionId, action, attempt, fails: attempt <= parameters.fails })
+        effect({ guarantee: 'at-least-once', executionId, action, attempt, fails: attempt <= parameters.fails, key: idempotencyKey })
         return doWork({ parameters, attempt, key: idempotencyKey })
       }),
       implement(once, async ({ parameters, attempt, action, executionId }) => {
@@ -314,6 +314,8 @@ async function live({ seed, executions, deaths, failures = 0, mutant }: Life): P
       const isCompleted = outcomes.includes(event.event_id)
       const attempts = new Map([...Map.groupBy(done, ({ attempt }) => attempt)].map(([attempt, all]) => [attempt, all.length]))
       const guarantee = done[0]?.guarantee
+      const keys = new Set(done.map(({ key }) => key))
+      if (keys.size > 1) faults.push(`${one}: ${event.decision} was handed ${keys.size} idempotency keys`)
       if (guarantee === 'exactly-once' && done.length > 1) faults.push(`${one}: ${done.length} effects of exactly-once ${event.decision}`)
       if (guarantee === 'exactly-once' && isCompleted && done.length === 0) faults.push(`${one}: no effect of ${event.decision}`)
       if (guarantee === 'at-most-once' && [...attempts.values()].some((count) => count > 1))
