@@ -15,16 +15,18 @@ export type JsonObject = { [key: string]: unknown }
 const MAY_LOSE = /\d[\d.]{15}|[\d.][eE][+-]?\d/
 const MAY_POLLUTE = /__proto__|\\u/
 
-/** Digits a double is sure to give back; more, or an exponent, and the number's own text is kept. */
+/** Digits a double is sure to give back, at least as a number. */
 const SAFE_DIGITS = 15
 
-function isExact(source: string): boolean {
+/** What the engine writes just as it was read (such as its own `random()`), or has few digits; else the number's own text is kept. */
+function isExact(value: number, source: string): boolean {
+  if (String(value) === source) return true
   if (/[eE]/.test(source)) return false
   return source.replace(/^-?0*\.?0*/, '').replace('.', '').length <= SAFE_DIGITS
 }
 
 /**
- * Parses JSON text; throws SyntaxError. A number with more than 15 significant digits or an exponent comes back as
+ * Parses JSON text; throws SyntaxError. A number that a double may not give back comes back as
  * `JSON.rawJSON(source)`, so that `stringify` writes it as it was; keys named `__proto__` are left out. Texts with
  * neither (nearly all) take the engine's fast way.
  */
@@ -32,7 +34,7 @@ export function parseJson(text: string): unknown {
   if (!MAY_LOSE.test(text) && !MAY_POLLUTE.test(text)) return JSON.parse(text)
   return JSON.parse(text, (key: string, value: unknown, context: { source?: string }) => {
     if (key === '__proto__') return undefined
-    if (typeof value !== 'number' || context.source === undefined || isExact(context.source)) return value
+    if (typeof value !== 'number' || context.source === undefined || isExact(value, context.source)) return value
     return JSON.rawJSON(context.source)
   })
 }

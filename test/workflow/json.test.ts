@@ -8,6 +8,15 @@ t.test('numbers that a double cannot hold keep every digit', async (t) => {
   }
 })
 
+t.test('a number that the engine writes as it was read is a number', async () => {
+  fc.assert(
+    fc.property(fc.double({ noNaN: true, noDefaultInfinity: true }), (number) => {
+      const [parsed] = parseJson(`[${String(number)}]`) as unknown[]
+      return typeof parsed === 'number' && parsed === number
+    }),
+  )
+})
+
 t.test('a key __proto__ is left out, however it is written', async (t) => {
   for (const text of ['{"__proto__":{"admin":true},"a":1}', String.raw`{"\u005f_proto__":{"admin":true},"a":1}`]) {
     const value = parseJson(text)
