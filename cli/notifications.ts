@@ -9,15 +9,14 @@ import { oneLine, sheet, table } from './table.ts'
 type Options = Output & { stream?: string }
 
 async function open({ stream: given }: Options): Promise<{ redis: Redis; stream: string; close: () => void }> {
-  const [{ readConfig }, { resolveAddresses }, { openRedis }] = await Promise.all([
+  const [{ readConfig }, { resolveRedis }, { openRedis }] = await Promise.all([
     import('../config.ts'),
     import('../stack/addresses.ts'),
     import('../reader/connection.ts'),
   ])
   const config = readConfig(process.env)
-  const { redisUrl } = resolveAddresses(config)
   const known = config.topicPrefix === 'refold' ? 'workflow:events:global' : `${config.topicPrefix}:workflow:events:global`
-  const redis = await openRedis(redisUrl)
+  const redis = await openRedis(resolveRedis(config))
   return { redis, stream: given ?? config.notificationStream ?? known, close: () => redis.disconnect() }
 }
 
@@ -33,6 +32,8 @@ async function withRedis(options: Options, work: (redis: Redis, stream: string) 
       throw new RefoldError('usage', 'that is no id of an entry; they look like 1700000000000-0, see refold notifications dlq list', {
         cause,
       })
+    if (message.startsWith('WRONGTYPE'))
+      throw new RefoldError('usage', `${opened?.stream} is no stream in this Redis: give the one of the notifier with --stream`, { cause })
     throw new RefoldError('redis-unavailable', message, { cause })
   } finally {
     opened?.close()
@@ -53,7 +54,8 @@ async function tail(options: Options & { count: number; follow?: boolean }): Pro
           ),
         )
     }
-    const newest = ((await redis.xrevrange(stream, '+', '-', 'COUNT', options.count)) as [string, string[]][]).toReversed()
+    // Redis answers null where none is asked for.
+    const newest = (((await redis.xrevrange(stream, '+', '-', 'COUNT', options.count)) as [string, string[]][] | null) ?? []).toReversed()
     for (const entry of newest) show(entry)
     let last = newest.at(-1)?.[0] ?? '$'
     while (options.follow === true) {
@@ -66,9 +68,15 @@ async function tail(options: Options & { count: number; follow?: boolean }): Pro
   })
 }
 
+/** A stream that nothing was sent to yet is not there, and has no group. */
+function noneOfAbsent(error: unknown): [] {
+  if (error instanceof Error && error.message.includes('no such key')) return []
+  throw error
+}
+
 async function groups(options: Options): Promise<void> {
   await withRedis(options, async (redis, stream) => {
-    const found = (await redis.xinfo('GROUPS', stream).catch(() => [])) as unknown[][]
+    const found = (await redis.xinfo('GROUPS', stream).catch(noneOfAbsent)) as unknown[][]
     const rows = found.map(
       (flat) => new Map(flat.flatMap((name, i) => (i % 2 === 0 ? [[String(name), String(flat[i + 1])] as const] : []))),
     )
@@ -121,7 +129,8 @@ async function view(id: string, options: Options): Promise<void> {
       ]),
     )
     print(`message\n${sheet(fields)}`)
-    print(`stack\n${letter.errorStack}`)
+    const stack = letter.errorStack.split('\n').map((line) => oneLine(line))
+    print(['stack', ...stack].join('\n'))
   })
 }
 

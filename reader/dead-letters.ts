@@ -53,7 +53,8 @@ function readLetter([id, flat]: [string, string[]]): DeadLetter {
 
 /** The oldest first. */
 export async function listDeadLetters(redis: Redis, stream: string, count = 100): Promise<DeadLetter[]> {
-  return ((await redis.xrange(deadLettersOf(stream), '-', '+', 'COUNT', count)) as [string, string[]][]).map(readLetter)
+  // Redis answers null where none is asked for.
+  return (((await redis.xrange(deadLettersOf(stream), '-', '+', 'COUNT', count)) as [string, string[]][] | null) ?? []).map(readLetter)
 }
 
 export async function viewDeadLetter(redis: Redis, stream: string, id: string): Promise<DeadLetter | undefined> {
@@ -69,6 +70,7 @@ export async function redriveDeadLetter(redis: Redis, stream: string, id: string
   const letter = await viewDeadLetter(redis, stream, id)
   if (!letter) return undefined
   const added = await redis.xadd(letter.sourceStream, '*', ...letter.fields)
-  await redis.xdel(deadLettersOf(stream), id)
+  // Its own id: the one given may lack the number, and then another is meant by it here than above.
+  await redis.xdel(deadLettersOf(stream), letter.id)
   return added ?? undefined
 }

@@ -19,18 +19,22 @@ export const DEVELOPMENT_TENANT = 'demo'
 
 export function resolveAddresses(config: Config, folder: string = stackFolder()): Addresses {
   const state = readState(folder)
-  const local = (setting: string | undefined, name: 'registry' | 'postgres' | 'redis'): string => {
-    const address = setting ?? state?.servers[name]?.address
-    if (!address) throw new RefoldError('stack-not-running', `the address of ${name} is not known`)
-    return address
-  }
   return {
     kafkaBrokers: config.kafkaBrokers ? list(config.kafkaBrokers) : localBrokers(state),
-    registryUrl: local(config.registryUrl, 'registry'),
-    databaseUrl: local(config.databaseUrl, 'postgres'),
-    redisUrl: local(config.redisUrl, 'redis'),
+    registryUrl: local(config.registryUrl, 'registry', state),
+    databaseUrl: local(config.databaseUrl, 'postgres', state),
+    redisUrl: local(config.redisUrl, 'redis', state),
     apiTokens: tokensOf(config, state),
   }
+}
+
+/** Of Redis alone: who only consumes notifications is told of no other server. */
+export const resolveRedis = (config: Config, folder: string = stackFolder()): string => local(config.redisUrl, 'redis', readState(folder))
+
+function local(setting: string | undefined, name: 'registry' | 'postgres' | 'redis', state: StackState | null): string {
+  const address = setting ?? state?.servers[name]?.address
+  if (!address) throw new RefoldError('stack-not-running', `the address of ${name} is not known`)
+  return address
 }
 
 function localBrokers(state: StackState | null): string[] {
