@@ -115,6 +115,11 @@ export const CATALOGUE = {
     help: 'Give it a new version: then it is built anew beside the live one.',
     retryable: false,
   },
+  'projection-name-taken': {
+    title: 'A table of a projection has the name of another’s',
+    help: 'Give it another name: all of them are views of one schema, projections.',
+    retryable: false,
+  },
   'operation-open': {
     title: 'Another operation of this projection is open',
     help: 'Wait for it (`refold operation watch`), promote it or abort it.',

@@ -71,7 +71,7 @@ export function createProjectionControl(pool: Pool, projections: readonly Projec
         [projection.name, name],
       )
       if (taken.rows[0])
-        throw new RefoldError('projection-changed', `table ${name} of ${projection.name} is one of ${taken.rows[0].projection} already`)
+        throw new RefoldError('projection-name-taken', `table ${name} of ${projection.name} is one of ${taken.rows[0].projection} already`)
     }
   }
 
