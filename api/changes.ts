@@ -3,7 +3,7 @@
 // C1  A row is told as it is now: one that changed several times between two looks is told once.
 // C2  `generation` says that another generation is live: what is known is forgotten, a snapshot of the new one follows.
 // C3  An id is a generation and the positions that are told up to. The client that comes back with it misses nothing; with one
-//     of a generation that is not live it is told `reset`, and begins anew.
+//     of a generation that is not live, or ahead of it (the log or the database was replaced), it is told `reset`, and begins anew.
 // C4  Rows told twice are the same rows: whoever keeps the newest of each key is right.
 
 import { setTimeout as pause } from 'node:timers/promises'
@@ -30,6 +30,16 @@ type Told = { event: 'generation' | 'reset' | 'row' | 'removed' | 'snapshot' | '
 
 type Place = { generation: number; after: ReadonlyMap<number, number> }
 
+type Live = { row: ProjectionRow; generation: number }
+
+/** C3. What is ahead of the rows would be waited for in silence, and what changes until then never told. */
+function whyGone({ generation, after }: Place, live: Live): string | undefined {
+  if (generation !== live.generation) return `generation ${live.generation} is live now: begin anew`
+  const places = placesOf(live.row)
+  const ahead = [...after].find(([partition, offset]) => offset >= (places.get(partition) ?? 0))
+  return ahead && `p${ahead[0]}:${ahead[1]} is ahead of the rows, which are of another log: begin anew`
+}
+
 const formatId = ({ generation, after }: Place) => `g${generation},${formatPositions(after)}`
 
 function parseId(text: string): Place | undefined {
@@ -48,7 +58,7 @@ export async function changeRoutes(scope: FastifyInstance, { reads, folds }: Rea
   const closing = new AbortController()
   scope.addHook('preClose', async () => closing.abort())
 
-  async function known(tenant: string, name: string): Promise<{ row: ProjectionRow; fold: FoldProjection; generation: number }> {
+  async function known(tenant: string, name: string): Promise<Live & { fold: FoldProjection }> {
     const row = await reads.projection(tenant, name)
     if (!row || row.live_generation === null) throw new RefoldError('not-found', `no projection ${name}`)
     return { row, fold: foldOf(folds, row), generation: row.live_generation }
@@ -150,11 +160,10 @@ export async function changeRoutes(scope: FastifyInstance, { reads, folds }: Rea
     }
   }
 
-  async function* began(tenant: string, name: string, asked: Place | undefined, live: number, gone: AbortSignal): AsyncGenerator<Told> {
-    const isGone = asked !== undefined && asked.generation !== live
-    if (isGone)
-      yield { event: 'reset', data: JSON.stringify({ generation: asked.generation, reason: `generation ${live} is live now: begin anew` }) }
-    yield* follow(tenant, name, isGone ? undefined : asked, gone)
+  async function* began(tenant: string, name: string, asked: Place | undefined, live: Live, gone: AbortSignal): AsyncGenerator<Told> {
+    const reason = asked && whyGone(asked, live)
+    if (asked && reason !== undefined) yield { event: 'reset', data: JSON.stringify({ generation: asked.generation, reason }) }
+    yield* follow(tenant, name, reason === undefined ? asked : undefined, gone)
   }
 
   scope.withTypeProvider<ZodTypeProvider>().route({
@@ -186,7 +195,7 @@ export async function changeRoutes(scope: FastifyInstance, { reads, folds }: Rea
       const last = headers['last-event-id'] || query.after
       const asked = last ? parseId(last) : undefined
       if (last && !asked) throw new RefoldError('request-invalid', 'after: it is not an id that this stream gave')
-      const { generation } = await known(tenant, params.name)
+      const live = await known(tenant, params.name)
       const isSse = headers.accept?.includes('text/event-stream') === true
       return sendLive(
         request,
@@ -195,7 +204,7 @@ export async function changeRoutes(scope: FastifyInstance, { reads, folds }: Rea
         closing.signal,
         async function* (gone) {
           if (isSse) yield ': refold\nretry: 1000\n\n'
-          for await (const told of began(tenant, params.name, asked, generation, gone)) yield isSse ? sse(told) : line(told)
+          for await (const told of began(tenant, params.name, asked, live, gone)) yield isSse ? sse(told) : line(told)
         },
       ) as never
     },
