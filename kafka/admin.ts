@@ -1,6 +1,7 @@
 // Questions to the brokers that are no records: leaders, watermarks, group offsets, topics. One connection for a log, made at
 // the first question and again after it broke.
 
+import kafkajs from 'kafkajs'
 import type { Admin as KafkaAdmin, Kafka } from 'kafkajs'
 import { RefoldError } from '../errors.ts'
 import { logError } from './client.ts'
@@ -12,12 +13,18 @@ export type Admin = {
   leaders(topic: string): Promise<readonly number[]>
   bounds(topic: string): Promise<PartitionBounds[]>
   groupOffsets(group: string, topic: string): Promise<GroupOffset[]>
+  /** False: it has members. */
+  dropGroup(group: string): Promise<boolean>
   /** Runs `ask` on the connection; `doing` names it in the error. */
   ask<T>(doing: string, ask: (admin: KafkaAdmin) => Promise<T>): Promise<T>
   close(): Promise<void>
 }
 
+const { KafkaJSDeleteGroupsError } = kafkajs
+
 const READ_UNCOMMITTED = 0
+/** Kafka's numbers: NON_EMPTY_GROUP, GROUP_ID_NOT_FOUND. */
+const [HAS_MEMBERS, NO_GROUP] = [68, 69]
 
 /**
  * kafkajs asks for end offsets as a read-committed reader does: behind an open transaction of somebody's they stand still,
@@ -94,6 +101,18 @@ export function createAdmin(kafka: Kafka, logger: LineLogger): Admin {
             metadata: metadata ?? '',
           }))
           .toSorted((a, b) => a.partition - b.partition)
+      }),
+    dropGroup: (group) =>
+      ask(`the deletion of group ${group}`, async (admin) => {
+        try {
+          await admin.deleteGroups([group])
+          return true
+        } catch (error) {
+          const code = error instanceof KafkaJSDeleteGroupsError ? error.groups?.[0]?.errorCode : undefined
+          if (code === NO_GROUP) return true
+          if (code === HAS_MEMBERS) return false
+          throw error
+        }
       }),
   }
 }

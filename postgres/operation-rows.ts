@@ -1,7 +1,6 @@
 // Rows of refold.operations: the part of the port OperationStore (consumers/operations.ts) that all kinds of generations share.
 
 import type { Pool } from 'pg'
-import { inTransaction } from './pool.ts'
 import type { Operation, OperationStore } from '../consumers/operations.ts'
 
 /** `isOurs`: whether this process can work on a projection's operations. */
@@ -57,7 +56,7 @@ export function createOperationRows(
   }
 }
 
-/** Opens a reset; false where one for the same reason is known already, or another operation is open. */
+/** Opens a reset, once ever for a reason; false where it was opened already, or another operation is open. */
 export async function requestReset(pool: Pool, projection: string, reason: string): Promise<boolean> {
   const { rowCount } = await pool.query(
     `INSERT INTO refold.operations (projection, kind, state, reason)
@@ -70,17 +69,6 @@ export async function requestReset(pool: Pool, projection: string, reason: strin
 
 /** Until the transaction ends: row-level security shows incidents of no tenant to operators only, and holds the tables' owner too. */
 export const seeIncidents = (client: Pick<Pool, 'query'>) => client.query("SELECT set_config('refold.operator', 'on', true)")
-
-/** A person's offset above the checkpoint: an incident, nothing is skipped. */
-export const refuseOffset = (pool: Pool, reader: string, detail: string, evidence: object): Promise<void> =>
-  inTransaction(pool, async (client) => {
-    await seeIncidents(client)
-    await client.query(
-      `INSERT INTO refold.incidents (kind, subject, summary, evidence) VALUES ('offset-refused', $1, $2, $3)
-       ON CONFLICT (kind, subject) WHERE closed_at IS NULL DO UPDATE SET summary = excluded.summary, evidence = excluded.evidence`,
-      [reader, detail, JSON.stringify(evidence)],
-    )
-  })
 
 /** Closes what is open of a projection's generations that are gone, for there is nothing left to mend. */
 export async function closeIncidentsOfRetired(client: Pick<Pool, 'query'>, projection: string): Promise<void> {

@@ -118,6 +118,15 @@ export function createProjectionControl(pool: Pool, projections: readonly Projec
     return rows
   }
 
+  /** Of projections that are not stopped, with the generation that is live instead. */
+  async function retired(): Promise<{ projection: string; generation: number; live: number }[]> {
+    const { rows } = await pool.query<{ projection: string; generation: number; live: number }>(
+      `SELECT g.projection, g.generation, p.live_generation AS live FROM refold.generations g JOIN refold.projections p ON p.name = g.projection
+       WHERE g.state = 'retired' AND p.stopped_at IS NULL AND p.live_generation IS NOT NULL ORDER BY 1, 2`,
+    )
+    return rows
+  }
+
   async function liveOf(client: Pool | PoolClient, projection: string): Promise<number> {
     const { rows } = await client.query<{ live_generation: number }>('SELECT live_generation FROM refold.projections WHERE name = $1', [
       projection,
@@ -302,5 +311,5 @@ export function createProjectionControl(pool: Pool, projections: readonly Projec
     return new Map(rows.map((row) => [row.partition, Number(row.next_offset)]))
   }
 
-  return { sync, generations, operations, checkpoints, dropGeneration }
+  return { sync, generations, retired, operations, checkpoints, dropGeneration }
 }

@@ -23,6 +23,8 @@ const LIVE_LAG = 5000
 const YIELD = 200
 /** Which generations this process folds is told so often, and when they change, ms. */
 const TELL_EVERY = 5000
+/** Between two looks at what Kafka's tool did to groups that nobody joins, ms. */
+const UNREAD_EVERY = 10_000
 
 export async function startProjector(
   options: StartOptions,
@@ -54,7 +56,8 @@ export async function startProjector(
   const operations = createOperations(control.operations, (facts, line) => logger.warn(facts, line))
   const low = async (partition: number) => (await log.bounds(topic)).find((one) => one.partition === partition)?.low ?? 0
 
-  const groupOf = ({ projection, generation }: Generation) => `${config.topicPrefix}.projection.${projection}.g${generation}`
+  const groupOf = ({ projection, generation }: Pick<Generation, 'projection' | 'generation'>) =>
+    `${config.topicPrefix}.projection.${projection}.g${generation}`
 
   /** Live lag that keeps a build back; taken from what the live generations' batches said last. */
   const lags = new Map<string, number>()
@@ -98,20 +101,30 @@ export async function startProjector(
     })
   }
 
-  const heedOffsets = async (one: Generation) =>
+  /** `than`: whose checkpoints its offsets are held against; a retired generation has none. */
+  const heedOffsets = async (one: Pick<Generation, 'projection' | 'generation'>, than = one.generation) =>
     heedPersonsOffsets(
       { log, topic, pool: owner, logger },
       {
         group: groupOf(one),
         projection: one.projection,
         reader: `${one.projection}@g${one.generation}`,
-        checkpoints: await control.checkpoints(one.projection, one.generation),
+        checkpoints: await control.checkpoints(one.projection, than),
       },
     )
+
+  /** Groups that nobody here joins have no mirror, and a person may take the command of yesterday: they are looked at again and again. */
+  async function heedUnread(all: readonly Generation[]): Promise<void> {
+    if (performance.now() < unreadAt) return
+    unreadAt = performance.now() + UNREAD_EVERY
+    for (const one of all) if (byName.has(one.projection) && !one.stopped && !readers.has(groupOf(one))) await heedOffsets(one)
+    for (const { live, ...one } of await control.retired()) if (byName.has(one.projection)) await heedOffsets(one, live)
+  }
 
   const id = processId('projector')
   const folded = () => [...readers.values()].map(({ generation: { projection, generation } }) => `${projection}@g${generation}`)
   let told = ''
+  let unreadAt = 0
 
   async function tell(generations = folded()): Promise<void> {
     await tellProcess(pool, {
@@ -134,8 +147,8 @@ export async function startProjector(
 
   async function look(): Promise<void> {
     const wanted = new Map<string, Generation>()
-    for (const one of await control.generations())
-      if (!one.stopped && byName.get(one.projection)?.version === one.version) wanted.set(groupOf(one), one)
+    const all = await control.generations()
+    for (const one of all) if (!one.stopped && byName.get(one.projection)?.version === one.version) wanted.set(groupOf(one), one)
     for (const [group, { reader }] of readers)
       if (!wanted.has(group)) {
         readers.delete(group)
@@ -152,6 +165,7 @@ export async function startProjector(
       reader.start().catch((error: unknown) => logger.warn({ group, error: asError(error).message }, 'a projection did not start'))
     }
     if (folded().join() !== told) await tell()
+    await heedUnread(all)
     await operations.advance()
   }
 

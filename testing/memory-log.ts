@@ -170,6 +170,12 @@ export function createMemoryLog({ now: begin = YEAR_2026, rest = 5 }: MemoryLogO
       const { offsets } = groupOf(group, topic)
       return partitionsOf(topic).map((_, partition) => ({ partition, offset: null, metadata: '', ...offsets.get(String(partition)) }))
     },
+    async dropGroup(name) {
+      const all = [...groups].filter(([key]) => key.startsWith(`${name}\n`))
+      if (all.some(([, { members }]) => members.length > 0)) return false
+      for (const [key] of all) groups.delete(key)
+      return true
+    },
     async close() {
       closed = true
       await Promise.all([...readers].map((each) => each.stop()))

@@ -66,6 +66,21 @@ export function readerContract(name: string, subject: () => Subject): void {
       ])
     })
 
+    t.test('deletes a group with its offsets, unless it has members', async (t) => {
+      const topic = await subject().topic(1)
+      const group = `${topic}.readers`
+      const { log } = subject()
+      t.ok(await log.dropGroup(group), 'one that never was')
+      await subject().setGroupOffset(group, topic, 0, 0)
+      t.match(await log.groupOffsets(group, topic), [{ offset: 0 }])
+      t.ok(await log.dropGroup(group))
+      t.notOk((await log.groupOffsets(group, topic)).some(({ offset }) => offset !== null))
+      const reader = follow(t, topic, new Follower())
+      await reader.start()
+      t.notOk(await log.dropGroup(group))
+      await until(async () => (await log.groupOffsets(group, topic))[0]?.metadata === 'refold:recorder:g3:0')
+    })
+
     t.test('asks for the checkpoint again after the handler failed, and hands the batch on again', async (t) => {
       const topic = await subject().topic(2)
       const follower = new Follower()

@@ -35,8 +35,10 @@ t.test('to the first event, to a time, back by 500, one partition, to the latest
         resolve({ code: typeof error?.code === 'number' ? error.code : 0, output: stdout + stderr }),
       )
     })
-  const group = () => ['--group', `${prefix}.projection.states.g${live}`]
-  const resetTo = (which: string, ...how: string[]) => tool(...group(), '--topic', which, '--reset-offsets', ...how, '--execute')
+  const group = (of = live) => ['--group', `${prefix}.projection.states.g${of}`]
+  const resetOf = (of: number, which: string, ...how: string[]) =>
+    tool(...group(of), '--topic', which, '--reset-offsets', ...how, '--execute')
+  const resetTo = (which: string, ...how: string[]) => resetOf(live, which, ...how)
   const ask = async (verb: string) =>
     (await rest.post(`/v1/projections/states/${verb}`, '{}', { 'content-type': 'application/json' })).status
   const shown = async () =>
@@ -85,6 +87,45 @@ t.test('to the first event, to a time, back by 500, one partition, to the latest
   t.match((await resetTo(topic, '--to-earliest')).output, /states\.g1\s.*\s0\s/)
   await rebuilt('to-earliest')
 
+  // The same once more after a rollback: another request.
+  const begun = async (verb: string) => t.equal(await ask(verb), 202)
+  const isLive = async (generation: number) => {
+    live = generation
+    await until(async () => (await shown()).liveGeneration === live && (await shown()).operation === null, {
+      within: 60_000,
+      what: `generation ${live} to be live`,
+    })
+  }
+  await begun('rollback')
+  await isLive(1)
+  await stopped()
+  t.match((await resetTo(topic, '--to-earliest')).output, /states\.g1\s.*\s0\s/)
+  t.equal(await ask('start'), 202)
+  await isLive(3)
+  await exact('to-earliest after a rollback')
+
+  // While a rebuild waits for a person: refused, and said.
+  await begun('rebuild')
+  const operation = (await shown()).operation ?? ''
+  const ofIt = async () => (await rest.get(`/v1/operations/${operation}`)).json() as { state: string; log: { line: string }[] }
+  await until(async () => (await ofIt()).state === 'ready', { within: 60_000, what: 'the rebuild to be ready' })
+  await stopped()
+  t.equal((await resetTo(topic, '--to-earliest')).code, 0)
+  await begun('start')
+  await until(async () => (await ofIt()).log.some(({ line }) => /by Kafka's tool: ignored/.test(line)), {
+    within: 30_000,
+    what: 'the answer in its log',
+  })
+  t.match((await rest.get('/v1/incidents')).json(), { incidents: [{ kind: 'offset-refused', summary: /\(rebuild, ready\) is open/ }] })
+  await begun('abort')
+  await until(async () => (await shown()).operation === null, { within: 30_000, what: 'the rebuild to be given up' })
+  t.match(await shown(), { liveGeneration: 3 }, 'and it is not done later')
+
+  // Yesterday's command, with the group of a generation that was retired: the newest one here, which was given up.
+  t.equal((await resetOf(4, topic, '--to-earliest')).code, 0)
+  await isLive(5)
+  await exact("a retired generation's group")
+
   const between = new Date().toISOString().replace('Z', '')
   await send(50)
   await exact('before to-datetime')
@@ -110,7 +151,7 @@ t.test('to the first event, to a time, back by 500, one partition, to the latest
   t.equal(await ask('start'), 202)
   await exact('to-latest')
   t.equal((await shown()).liveGeneration, live, 'no needless rebuild')
-  t.match((await rest.get('/v1/incidents')).json(), { incidents: [{ kind: 'offset-refused', summary: /nothing is skipped/ }] })
+  t.match((await rest.get('/v1/incidents')).json(), { incidents: [{ kind: 'offset-refused', summary: /nothing is skipped/ }, {}] })
 
   // To the latest, with everything folded: it is where it is.
   await stopped()

@@ -2,8 +2,9 @@
 
 import { randomBytes } from 'node:crypto'
 import t from 'tap'
-import { closeIncidentsOfRetired, refuseOffset } from '../../postgres/operation-rows.ts'
-import { createPgPool } from '../../postgres/pool.ts'
+import { closeIncidentsOfRetired } from '../../postgres/operation-rows.ts'
+import { refuseOffsets } from '../../postgres/persons-offsets.ts'
+import { createPgPool, inTransaction } from '../../postgres/pool.ts'
 import { useDatabase } from '../support/database.ts'
 import { useStack } from '../support/stack.ts'
 
@@ -33,8 +34,9 @@ t.test('incidents that belong to no tenant are opened and closed by an owner tha
   })
   const incidents = async () =>
     (await admin.query('SELECT kind, summary, closed_at IS NOT NULL AS closed FROM refold.incidents ORDER BY kind')).rows
-  await refuseOffset(owner, 'cases@g1', 'beyond the checkpoint', { group: 'g' })
-  await refuseOffset(owner, 'cases@g1', 'still beyond it', { group: 'g' })
+  const refuse = (detail: string) => inTransaction(owner, (client) => refuseOffsets(client, 'cases@g1', detail, { group: 'g' }))
+  await refuse('beyond the checkpoint')
+  await refuse('still beyond it')
   t.strictSame(await incidents(), [
     { kind: 'offset-refused', summary: 'still beyond it', closed: false },
     { kind: 'projection-parked', summary: '', closed: false },
