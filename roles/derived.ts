@@ -10,9 +10,9 @@ import type { Lifetime } from '../lifetime.ts'
 import { createDerivedControl } from '../postgres/derived-control.ts'
 import { createDerivedStore } from '../postgres/derived-store.ts'
 import { DERIVED } from '../postgres/derived-tables.ts'
+import { createLiveLag } from '../postgres/live-lag.ts'
 import { createPgPool } from '../postgres/pool.ts'
 import { READER } from '../postgres/recorder-store.ts'
-import type { Watch } from '../watch.ts'
 import { type Base, type StartOptions, untilUp } from './base.ts'
 import { keepLooking } from './looking.ts'
 import { heedPersonsOffsets } from './persons-offsets.ts'
@@ -30,7 +30,6 @@ type Followed = { stop(): Promise<void>; done: boolean }
 export async function startDerived(
   { config, addresses, logger }: StartOptions,
   { log, topic, partitions, faults }: Base,
-  watch: Watch,
   lifetime: Lifetime,
 ): Promise<void> {
   const owner = lifetime.owns(createPgPool(addresses.databaseUrl, { max: 4, name: 'refold-derived-operations' }), (opened) => opened.end())
@@ -49,14 +48,12 @@ export async function startDerived(
     ),
   )
 
-  const lags = new Map<number, number>()
-  watch.on('recorder:batch:stored', ({ partition, next, highWatermark }) => lags.set(partition, Math.max(0, highWatermark - next)))
-  const isBehind = () => [...lags.values()].reduce((sum, lag) => sum + lag, 0) > LIVE_LAG
+  const recorderLag = createLiveLag(owner, () => log.bounds(topic), 'recorder')
 
   const idle = (ms: number, signal: AbortSignal) => pause(ms, undefined, { signal }).catch(() => undefined)
 
   async function round(follower: Follower, isBuilding: boolean, signal: AbortSignal): Promise<void> {
-    if (isBuilding && isBehind()) return idle(YIELD, signal)
+    if (isBuilding && (await recorderLag()) > LIVE_LAG) return idle(YIELD, signal)
     try {
       if ((await follower.follow(signal)) === 0) await idle(IDLE, signal)
     } catch (error) {

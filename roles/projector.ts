@@ -7,6 +7,7 @@ import { createOperations } from '../consumers/operations.ts'
 import { asError } from '../errors.ts'
 import type { LogReader } from '../kafka/log.ts'
 import type { Lifetime } from '../lifetime.ts'
+import { createLiveLag } from '../postgres/live-lag.ts'
 import { createPgPool } from '../postgres/pool.ts'
 import { forgetProcess, tellProcess } from '../postgres/processes.ts'
 import { createProjectionControl, type Generation } from '../postgres/projection-control.ts'
@@ -59,22 +60,11 @@ export async function startProjector(
   const groupOf = ({ projection, generation }: Pick<Generation, 'projection' | 'generation'>) =>
     `${config.topicPrefix}.projection.${projection}.g${generation}`
 
-  /** Live lag that keeps a build back; taken from what the live generations' batches said last. */
-  const lags = new Map<string, number>()
-  watch.on('projector:batch:stored', ({ projection, generation, partition, next, highWatermark }) => {
-    lags.set(`${projection}/${generation}/${partition}`, Math.max(0, highWatermark - next))
-  })
+  const liveLag = createLiveLag(owner, () => log.bounds(topic), 'all')
 
   /** A build backs off while live generations are behind, so that a rebuild leaves room for live traffic. */
   async function yields(): Promise<void> {
-    const building = new Set(
-      [...readers.values()]
-        .filter(({ generation: { state } }) => state === 'building')
-        .map(({ generation: { projection, generation } }) => `${projection}/${generation}/`),
-    )
-    let behind = 0
-    for (const [name, lag] of lags) if (![...building].some((prefix) => name.startsWith(prefix))) behind += lag
-    if (behind > LIVE_LAG) await pause(YIELD)
+    if ((await liveLag()) > LIVE_LAG) await pause(YIELD)
   }
 
   function readerOf(one: Generation, projection: Projection): LogReader {

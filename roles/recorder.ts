@@ -56,7 +56,7 @@ export async function startRecorder(options: StartOptions, base: Base, checks: C
     closeOldIncidents(pool).catch((error: unknown) => logger.debug({ err: error }, 'old incidents were not closed; they are next time'))
   }, CLOSE_EVERY)
   lifetime.owns(closing, (timer) => clearInterval(timer))
-  await startDerived(options, base, watch, lifetime)
+  await startDerived(options, base, lifetime)
   checks.set('postgres', () => part('postgres', () => pool.query('SELECT')))
   checks.set('recorder', async () => readerPart('recorder', reader))
   await lifetime.owns(reader, (opened) => opened.stop()).start()
