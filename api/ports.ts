@@ -68,6 +68,8 @@ export type Reads = {
   projection: (tenant: string, name: string) => Promise<ProjectionRow | null>
   /** Rows of a projection's live generation as JSON texts; null: there is no such projection or table. */
   rows: (tenant: string, name: string, filter: RowFilter) => Promise<RowPage | null>
+  /** Position (`p7:120345`) of each event that a person let a generation pass → the reason. */
+  skips: (tenant: string, name: string, generation: number) => Promise<ReadonlyMap<string, string>>
   /** Bytes on disk of a generation. */
   generationSize: (tenant: string, name: string, generation: number) => Promise<number>
   /** Rows of its first table by their keys, as text. */

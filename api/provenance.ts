@@ -7,6 +7,7 @@ import { RefoldError } from '../errors.ts'
 import { placesOf } from '../postgres/reads/projections.ts'
 import type { FoldProjection, PlainRow, TableDefinition } from '../projections/define.ts'
 import type { ProjectionEvent } from '../projections/event.ts'
+import { formatPosition } from '../workflow/position.ts'
 import { openCursor, sealCursor } from './cursor.ts'
 import { askedKey, foldEvent, foldOf, keyText, tableOf } from './folds.ts'
 import type { ApiDeps } from './ports.ts'
@@ -30,12 +31,18 @@ function changed(before: PlainRow | null, after: PlainRow | null): Record<string
   return Object.fromEntries(differing.map((column) => [column, { from: before?.[column] ?? null, to: after?.[column] ?? null }]))
 }
 
-type Step = { event: ProjectionEvent; before: PlainRow | null; after: PlainRow | null; error?: string }
+type Step = { event: ProjectionEvent; before: PlainRow | null; after: PlainRow | null; error?: string; skipped?: string }
 
-/** Folds one event into the row of this key, if it touches it. */
-function stepOf(fold: FoldProjection, key: PlainRow, text: string, event: ProjectionEvent, before: PlainRow | null): Step | undefined {
+/** A row by its key, as `askedKey` gives it, and what of it is known. */
+type Asked = { key: PlainRow; text: string; skips: ReadonlyMap<string, string> }
+
+/** Folds one event into the row of this key, if it touches it, and a person did not let the projection pass it. */
+function stepOf(fold: FoldProjection, { key, text, skips }: Asked, event: ProjectionEvent, before: PlainRow | null): Step | undefined {
   try {
     if (!fold.keys(event).some((one) => keyText(tableOf(fold), one) === text)) return undefined
+    const skipped = skips.get(formatPosition(event))
+    // Code that was mended since folds it, but the projector has passed it.
+    if (skipped !== undefined) return { event, before, after: before, skipped }
     return { event, before, after: fold.evolve(before ?? fold.initial(key), event) }
   } catch (error) {
     // The projector stood here until a person let it pass: the row stayed as it was.
@@ -50,8 +57,8 @@ function shown({ columns }: TableDefinition, row: PlainRow | null): PlainRow | n
   return Object.fromEntries(Object.entries(row).map(([name, value]) => [name, text(name, value)]))
 }
 
-const stepJson = (table: TableDefinition, { event, before, after, error }: Step) => ({
-  position: `p${event.partition}:${event.offset}`,
+const stepJson = (table: TableDefinition, { event, before, after, error, skipped }: Step) => ({
+  position: formatPosition(event),
   event_id: event.id,
   event_name: event.name,
   execution_id: event.executionId,
@@ -60,6 +67,7 @@ const stepJson = (table: TableDefinition, { event, before, after, error }: Step)
   changed: changed(shown(table, before), shown(table, after)),
   row: shown(table, after),
   ...(error === undefined ? {} : { error }),
+  ...(skipped === undefined ? {} : { skipped }),
 })
 
 export async function provenanceRoutes(scope: FastifyInstance, { reads, folds }: ReadOptions & Pick<ApiDeps, 'folds'>): Promise<void> {
@@ -95,7 +103,7 @@ export async function provenanceRoutes(scope: FastifyInstance, { reads, folds }:
       if (row?.live_generation === null || !row) throw new RefoldError('not-found', `no projection ${params.name}`)
       const fold = foldOf(folds, row)
       const table = tableOf(fold)
-      const { text, key } = askedKey(table, params.key)
+      const asked = { ...askedKey(table, params.key), skips: await reads.skips(tenant, params.name, row.live_generation) }
       const from = query.cursor === undefined ? undefined : openCursor(query.cursor, place)
       if (from && from.generation !== row.live_generation)
         throw new RefoldError('request-invalid', `cursor: generation ${row.live_generation} is live now, begin again without it`)
@@ -114,7 +122,7 @@ export async function provenanceRoutes(scope: FastifyInstance, { reads, folds }:
           const offset = Number(one.log_offset)
           if (offset >= (until.get(one.partition) ?? 0)) continue
           passed.set(one.partition, offset)
-          const step = stepOf(fold, key, text, foldEvent(one), rows.get(one.partition) ?? null)
+          const step = stepOf(fold, asked, foldEvent(one), rows.get(one.partition) ?? null)
           if (!step) continue
           rows.set(one.partition, step.after)
           steps.push(step)

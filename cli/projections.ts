@@ -170,6 +170,7 @@ const provenanceShape = z.object({
       execution_id: z.string(),
       changed: z.record(z.string(), z.object({ from: z.unknown(), to: z.unknown() })),
       error: z.string().optional(),
+      skipped: z.string().optional(),
     }),
   ),
   nextCursor: z.string().nullable(),
@@ -182,11 +183,12 @@ async function provenance(
 ): Promise<void> {
   await answer(`/v1/projections/${segment(name)}/rows/${segment(key)}/provenance`, { query: { limit, cursor } }, output, ({ text }) => {
     const { steps, nextCursor } = provenanceShape.parse(JSON.parse(text))
-    const cells = steps.map(({ position, event_name: event, execution_id: execution, changed, error }) => [
+    const cells = steps.map(({ position, event_name: event, execution_id: execution, changed, error, skipped }) => [
       position,
       event,
       execution,
       error ??
+        (skipped === undefined ? undefined : `passed: ${skipped}`) ??
         Object.entries(changed)
           .map(([column, { from, to }]) => `${column}: ${JSON.stringify(from)} → ${JSON.stringify(to)}`)
           .join(', '),

@@ -4,6 +4,7 @@ import { sql } from 'slonik'
 import { z } from 'zod'
 import { RefoldError } from '../../errors.ts'
 import type { Columns, ColumnType, TableDefinition } from '../../projections/define.ts'
+import { formatPosition } from '../../workflow/position.ts'
 import type { Checkpoints } from './checkpoints.ts'
 import type { ReadPool, Transaction } from './pool.ts'
 import { timeText } from './time.ts'
@@ -70,6 +71,17 @@ export const readGenerationSize = (pool: ReadPool, tenant: string, name: string,
 
 /** Partition → checkpoint of the live generation. */
 export const placesOf = ({ places }: ProjectionRow): Checkpoints => new Map(places.map(({ partition, next }) => [partition, next]))
+
+const skipRow = z.object({ partition: z.number(), log_offset: z.string(), reason: z.string() })
+
+/** Position of each event that a person let a generation pass, with the reason. */
+export const readSkips = (pool: ReadPool, tenant: string, name: string, generation: number): Promise<ReadonlyMap<string, string>> =>
+  pool.read(tenant, async (transaction) => {
+    const rows = await transaction.any(sql.type(skipRow)`
+      SELECT partition, log_offset::text AS log_offset, reason FROM refold.projection_skips
+      WHERE projection = ${name} AND generation = ${generation}`)
+    return new Map(rows.map(({ partition, log_offset: offset, reason }) => [formatPosition({ partition, offset: Number(offset) }), reason]))
+  })
 
 const operationRow = z.object({
   id: z.string(),

@@ -12,6 +12,7 @@ import {
   readProjections,
   readRows,
   readRowsByKey,
+  readSkips,
 } from './projections.ts'
 import { readContents, readReceipt } from './receipts.ts'
 import { replayEvents, type ReplayOptions, type StateCache } from './replay.ts'
@@ -41,6 +42,7 @@ export const createReads = (pool: ReadPool, cache?: StateCache) => ({
   refusals: readRefusals.bind(undefined, pool),
   rows: readRows.bind(undefined, pool),
   rowsByKey: readRowsByKey.bind(undefined, pool),
+  skips: readSkips.bind(undefined, pool),
   snapshots: readSnapshots.bind(undefined, pool),
   standing: readStanding.bind(undefined, pool),
   state: (tenant: string, executionId: string, until: Pick<ReplayOptions, 'replayUntil' | 'recordedUntil'>) =>

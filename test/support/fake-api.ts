@@ -54,6 +54,7 @@ const nothing = (checkpoints: ReadonlyMap<number, number>): Reads => ({
   rows: async () => null,
   rowsByKey: async () => null,
   generationSize: async () => 0,
+  skips: async () => new Map(),
   operations: async () => [],
   operation: async () => null,
   refusals: async () => ({ value: { rows: [] }, checkpoints }),
