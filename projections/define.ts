@@ -89,7 +89,9 @@ export type HandleOptions = Names & {
 }
 
 const NAME = /^[a-z][a-z0-9_]{0,39}$/
-const RESERVED = new Set(['partition', 'tenant', 'last_offset'])
+const RESERVED = new Set(['partition', 'tenant', 'last_offset', 'last_position'])
+/** Parameters of GET …/rows (api/projections.ts), beside which each key column is one. minPosition is no name of a column. */
+const PARAMETERS = new Set(['limit', 'cursor', 'table'])
 const TYPES: ReadonlySet<string> = new Set<ColumnType>([
   'text',
   'integer',
@@ -115,6 +117,11 @@ function checkTable(projection: string, { name, columns, key, view }: TableDefin
   if (unknown !== undefined) throw new TypeError(`${where}: key column ${unknown} is not among its columns`)
   const json = key.find((column) => columns[column] === 'json')
   if (json !== undefined) throw new TypeError(`${where}: key column ${json} is json, which has no order`)
+  const parameter = key.find((column) => PARAMETERS.has(column))
+  if (parameter !== undefined)
+    throw new TypeError(
+      `${where}: key column ${parameter}: REST filters rows by key columns, and ${parameter} is a parameter of its own there; name it otherwise`,
+    )
   const other = Object.keys(columns).filter((column) => !key.includes(column) && !NUMBERS.has(columns[column] ?? ''))
   if (view === 'sum' && other.length > 0) throw new TypeError(`${where}: view sum adds numbers up; ${other.join(', ')} is none`)
 }

@@ -32,6 +32,16 @@ t.test('what is no definition is refused with what to mend', async (t) => {
       /every table has a column tenant already/,
     ],
     [
+      'a column that each view has',
+      () => oneTable({ columns: { state: 'text', last_position: 'text' } }),
+      /has a column last_position already/,
+    ],
+    [
+      'a key that REST could not filter by',
+      () => oneTable({ columns: { cursor: 'text' }, key: ['cursor'] }),
+      /projection orders: key column cursor: REST filters rows by key columns, and cursor is a parameter of its own/,
+    ],
+    [
       'a column that SQL would have to quote',
       () => oneTable({ columns: { state: 'text', 'a b': 'text' } }),
       /"a b" is no name of a column/,
@@ -41,6 +51,11 @@ t.test('what is no definition is refused with what to mend', async (t) => {
     ['a sum of texts', () => oneTable({ columns: { state: 'text', who: 'text' }, view: 'sum' }), /view sum adds numbers up; who is none/],
   ]
   for (const [what, define, message] of refused) t.throws(define, { name: 'TypeError', message }, what)
+})
+
+t.test('a column that is no part of the key may have the name of a parameter', async (t) => {
+  t.match(oneTable({ columns: { state: 'text', limit: 'bigint', table: 'text' } }).tables, [{ columns: { limit: 'bigint' } }])
+  for (const name of ['limit', 'table']) t.throws(() => oneTable({ columns: { [name]: 'text' }, key: [name] }), /parameter of its own/)
 })
 
 t.test('a table of several is named in the error', async (t) => {
