@@ -78,7 +78,7 @@ export type Reads = {
     name: string,
     keys: readonly (readonly string[])[],
   ) => Promise<{ rows: readonly KeyedRow[]; generation: number | null } | null>
-  operations: (tenant: string, limit: number) => Promise<readonly OperationRow[]>
+  operations: (tenant: string, limit: number, projection?: string) => Promise<readonly OperationRow[]>
   operation: (tenant: string, id: string) => Promise<OperationRow | null>
   /** The recorder's checkpoints now. */
   checkpoints: () => Promise<Checkpoints>

@@ -197,7 +197,7 @@ export async function projectionRoutes(
     handler: async ({ tenant, params: { name } }) => {
       const row = await known(tenant, name)
       const records = row.places.reduce((sum, { recorded }) => sum + recorded, 0)
-      const rate = rateOf((await reads.operations(tenant, LAST_OPERATIONS)).filter(({ projection }) => projection === name))
+      const rate = rateOf(await reads.operations(tenant, LAST_OPERATIONS, name))
       const bytes = row.live_generation === null ? 0 : await reads.generationSize(tenant, name, row.live_generation)
       return {
         projection: name,
@@ -321,11 +321,14 @@ export async function operationRoutes(scope: FastifyInstance, { reads }: ReadOpt
       ...read,
       tags: ['projections'],
       summary: 'Operations on projections, the newest first.',
-      querystring: z.strictObject({ limit: shapes.limit(20, 200) }),
+      querystring: z.strictObject({
+        limit: shapes.limit(20, 200),
+        projection: z.string().min(1).max(63).optional().describe('Of this one only.'),
+      }),
       response: { 200: z.object({ operations: z.array(shapes.operation) }), ...answers },
     },
-    handler: async ({ tenant, operator, query: { limit } }) => ({
-      operations: (await reads.operations(tenant, limit)).map((row) => operationJson(row, operator)),
+    handler: async ({ tenant, operator, query: { limit, projection } }) => ({
+      operations: (await reads.operations(tenant, limit, projection)).map((row) => operationJson(row, operator)),
     }),
   })
 

@@ -22,7 +22,7 @@ const projection = z.object({
   lag: z.number(),
   watermark: z.string(),
   parked: z.array(z.string()),
-  tables: z.array(z.object({ name: z.string(), key: z.array(z.string()), view: z.string() })),
+  tables: z.array(z.object({ name: z.string(), key: z.array(z.string()), columns: z.record(z.string(), z.string()), view: z.string() })),
   operation: z.string().nullable(),
   foldedBy: z.number().nullable(),
 })
@@ -214,10 +214,41 @@ const ask =
     if (wait === true && asked.operation !== null) await watch(asked.operation, output)
   }
 
+/** Both ways: what a row is in one generation and not in the other. Rows are compared as they are now, of all partitions. */
+function diffSql({ name, tables }: Shown, built: number, live: number): readonly string[] {
+  return tables.flatMap(({ name: of, columns: types }) => {
+    const all = Object.entries(types).map(([column, type]) => (type === 'json' ? `"${column}"::jsonb` : `"${column}"`))
+    const rowsOf = (generation: number) => `SELECT tenant, partition, ${all.join(', ')} FROM "refold_p_${name}_g${generation}"."${of}"`
+    return [`${rowsOf(built)} EXCEPT ${rowsOf(live)};`, `${rowsOf(live)} EXCEPT ${rowsOf(built)};`]
+  })
+}
+
+/** Of the keys that differ only some are kept, and those are operators' to see. */
+function tellMore(
+  one: Shown,
+  { generation, state }: Pick<z.infer<typeof operation>, 'generation' | 'state'>,
+  shown: number,
+  more: number,
+): void {
+  if (shown === 0) return void print(`\nTheir keys are shown to operators only.`)
+  const other = state === 'done' ? one.previousGeneration : one.liveGeneration
+  const isKept = (which: number | null) => one.generations.some(({ generation: of }) => of === which)
+  print(`\n… and ${more} more: at most 100 of a partition are kept.`)
+  if (one.name === DERIVED || generation === null || other === null || !isKept(generation) || !isKept(other)) return
+  print(
+    `In SQL, those of rows as they are now:\n${diffSql(one, generation, other)
+      .map((line) => `  ${line}`)
+      .join('\n')}`,
+  )
+}
+
 async function diff(name: string, output: Output): Promise<void> {
   const client = await openClient()
-  const { operations } = await client.get('v1/operations', z.object({ operations: z.array(operation) }), { limit: 200 })
-  const newest = operations.find((one) => one.projection === name && one.comparison !== null)
+  const { operations } = await client.get('v1/operations', z.object({ operations: z.array(operation) }), {
+    limit: 200,
+    projection: name,
+  })
+  const newest = operations.find((one) => one.comparison !== null)
   if (!newest?.comparison) {
     // Refused where there is none of that name.
     await client.get(`v1/projections/${segment(name)}`, projection)
@@ -240,15 +271,12 @@ async function diff(name: string, output: Output): Promise<void> {
   ])
   print(table(['POSITION', 'LIVE ROWS', 'BUILT ROWS', 'DIFFERING'], counts, columns()))
   const shown = comparison.partitions.flatMap((one) => one.shown)
-  if (shown.length === 0) return
-  print('')
-  print(
-    table(
-      ['KIND', 'TABLE', 'KEY'],
-      shown.map((one) => [one.kind, one.table, oneLine(JSON.stringify(one.key))]),
-      columns(),
-    ),
-  )
+  if (shown.length > 0) {
+    const cells = shown.map((one) => [one.kind, one.table, oneLine(JSON.stringify(one.key))])
+    print(`\n${table(['KIND', 'TABLE', 'KEY'], cells, columns())}`)
+  }
+  const more = comparison.differing - shown.length
+  if (more > 0) tellMore(await client.get(`v1/projections/${segment(name)}`, projection), newest, shown.length, more)
 }
 
 const ASKED = [

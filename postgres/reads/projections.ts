@@ -107,8 +107,12 @@ const OPERATIONS = sql.fragment`
   SELECT id::text AS id, projection, kind, generation, state, reason, progress::text AS progress, comparison::text AS comparison,
     log::text AS log, wanted, ${timeText('requested_at')}, ${timeText('changed_at')}, ${timeText('ended_at')} FROM refold.operations o`
 
-export const readOperations = (pool: ReadPool, tenant: string, limit: number): Promise<readonly OperationRow[]> =>
-  pool.read(tenant, (transaction) => transaction.any(sql.type(operationRow)`${OPERATIONS} ORDER BY o.requested_at DESC LIMIT ${limit}`))
+/** The newest first; of all projections, or of one. */
+export const readOperations = (pool: ReadPool, tenant: string, limit: number, projection?: string): Promise<readonly OperationRow[]> =>
+  pool.read(tenant, (transaction) => {
+    const those = projection === undefined ? sql.fragment`` : sql.fragment`WHERE o.projection = ${projection}`
+    return transaction.any(sql.type(operationRow)`${OPERATIONS} ${those} ORDER BY o.requested_at DESC LIMIT ${limit}`)
+  })
 
 export const readOperation = (pool: ReadPool, tenant: string, id: string): Promise<OperationRow | null> =>
   pool.read(tenant, (transaction) => transaction.maybeOne(sql.type(operationRow)`${OPERATIONS} WHERE id = ${id}`))
