@@ -40,6 +40,34 @@ async function withRedis(options: Options, work: (redis: Redis, stream: string) 
   }
 }
 
+type Entry = [id: string, fields: string[]]
+
+/** Id of the newest entry that a stream ever had. */
+async function newestId(redis: Redis, stream: string): Promise<string> {
+  // Of a key that is not there, an error.
+  if ((await redis.exists(stream)) === 0) return '0-0'
+  const facts = (await redis.xinfo('STREAM', stream)) as unknown[]
+  return String(facts[facts.indexOf('last-generated-id') + 1])
+}
+
+/** The newest entries, and what comes. */
+export async function* entriesOf(redis: Redis, stream: string, count: number, follows: boolean): AsyncGenerator<Entry> {
+  // Asked before the look: where that finds none, the wait begins here. `$` would be the end as it is only when the wait begins.
+  let last = follows ? await newestId(redis, stream) : ''
+  // Redis answers null where none is asked for.
+  const newest = (await redis.xrevrange(stream, '+', '-', 'COUNT', count)) as Entry[] | null
+  for (const entry of (newest ?? []).toReversed()) {
+    yield entry
+    last = entry[0]
+  }
+  if (!follows) return
+  for (;;)
+    for (const entry of (await redis.xread('BLOCK', 1000, 'STREAMS', stream, last))?.[0]?.[1] ?? []) {
+      yield entry
+      last = entry[0]
+    }
+}
+
 async function tail(options: Options & { count: number; follow?: boolean }): Promise<void> {
   await withRedis(options, async (redis, stream) => {
     const { readNotification } = await import('../reader/notification.ts')
@@ -54,17 +82,7 @@ async function tail(options: Options & { count: number; follow?: boolean }): Pro
           ),
         )
     }
-    // Redis answers null where none is asked for.
-    const newest = (((await redis.xrevrange(stream, '+', '-', 'COUNT', options.count)) as [string, string[]][] | null) ?? []).toReversed()
-    for (const entry of newest) show(entry)
-    let last = newest.at(-1)?.[0] ?? '$'
-    while (options.follow === true) {
-      const read = await redis.xread('BLOCK', 1000, 'STREAMS', stream, last)
-      for (const entry of read?.[0]?.[1] ?? []) {
-        show(entry)
-        last = entry[0]
-      }
-    }
+    for await (const entry of entriesOf(redis, stream, options.count, options.follow === true)) show(entry)
   })
 }
 
