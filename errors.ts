@@ -117,7 +117,7 @@ export const CATALOGUE = {
   },
   'projection-name-taken': {
     title: 'A table of a projection has the name of another’s',
-    help: 'Give it another name: all of them are views of one schema, projections.',
+    help: 'All of them are views of one schema, projections: give the table another name in the code of one of them, under a new version where that is deployed already. The table of a fold has the name of its projection: give that another one.',
     retryable: false,
   },
   'operation-open': {
