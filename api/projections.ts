@@ -219,6 +219,7 @@ export async function projectionRoutes(
     abort: 'Give the open operation up; what it built is dropped.',
     stop: 'Stop folding; its consumer groups are left empty.',
     start: 'Fold again, after a stop.',
+    withdraw: "Say that the newest version's code was taken back: the live generation's version is the newest again.",
     retire: 'Drop a generation that is not live, by default the one before.',
     skip: 'Pass the events at which it is parked.',
   } as const
@@ -260,6 +261,10 @@ export async function projectionRoutes(
       case 'start':
         await projections.stop(name, false)
         return { operation: null, detail: `${name} starts within a second or two` }
+      case 'withdraw': {
+        const { version, withdrawn } = await projections.withdraw(name)
+        return { operation: null, detail: `version ${version} of ${name} is the newest again, ${withdrawn} was taken back` }
+      }
       case 'retire': {
         const { generation, outcome } = await projections.retire(name, body.generation ?? undefined)
         const later = outcome === 'busy' ? '; its tables are dropped once nobody reads them' : ''

@@ -285,6 +285,7 @@ const ASKED = [
   ['promote', 'make the generation that is ready the live one'],
   ['rollback', 'make the generation before the live one again'],
   ['abort', 'give the open operation up; what it built is dropped'],
+  ['withdraw', "the newest version's code was taken back: the live generation's version is the newest again"],
   ['retire', 'drop a generation that is not live'],
   ['stop', "stop folding: its consumer groups are empty then, as Kafka's reset tool wants them"],
   ['start', 'fold again, after a stop'],

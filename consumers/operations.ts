@@ -13,7 +13,7 @@
 //     itself once that is passed.
 // O6  Nor for one that no process folds: the operation says which code it waits for.
 // O7  Nothing waits for a reader of a generation that is given up: it is retired at once, and its tables are tried again later.
-// O8  A generation is made in the version of the newest code that was ever deployed: in a rolling deploy older processes leave it alone.
+// O8  A generation is made in the version of the newest code that was deployed and not withdrawn: processes of another leave it alone.
 
 import { setTimeout as pause } from 'node:timers/promises'
 import { asError } from '../errors.ts'
@@ -60,7 +60,7 @@ export type OperationStore = {
     id: string,
     change: { state?: OperationState; generation?: number; progress?: object; comparison?: Comparison; line?: string },
   ): Promise<void>
-  /** O8. Makes the next generation of a projection; `newest`: not made, for that version was deployed, which this process's code is older than. */
+  /** O8. Makes the next generation of a projection; `newest`: not made, for that version is to be built, and this process's code is of another. */
   makeGeneration(projection: string): Promise<{ generation: number } | { newest: number }>
   /** O7. Of one that is not live. `busy`: somebody reads its tables. */
   dropGeneration(projection: string, generation: number): Promise<Dropping>
@@ -244,7 +244,9 @@ export function createOperations(store: OperationStore, say: (facts: object, lin
   /** O8. Said once: a process that has the code takes it at its next look. */
   async function waitForCode({ id, projection, progress }: Operation, newest: number): Promise<void> {
     if ((progress as Standing).newest === newest) return
-    const line = `waits for a process whose code has ${projection} version ${newest}; \`refold projection abort ${projection}\` gives it up`
+    const line =
+      `waits for a process whose code has ${projection} version ${newest}; \`refold projection abort ${projection}\` gives it up, ` +
+      `and \`refold projection withdraw ${projection}\` then says that this code was taken back`
     await store.update(id, { progress: { ...progress, newest }, line })
   }
 

@@ -13,6 +13,8 @@ export type ProjectionRequests = {
   /** Of the open operation. */
   want(projection: string, what: 'promote' | 'abort'): Promise<string>
   stop(projection: string, stopped: boolean): Promise<void>
+  /** The code of the newest version was taken back: that of the live generation is the newest again, until the other is deployed again. */
+  withdraw(projection: string): Promise<{ version: number; withdrawn: number }>
   /** Drops a generation that is not live. `busy`: nobody uses it any more, and its tables go once nobody reads them. */
   retire(projection: string, generation: number | undefined): Promise<{ generation: number; outcome: Dropping }>
   /** Lets a parked projection pass the event it stands at; gives the positions passed. */
@@ -95,6 +97,23 @@ export function createProjectionRequests(
         projection,
         stopped,
       ])
+    },
+    async withdraw(projection) {
+      const { open } = await standing(projection)
+      if (open !== null) throw new RefoldError('operation-open', `operation ${open} of ${projection}`)
+      const { rows } = await pool.query<{ version: number; withdrawn: number }>(
+        `UPDATE refold.projections p SET version = g.version, changed_at = now()
+         FROM refold.generations g JOIN refold.projections old ON old.name = g.projection
+         WHERE p.name = $1 AND g.projection = p.name AND g.generation = p.live_generation AND g.version < p.version
+         RETURNING g.version, old.version AS withdrawn`,
+        [projection],
+      )
+      if (!rows[0])
+        throw new RefoldError(
+          'operation-impossible',
+          `the version of the live generation of ${projection} is the newest: none that is newer was deployed`,
+        )
+      return rows[0]
     },
     async retire(projection, given) {
       const { previous_generation: previous, live_generation: live, open } = await standing(projection)

@@ -156,7 +156,7 @@ t.test('what the API answers fits it', async (t) => {
     ['GET /v1/projections/{name}/rows/{key}/provenance', 404, '/v1/projections/none/rows/k/provenance'],
     ['GET /v1/projections/{name}/changes', 404, '/v1/projections/none/changes'],
     ['POST /v1/projections/{name}/plan', 404, { method: 'POST', url: '/v1/projections/none/plan' }],
-    ...['rebuild', 'reset', 'rollback', 'promote', 'abort', 'stop', 'start', 'retire'].map(
+    ...['rebuild', 'reset', 'rollback', 'promote', 'abort', 'stop', 'start', 'retire', 'withdraw'].map(
       (verb): [string, number, Parameters<typeof send>[1]] => [
         `POST /v1/projections/{name}/${verb}`,
         404,

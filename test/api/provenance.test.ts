@@ -28,6 +28,8 @@ const event = (offset: number): EventRow => ({
   event_type: 'input',
   from_state: '',
   to_state: '',
+  sent_from_state: null,
+  sent_to_state: null,
   user_id: null,
   payload: null,
   created_at: '2026-01-01T00:00:00.000Z',

@@ -37,7 +37,8 @@ t.test('an operation builds the newest version that was deployed, whichever proc
   const [old, made] = [await process(1), await process(2)]
   const requests = createProjectionRequests(admin, async () => 'dropped')
   for (let i = 0; i < 3; i++) await old.advance()
-  const waits = 'waits for a process whose code has cases version 2; `refold projection abort cases` gives it up'
+  const waits =
+    'waits for a process whose code has cases version 2; `refold projection abort cases` gives it up, and `refold projection withdraw cases` then says that this code was taken back'
   t.strictSame(await newest(), { state: 'requested', reason: 'version 2 was deployed', version: null, lines: [waits] })
   await made.advance()
   t.match(await newest(), { state: 'building', version: 2, lines: [waits, 'building generation 2'] })
@@ -51,4 +52,40 @@ t.test('an operation builds the newest version that was deployed, whichever proc
   await made.advance()
   t.match(await newest(), { state: 'building', version: 2 })
   t.strictSame(said, [])
+})
+
+t.test('code that was taken back is waited for no longer, once a person says so', async (t) => {
+  const { databaseUrl } = useStack(t, ['postgres'])
+  if (databaseUrl === undefined) return
+  const { admin } = await useDatabase(t, databaseUrl)
+  const process = async (version: number) => {
+    const control = createProjectionControl(admin, [versioned(version)], 1)
+    await control.sync(versioned(version))
+    return createOperations(control.operations, () => undefined)
+  }
+  const newest = async () => {
+    const { rows } = await admin.query<{ state: string; version: number | null }>(
+      'SELECT o.state, g.version FROM refold.operations o LEFT JOIN refold.generations g USING (projection, generation) ORDER BY requested_at DESC LIMIT 1',
+    )
+    return rows[0]
+  }
+  const old = await process(1)
+  const requests = createProjectionRequests(admin, async () => 'dropped')
+  await t.rejects(requests.withdraw('cases'), { code: 'operation-impossible', detail: /is the newest: none/ })
+  const made = await process(2)
+  await t.rejects(requests.withdraw('cases'), { code: 'operation-open' })
+  await requests.want('cases', 'abort')
+  await old.advance()
+  t.strictSame(await requests.withdraw('cases'), { version: 1, withdrawn: 2 })
+  await requests.open('cases', 'rebuild', 'a person')
+  await made.advance()
+  t.match(await newest(), { state: 'requested', version: null }, 'a process that has it still leaves it alone')
+  await old.advance()
+  t.match(await newest(), { state: 'building', version: 1 })
+  await requests.want('cases', 'abort')
+  await old.advance()
+  // Deployed again, it is the newest again.
+  const again = await process(2)
+  await again.advance()
+  t.match(await newest(), { state: 'building', version: 2 })
 })

@@ -96,6 +96,7 @@ export async function fakeApi(t: Test, { limits, ...more }: { limits?: ApiLimits
       open: async () => '',
       want: async () => '',
       stop: async () => undefined,
+      withdraw: async () => ({ version: 1, withdrawn: 2 }),
       retire: async () => ({ generation: 1, outcome: 'dropped' }),
       skip: async () => [],
     },
