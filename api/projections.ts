@@ -224,6 +224,7 @@ export async function projectionRoutes(
     skip: 'Pass the events at which it is parked.',
   } as const
   type Verb = keyof typeof ASKED
+  const KEEPS_REASON: ReadonlySet<Verb> = new Set(['rebuild', 'reset', 'rollback', 'promote', 'abort', 'skip'] as const)
 
   type Asked = { reason?: string | null | undefined; generation?: number | null | undefined }
 
@@ -240,6 +241,7 @@ export async function projectionRoutes(
 
   async function ask(tenant: string, verb: Verb, name: string, body: Asked) {
     const reason = body.reason ?? 'asked over REST'
+    if (body.reason && !KEEPS_REASON.has(verb)) throw new RefoldError('request-invalid', `reason: ${verb} keeps none, leave it out`)
     switch (verb) {
       case 'rebuild':
       case 'reset':
@@ -251,10 +253,10 @@ export async function projectionRoutes(
       case 'promote':
         return {
           detail: `${verb} of ${name} is asked for${await whenStopped(tenant, name)}`,
-          operation: await projections.want(name, verb),
+          operation: await projections.want(name, verb, body.reason ?? undefined),
         }
       case 'abort':
-        return { operation: await projections.want(name, verb), detail: `${verb} of ${name} is asked for` }
+        return { operation: await projections.want(name, verb, body.reason ?? undefined), detail: `${verb} of ${name} is asked for` }
       case 'stop':
         await projections.stop(name, true)
         return { operation: null, detail: `${name} stops within a second or two${await stopped(tenant, name)}` }
@@ -294,7 +296,7 @@ export async function projectionRoutes(
               .max(1000)
               .refine((text) => !text.includes('\0'), 'holds a NUL character')
               .nullish()
-              .describe('Why; kept with the operation.'),
+              .describe('Why; kept with the operation, or what is skipped. Of what opens none and skips nothing: refused.'),
             generation: z.int32().min(1).nullish(),
           })
           .nullish()

@@ -279,6 +279,8 @@ async function diff(name: string, output: Output): Promise<void> {
   if (more > 0) tellMore(await client.get(`v1/projections/${segment(name)}`, projection), newest, shown.length, more)
 }
 
+const KEEPS_REASON = new Set(['rebuild', 'reset', 'promote', 'rollback', 'abort'])
+
 const ASKED = [
   ['rebuild', 'build a new generation beside the live one; it stops before promotion, for you to look at the differences'],
   ['reset', 'the same, promoted when it has caught up'],
@@ -326,7 +328,9 @@ export function register(program: Command): void {
   ofOne('plan', 'what a rebuild would do; changes nothing').action(plan)
   ofOne('diff', 'what the newest rebuild found to differ').action(diff)
   for (const [verb, about] of ASKED) {
-    const command = ofOne(verb, about).option('--reason <text>', 'why; kept with the operation')
+    const command = ofOne(verb, about)
+    if (verb === 'skip') command.requiredOption('--reason <text>', 'why these events may be passed; kept')
+    else if (KEEPS_REASON.has(verb)) command.option('--reason <text>', 'why; kept with the operation')
     if (verb === 'retire') command.option('--generation <n>', 'this one; without it the one before the live one', whole)
     if (verb === 'rebuild' || verb === 'reset' || verb === 'rollback' || verb === 'promote')
       command.option('--wait', 'follow it; it runs on if you leave')

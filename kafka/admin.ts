@@ -13,7 +13,7 @@ export type Admin = {
   leaders(topic: string): Promise<readonly number[]>
   bounds(topic: string): Promise<PartitionBounds[]>
   groupOffsets(group: string, topic: string): Promise<GroupOffset[]>
-  /** False: it has members. */
+  /** False: it has members, or its deletion is not allowed. */
   dropGroup(group: string): Promise<boolean>
   /** Runs `ask` on the connection; `doing` names it in the error. */
   ask<T>(doing: string, ask: (admin: KafkaAdmin) => Promise<T>): Promise<T>
@@ -23,8 +23,8 @@ export type Admin = {
 const { KafkaJSDeleteGroupsError } = kafkajs
 
 const READ_UNCOMMITTED = 0
-/** Kafka's numbers: NON_EMPTY_GROUP, GROUP_ID_NOT_FOUND. */
-const [HAS_MEMBERS, NO_GROUP] = [68, 69]
+/** Kafka's numbers: GROUP_AUTHORIZATION_FAILED, NON_EMPTY_GROUP, GROUP_ID_NOT_FOUND. */
+const [NOT_ALLOWED, HAS_MEMBERS, NO_GROUP] = [30, 68, 69]
 
 /**
  * kafkajs asks for end offsets as a read-committed reader does: behind an open transaction of somebody's they stand still,
@@ -110,7 +110,7 @@ export function createAdmin(kafka: Kafka, logger: LineLogger): Admin {
         } catch (error) {
           const code = error instanceof KafkaJSDeleteGroupsError ? error.groups?.[0]?.errorCode : undefined
           if (code === NO_GROUP) return true
-          if (code === HAS_MEMBERS) return false
+          if (code === HAS_MEMBERS || code === NOT_ALLOWED) return false
           throw error
         }
       }),

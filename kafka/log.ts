@@ -113,7 +113,7 @@ export type Log = {
   /** First offset and end (one past the newest) of each partition. */
   bounds(topic: string): Promise<PartitionBounds[]>
   groupOffsets(group: string, topic: string): Promise<GroupOffset[]>
-  /** Deletes a group with its offsets; false: it has members, so nothing was done. */
+  /** Deletes a group with its offsets; false: it has members, or that is not allowed, so nothing was done. */
   dropGroup(group: string): Promise<boolean>
   close(): Promise<void>
 }

@@ -10,8 +10,8 @@ import { inTransaction } from './pool.ts'
 export type ProjectionRequests = {
   /** Opens an operation; gives its id. Errors: `not-found`, `operation-open`, `operation-impossible`. */
   open(projection: string, kind: 'rebuild' | 'reset' | 'rollback', reason: string): Promise<string>
-  /** Of the open operation. */
-  want(projection: string, what: 'promote' | 'abort'): Promise<string>
+  /** Of the open operation, whose log keeps the reason. */
+  want(projection: string, what: 'promote' | 'abort', reason?: string): Promise<string>
   stop(projection: string, stopped: boolean): Promise<void>
   /** The code of the newest version was taken back: that of the live generation is the newest again, until the other is deployed again. */
   withdraw(projection: string): Promise<{ version: number; withdrawn: number }>
@@ -72,16 +72,17 @@ export function createProjectionRequests(
       if (!rows[0]) throw new RefoldError('operation-open', `one of ${projection} was opened just now`)
       return rows[0].id
     },
-    async want(projection, what) {
+    async want(projection, what, reason) {
       const { open, open_state: state } = await standing(projection)
       if (open === null) throw new RefoldError('operation-impossible', `no operation of ${projection} is open`)
       if (what === 'promote' && state !== 'ready')
         throw new RefoldError('operation-impossible', `operation ${open} is ${state}: it can be promoted once it is ready`)
       // Who gives up is heard first, whoever asks for what at the same time.
       const { rowCount } = await pool.query(
-        `UPDATE refold.operations SET wanted = $2, changed_at = now()
+        `UPDATE refold.operations SET wanted = $2, changed_at = now(), log = CASE WHEN $3::text IS NULL THEN log
+           ELSE (log::jsonb || jsonb_build_array(jsonb_build_object('at', now(), 'line', $2 || ' was asked for: ' || $3::text)))::json END
          WHERE id = $1 AND ended_at IS NULL AND ($2 = 'abort' OR wanted IS DISTINCT FROM 'abort')`,
-        [open, what],
+        [open, what, reason ?? null],
       )
       if (rowCount === 0) throw new RefoldError('operation-impossible', `operation ${open} is over, or was asked to be given up`)
       return open

@@ -16,7 +16,8 @@ type Group = { group: string; projection: string; reader: string; checkpoints: R
 /**
  * Below the checkpoint: a reset. Above: refused, an incident, nothing is skipped. Missing or expired: nothing. Before a reader joins the
  * group: once the answer is stored, the group is deleted with the person's offsets, and the reader's mirror makes it anew. So what is
- * found later was set later. Where that fails, since somebody has joined meanwhile, the mirror overwrites them.
+ * found later was set later. Where that can't be, since somebody has joined meanwhile or ACLs
+ * forbid it, the mirror overwrites them.
  */
 export async function heedPersonsOffsets(
   { log, topic, pool, logger }: Deps,

@@ -295,6 +295,7 @@ t.test('a projection that throws stands at its event; others go on; a person let
   t.ok((await world.show('cases')).lag > 0, 'it stands')
   t.match(await world.show('cases'), { parked: [/^p\d+:\d+$/] }, 'and says where')
   t.equal((await world.ask('cases', 'skip')).status, 400, 'not without a reason')
+  t.match(await world.ask('cases', 'stop', { reason: 'r' }), { status: 400, detail: /stop keeps none/ }, 'none is lost')
   t.equal((await world.ask('cases', 'skip', { reason: 'known to be wrong' })).status, 202)
   await world.caughtUp('cases', 82)
   t.match(await world.show('cases'), { parked: [] })

@@ -43,9 +43,11 @@ t.test('an operation builds the newest version that was deployed, whichever proc
   await made.advance()
   t.match(await newest(), { state: 'building', version: 2, lines: [waits, 'building generation 2'] })
   // Any process can give up what it cannot build.
-  await requests.want('cases', 'abort')
+  await requests.want('cases', 'abort', 'it was too early')
   await old.advance()
+  const { lines } = (await newest()) as { lines: string[] }
   t.match(await newest(), { state: 'aborted' })
+  t.ok(lines.includes('abort was asked for: it was too early'), lines.join('\n'))
   await requests.open('cases', 'rebuild', 'a person')
   await old.advance()
   t.match(await newest(), { state: 'requested', version: null })
