@@ -32,7 +32,7 @@ t.test('each start-up check ends the process with an error that says what to men
     t.match(stderr + stdout, said, by)
     t.notMatch(stderr, /mistake in Refold/, by)
   }
-  t.notMatch((await refused('table')).stderr, /new version/, 'a version would not help there')
+  t.match((await refused('table')).stderr, /give the table another name/, 'a new version alone would not help there')
   t.strictSame((await stored()).rows, before, 'nothing was made')
   t.equal((await admin.query("SELECT FROM refold.projections WHERE name = 'other_tallies'")).rowCount, 0)
   const again = await startRefold(t, installation, 'recorder,projector', { app: APP })

@@ -27,7 +27,7 @@ t.test('odd orders', async (t) => {
     t.match(await world.ask('cases', 'retire', { generation: 2_147_483_647 }), { status: 404, detail: /no generation 2147483647/ })
     t.match(await world.ask('cases', 'retire', { generation: 2_147_483_648 }), { status: 400, detail: /generation/ })
     t.match(await world.ask('cases', 'rebuild', { reason: 'a\0b' }), { status: 400, detail: /reason/ })
-    t.match(await runRefold(['projection', 'skip', 'cases'], env), { code: 1, stderr: /--reason/ })
+    t.match(await runRefold(['projection', 'skip', 'cases'], env), { code: 2, stderr: /--reason/ })
   })
 
   await t.test('while it is stopped', async (t) => {
