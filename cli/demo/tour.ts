@@ -75,7 +75,7 @@ async function oneOf(client: Client, { executionId, key, currentState }: Executi
 
 const invitation = ({ url, token }: ApiAddress, { executionId }: Execution) =>
   [
-    'Try it:',
+    'Try it while this runs (it stays up, unless with --once):',
     '',
     `  curl -s -H 'Authorization: Bearer ${token}' ${url}/v1/executions/${executionId}/events`,
     `  curl -s -H 'Authorization: Bearer ${token}' '${url}/v1/executions?workflow=permit&limit=3'`,

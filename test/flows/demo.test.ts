@@ -18,6 +18,13 @@ t.test('the demo imports, shows and ends; run again, it finds duplicates only', 
     t.match(stdout, '1,434 executions, 8,577 events accepted')
     t.match(stdout, /SEQ {2}CREATED[^]*1 {4}\d{4}-\d\d-\d\d \d\d:\d\d {2}\S+ +Confirmation of receipt\n/)
     t.match(stdout, /curl -s -H 'Authorization: Bearer demo-token' http:\/\/127\.0\.0\.1:\d+\/v1\/executions\/[0-9a-f-]{36}\/events/)
+    // Then the orders: all end, those that wait for a person by an answer, and the planted one is told with what it waits for.
+    t.match(stdout, /^ {2}200 of 200 ended, 0 wait for a person$/m)
+    t.match(stdout, /^ORDERS {2}OUTCOME\n(?: +199 {2}shipped\n +1 {2}rejected| +1 {2}rejected\n +199 {2}shipped)\n22 answers by a person/m)
+    t.match(stdout, /^cause +action-retrying\nbecause +charge failed [4-7] of 8 times: the payment target answers 503$/m)
+    t.match(stdout, /^by itself +attempt [5-8] starts at 20\d\d-/m)
+    t.match(stdout, /^ {2}lastError +\{.*"message":"the payment target answers 503"/m)
+    t.notMatch(stdout, 'Not as it must be')
   }
   // Without --once it stays, until it is told to end; a request that never comes to its end does not keep it.
   const { child, finished } = startCommand(['demo'], env)
