@@ -11,6 +11,7 @@ import { Pool } from 'pg'
 import { type NotificationReader, readNotifications, type Told } from '../support/notification-reader.ts'
 import { type Rest, restOf } from '../support/rest.ts'
 import { until } from '../support/wait.ts'
+import { endFault } from './ends.ts'
 import { randomOf } from './workload.ts'
 
 export type NotificationsOptions = {
@@ -52,13 +53,18 @@ const SEND_EVERY = 100
 const EXECUTIONS = 97
 
 class Process {
+  readonly #name: string
   readonly child: ChildProcess
   readonly closed: Promise<void>
   readonly #lines: string[] = []
   url: string | undefined
   gone = false
+  #isStopped = false
+  /** What is wrong with its end. */
+  fault: string | undefined
 
   constructor(roles: string, env: NodeJS.ProcessEnv) {
+    this.#name = roles
     const args = ['--disable-warning=TimeoutNegativeWarning', path.join(ROOT, 'cli', 'main.ts'), 'start', '--roles', roles]
     this.child = spawn(process.execPath, args, { cwd: ROOT, env, stdio: ['ignore', 'pipe', 'pipe'] })
     const hear = (line: string) => {
@@ -68,8 +74,10 @@ class Process {
     }
     for (const output of [this.child.stdout, this.child.stderr]) if (output) createInterface({ input: output }).on('line', hear)
     this.closed = new Promise((resolve) =>
-      this.child.once('close', () => {
+      this.child.once('close', (code, signal) => {
         this.gone = true
+        const [isUp, tail] = [this.url !== undefined, this.#lines.join('\n')]
+        this.fault = endFault({ name: this.#name, code, signal, isStopped: this.#isStopped, isUp, tail })
         resolve()
       }),
     )
@@ -82,6 +90,7 @@ class Process {
   }
 
   async end(signal: NodeJS.Signals): Promise<void> {
+    this.#isStopped = signal === 'SIGTERM'
     this.child.kill(signal)
     await this.closed
   }
@@ -128,6 +137,8 @@ class Notifiers {
   readonly #running = new Set<Process>()
   #started = 0
   #stopping = false
+  /** Of those that ended by themselves: another took over, and the reader saw nothing of it. */
+  readonly faults: string[] = []
 
   constructor(env: NodeJS.ProcessEnv, faultLog: string, pool: Pool, random: () => number) {
     this.#env = { ...env, REFOLD_FAULT_LOG: faultLog }
@@ -143,6 +154,7 @@ class Notifiers {
     this.#running.add(one)
     one.child.once('close', () => {
       this.#running.delete(one)
+      if (one.fault !== undefined) this.faults.push(one.fault)
       if (!this.#stopping) this.start()
     })
   }
@@ -283,12 +295,14 @@ export async function runNotifications(options: NotificationsOptions): Promise<N
       what: () => `all ${sent} to be seen, not ${reader.seen.size}`,
     })
     await reader.stop()
+    await notifiers.stop()
+    await api.end('SIGTERM')
     const { events, faults } = await compare(pool, reader)
     Object.assign(report, {
       events,
       repeats: reader.repeats(),
       diedAtPoints: notifiers.diedAtPoints,
-      faults: [...reader.faults, ...faults],
+      faults: [...reader.faults, ...faults, ...notifiers.faults, ...(api.fault === undefined ? [] : [api.fault])],
     })
     if (events !== sent) report.faults.push(`${sent} events were sent, ${events} are in the audit`)
     report.seconds = Math.round((performance.now() - began) / 1000)

@@ -4,6 +4,7 @@ import path from 'node:path'
 import { launchRefold, type RefoldProcess, startCommand } from '../support/refold-process.ts'
 import type { Rest } from '../support/rest.ts'
 import { until } from '../support/wait.ts'
+import { endFault } from './ends.ts'
 
 const APP = path.join(import.meta.dirname, '..', 'support', 'projection-app.ts')
 const JSON_BODY = { 'content-type': 'application/json' }
@@ -19,6 +20,8 @@ export class Operators {
   readonly #env: NodeJS.ProcessEnv
   readonly #rest: Rest
   readonly killed: string[] = []
+  /** Ends that were no kill, and those of who was stopped that were not clean. */
+  readonly faults: string[] = []
   readonly #running = new Map<string, { process: RefoldProcess; start: () => Promise<RefoldProcess> }>()
 
   constructor(env: NodeJS.ProcessEnv, rest: Rest) {
@@ -28,7 +31,7 @@ export class Operators {
 
   /** The one under that name is ended first, as an operator would. */
   async start(name: 'projector' | 'api', code = '1'): Promise<void> {
-    await this.#running.get(name)?.process.stop()
+    await this.#end(name)
     const start = () => launchRefold(this.#env, name, name === 'projector' ? { app: APP, env: { PROJECTION_CODE: code } } : {}).running
     this.#running.set(name, { process: await start(), start })
   }
@@ -36,6 +39,7 @@ export class Operators {
   async kill(name: 'projector' | 'api', during: string): Promise<void> {
     const one = this.#running.get(name)
     if (!one) throw new Error(`no ${name} runs`)
+    this.#expectAlive(name, one.process)
     await one.process.kill()
     this.killed.push(`${name}, ${during}`)
     one.process = await one.start()
@@ -97,5 +101,23 @@ export class Operators {
     if (answer.status !== 202) throw new Error(`retire: ${answer.text}`)
   }
 
-  stop = () => Promise.all([...this.#running.values()].map(({ process: one }) => one.stop()))
+  async #end(name: string): Promise<void> {
+    const one = this.#running.get(name)?.process
+    if (!one) return
+    this.#running.delete(name)
+    this.#expectAlive(name, one)
+    const code = await one.stop()
+    const signal = one.child.signalCode
+    const fault = endFault({ name, code, signal, isStopped: true, isUp: true, tail: one.tail() })
+    if (fault !== undefined) this.faults.push(fault)
+  }
+
+  /** Nobody but us ends one. */
+  #expectAlive(name: string, { child: { exitCode: code, signalCode: signal }, tail }: RefoldProcess): void {
+    if (code !== null || signal !== null) this.faults.push(`${name} ended by itself with ${signal ?? code}: ${tail()}`)
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all([...this.#running.keys()].map((name) => this.#end(name)))
+  }
 }

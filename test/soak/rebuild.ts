@@ -305,7 +305,10 @@ export async function runRebuild(options: RebuildOptions): Promise<RebuildReport
     expect(waited.held <= LONGEST_WAIT, `a read waited ${waited.held} ms for a lock while the view was held open`)
     expect(waited.otherwise <= LONGEST_WAIT, `a read waited ${waited.otherwise} ms for a lock`)
     expect(writes.backwards === 0, `${writes.backwards} times a checkpoint of the live generation went back`)
-    faults.push(...restLog.wrong, ...sqlLog.wrong)
+    await operators.stop()
+    const ended = await server.stop()
+    expect(ended === 0, `API and recorder ended with ${ended ?? server.child.signalCode}`)
+    faults.push(...restLog.wrong, ...sqlLog.wrong, ...operators.faults)
     report.seconds = Math.round((performance.now() - began) / 1000)
     return report
   } finally {

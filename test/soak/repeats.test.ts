@@ -7,7 +7,7 @@ const ATTEMPT = { execution: 'e', action: 1, attempt: 1 }
 const [FIRST, SECOND, THIRD] = [11, 12, 13]
 const effect = (pid: number, at: number): Effect & { repeatable: boolean } => ({ ...ATTEMPT, pid, at, repeatable: true })
 const outcome = (pid: number, at: number) => ({ ...ATTEMPT, pid, at })
-const death = (pid: number, at: number, kind = 'worker') => ({ pid, kind, at })
+const death = (pid: number, at: number, ...roles: string[]) => ({ pid, roles: roles.length > 0 ? roles : ['worker'], at })
 
 /** Asked for at 0, one effect at 10,000; the rest as given. */
 const judged = (happened: Partial<Happened>) =>
@@ -63,6 +63,8 @@ t.test('X3: Redis forgot between the two, and a death had the request come again
     [/lived/],
     'a recorder reads no requests',
   )
+  const whole = death(THIRD, 11_000, 'recorder', 'runtime', 'worker')
+  t.strictSame(judged({ effects: TWICE, outcomes, lapses, deaths: [whole] }), [], 'one that is more than a recorder does')
   const before = [{ from: 2000, to: 2010 }]
   t.match(judged({ effects: TWICE, outcomes, lapses: before, deaths: [death(THIRD, 11_000)] }), [/lived/], 'it forgot before the first')
 })

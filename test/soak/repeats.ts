@@ -21,7 +21,8 @@ export type Effect = Attempt & { pid: number; at: number }
 export type Outcome = Attempt & { pid: number; at: number }
 /** When the log asked for the attempt. */
 export type Asked = Attempt & { at: number }
-export type Death = { pid: number; kind: string; at: number }
+/** `roles`: those of the process. */
+export type Death = { pid: number; roles: readonly string[]; at: number }
 /** In which Redis lost what it held, or did not answer. */
 export type Lapse = { from: number; to: number }
 
@@ -41,6 +42,8 @@ export type Happened = {
 const ON_ITS_WAY = 1000
 /** X3. A death is felt for so long, ms: its session ends, partitions move, it comes back, they move again. */
 const FELT = 30_000
+/** X3. Whose death has requests come again: who makes them, and who reads them. */
+const REQUESTS: ReadonlySet<string> = new Set(['runtime', 'worker'])
 
 const nameOf = ({ execution, action, attempt }: Attempt) => `attempt ${attempt} of action ${action} of ${execution}`
 
@@ -58,7 +61,7 @@ function grouped<T extends Attempt>(all: readonly T[]): Map<string, T[]> {
 /** Why `next` need not have been, after `before`; undefined: X1, X2 or X3 explains it. */
 function unexplained(before: Effect, next: Effect, outcome: Outcome | undefined, { deaths, lapses }: Happened): string | undefined {
   const forgot = lapses.some(({ from, to }) => from <= next.at && to >= before.at - ON_ITS_WAY)
-  const moved = deaths.some(({ kind, at }) => kind !== 'recorder' && at <= next.at && at >= before.at - FELT)
+  const moved = deaths.some(({ roles, at }) => roles.some((role) => REQUESTS.has(role)) && at <= next.at && at >= before.at - FELT)
   // X3
   if (forgot && moved) return undefined
   const deathOf = (pid: number) => deaths.find((death) => death.pid === pid && death.at <= next.at)

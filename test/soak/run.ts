@@ -16,7 +16,7 @@ import { until } from '../support/wait.ts'
 import { lived } from '../support/world/lived.ts'
 import { type RebuildReport, runRebuild } from './rebuild.ts'
 import { runSpine, type SpineReport } from './spine.ts'
-import { runWorkflows, type WorkflowsReport } from './workflows.ts'
+import { killFaults, runWorkflows, type WorkflowsReport } from './workflows.ts'
 
 const USAGE = `npm run soak -- [--seed N] [--minutes M] [--events E]
 
@@ -215,7 +215,7 @@ for (let seed = first; seed === first || performance.now() < end; seed++) {
   }
   if (wanted('workflows')) {
     const report = await workflows(seed, executions)
-    tell('workflows', seed, report, report.faults)
+    tell('workflows', seed, report, [...report.faults, ...killFaults(report)])
   }
   if (wanted('redis'))
     for (const victim of ['flushed', 'away'] as const) {

@@ -4,6 +4,7 @@
 import { spawn } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
+import { createInterface } from 'node:readline'
 import { Redis } from 'ioredis'
 import type { Pool } from 'pg'
 import { pino } from 'pino'
@@ -25,6 +26,7 @@ import { readState } from '../../stack/state.ts'
 import { createWatch } from '../../watch.ts'
 import { OWN_PORTS } from '../support/own-stack.ts'
 import { until } from '../support/wait.ts'
+import { endFault } from './ends.ts'
 import { createWorkload, randomOf } from './workload.ts'
 import { checkTables } from './tables.ts'
 
@@ -74,12 +76,15 @@ async function appendAll(append: (one: WorkflowEvent) => Promise<unknown>, event
 
 type Order = { point: FaultPoint; act: 'kill' | 'throw'; nth: number }
 
-/** One recorder process under one order; resolves when the order was carried out and the process is gone. */
-async function runUnder(order: Order, folder: string, hitsFile: string): Promise<void> {
+/**
+ * One recorder process under one order; resolves when the order was carried out and the process is gone, with what was wrong with that.
+ * A recorder waits for a Postgres that is away, when it starts and when it runs: it need not end then either.
+ */
+async function runUnder(order: Order, folder: string, hitsFile: string): Promise<string[]> {
   const before = linesOf(hitsFile).length
   const child = spawn(process.execPath, [path.join(ROOT, 'cli', 'main.ts'), 'start', '--roles', 'recorder'], {
     cwd: ROOT,
-    stdio: 'ignore',
+    stdio: ['ignore', 'pipe', 'pipe'],
     env: {
       ...process.env,
       REFOLD_STACK: folder,
@@ -96,8 +101,18 @@ async function runUnder(order: Order, folder: string, hitsFile: string): Promise
       REFOLD_FAULT_LOG: hitsFile,
     },
   })
-  const gone = new Promise<void>((resolve) => {
-    child.once('close', () => resolve())
+  const lines: string[] = []
+  const hear = (line: string) => {
+    lines.push(line)
+    if (lines.length > 20) lines.shift()
+  }
+  for (const output of [child.stdout, child.stderr]) createInterface({ input: output }).on('line', hear)
+  const gone = new Promise<string[]>((resolve) => {
+    child.once('close', (code, signal) => {
+      const name = `recorder with ${order.act} at ${order.point}`
+      const fault = endFault({ name, code, signal, isStopped: false, isUp: true, tail: lines.join('\n') })
+      resolve(fault === undefined ? [] : [fault])
+    })
   })
   const hit = until(() => linesOf(hitsFile).length > before || child.exitCode !== null, { within: 90_000, what: `a hit at ${order.point}` })
   try {
@@ -107,6 +122,7 @@ async function runUnder(order: Order, folder: string, hitsFile: string): Promise
     child.kill('SIGKILL')
     await gone
   }
+  return gone
 }
 
 const linesOf = (file: string): string[] => (existsSync(file) ? readFileSync(file, 'utf8').split('\n').filter(Boolean) : [])
@@ -198,10 +214,11 @@ export async function runSpine(options: SpineOptions): Promise<SpineReport> {
     const stops = new Set(
       Array.from({ length: options.postgresStops }, (_, i) => Math.floor(((i + 0.5) * order.length) / options.postgresStops)),
     )
+    const ends: string[] = []
     for (const [i, { one }] of order.entries()) {
       await appendAll(append, work.events.slice(i * slice, (i + 1) * slice))
       const stop = stops.has(i) ? stopPostgresHard(options) : undefined
-      await runUnder(one, folder, hitsFile)
+      ends.push(...(await runUnder(one, folder, hitsFile)))
       await stop
       if (i % 3 === 0) await redis.flushall()
       say(`${i + 1}/${order.length} ${one.point} ${one.act}`)
@@ -218,7 +235,7 @@ export async function runSpine(options: SpineOptions): Promise<SpineReport> {
     const hits: Record<string, number> = {}
     for (const line of linesOf(hitsFile)) hits[line] = (hits[line] ?? 0) + 1
     const pool = createPgPool(servers.database, { max: 2, name: 'check' })
-    const faults = await checkTables(pool, work, log, TOPIC)
+    const faults = [...ends, ...(await checkTables(pool, work, log, TOPIC))]
     await pool.end()
     const accepted = [...work.expected.values()].reduce((sum, execution) => sum + execution.accepted.length, 0)
     return { hits, overtaken, accepted, faults, seconds: (performance.now() - began) / 1000 }

@@ -84,7 +84,7 @@ async function effectFaultsOf(pool: Pool, fighters: readonly Kept[], lapses: rea
     effects: effects.rows,
     outcomes: told.rows.map(outcomeOf),
     asked: asked.rows,
-    deaths: fighters.flatMap(({ kind, killed }) => killed.map((death) => ({ kind, ...death }))),
+    deaths: fighters.flatMap(({ roles, killed }) => killed.map((death) => ({ roles, ...death }))),
     lapses,
   })
 }

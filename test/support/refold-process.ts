@@ -71,6 +71,8 @@ export type RefoldProcess = {
   stop: () => Promise<number | null>
   /** kill -9. */
   kill: () => Promise<void>
+  /** The last that it wrote. */
+  tail: () => string
 }
 
 type Finished = { code: number | null; stdout: string; stderr: string }
@@ -143,6 +145,7 @@ export function launchRefold(
         child.kill('SIGKILL')
         await ended
       },
+      tail: () => lines.slice(-20).join('\n'),
     }
   }
   return { child, running: run(), stop }
