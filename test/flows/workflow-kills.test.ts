@@ -15,6 +15,7 @@ t.test('random programs end as they must, though every process dies again and ag
   if (!stack.databaseUrl) return
   const { env, database } = await useInstallation(t, stack, 'token=tenant')
   const report = await runWorkflows({
+    // Odd: recorder, runtimes, workers and a notifier share processes.
     seed: 20_261_127,
     executions: 150,
     kills: 8,
@@ -25,6 +26,7 @@ t.test('random programs end as they must, though every process dies again and ag
     faultLog: path.join(t.testdir(), 'faults'),
     say: (line) => t.comment(line),
   })
+  t.equal(report.shape, 'together')
   t.strictSame(report.faults.slice(0, 10), [])
   for (const point of FAULT_POINTS.filter((one) => one.startsWith('runtime:') || one.startsWith('worker:')))
     t.ok(report.points.includes(point), `killed at ${point}`)

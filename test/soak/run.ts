@@ -23,8 +23,8 @@ const USAGE = `npm run soak -- [--seed N] [--minutes M] [--events E]
 Events flow while the recorder is killed and made to fail at every fault point, Postgres is killed, Redis is flushed, and two
 recorders fight over the same partitions for a minute. At the end each event counts once, or the exit code is 1.
 
-Then random workflow programs run while recorder, runtimes and workers are killed, at every fault point and at random moments; once
-more with Redis flushed every second, and once with Redis away for a minute. Each must end with the result, data and state its program
+Then random workflow programs run while recorder, runtimes and workers are killed, at every fault point and at random moments, each role
+in a process of its own with an even seed, several in one, as Refold is shipped, with an odd one; once more with Redis flushed every second, and once with Redis away for a minute. Each must end with the result, data and state its program
 demands, an outside ledger counts effects, and where Redis is the victim a worker's counts tell that its cache and locks were used.
 
 Then a reader of notifications is held against the audit, while notifiers are killed and Redis is flushed and away; and a projection

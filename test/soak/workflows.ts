@@ -1,5 +1,5 @@
-// Workflows under fire: random programs run while recorder, runtimes and workers are killed at seeded moments and at every
-// named fault point. At the end each execution has the state, the result and the history that its program demands, and an
+// Workflows under fire: random programs run while recorder, runtimes and workers, apart or together in processes, are killed at
+// seeded moments and at every named fault point. At the end each execution has the state, the result and the history that its program demands, and an
 // outside ledger tells what effects there were.
 
 import { setTimeout as pause } from 'node:timers/promises'
@@ -13,12 +13,14 @@ import { eventsOf, programOf, randomOf } from '../support/random-workflow.ts'
 import { until } from '../support/wait.ts'
 import { Kept } from './kept.ts'
 import type { Lapse } from './repeats.ts'
+import { type Shape, SHAPES, shapeOf } from './shapes.ts'
 import { judge } from './workflow-judge.ts'
 
 export type WorkflowsOptions = {
+  /** Of everything that is random, and its parity of the shape. */
   seed: number
   executions: number
-  /** Kills at random moments, beside one at every fault point of recorder, runtime and worker. */
+  /** Kills at random moments, beside one at every fault point of the roles that run. */
   kills: number
   /** Of the recorder's fault points, only so many, chosen by the seed. */
   recorderPoints?: number
@@ -36,6 +38,7 @@ export type WorkflowsOptions = {
 }
 
 export type WorkflowsReport = {
+  shape: Shape
   executions: number
   events: number
   /** By SIGKILL. */
@@ -97,13 +100,8 @@ export async function runWorkflows(options: WorkflowsOptions): Promise<Workflows
     REFOLD_LOG_LEVEL: 'info',
   }
   const api = new Kept('api', ['api'], env)
-  const fighters = [
-    new Kept('recorder', ['recorder'], env),
-    new Kept('runtime-1', ['runtime'], env),
-    new Kept('runtime-2', ['runtime'], env),
-    new Kept('worker-1', ['worker'], env),
-    new Kept('worker-2', ['worker'], env),
-  ]
+  const shape = shapeOf(seed)
+  const fighters = SHAPES[shape].map(([name, roles]) => new Kept(name, roles, env))
   const ofRecorder = options.recorderPoints ?? Infinity
   let recorders = 0
   const isOfRecorder = (point: FaultPoint) => point.startsWith('recorder:')
@@ -254,6 +252,7 @@ export async function runWorkflows(options: WorkflowsOptions): Promise<Workflows
     const tally: Record<string, number> = {}
     for (const { tally: counts } of fighters) for (const [name, n] of Object.entries(counts)) tally[name] = (tally[name] ?? 0) + n
     return {
+      shape,
       executions: started.size,
       events: Number(events[0]?.count),
       killed: killed(),
