@@ -145,14 +145,25 @@ export const timersLate = (server: Server): Promise<number[]> =>
   Promise.all(Array.from({ length: 200 }, async () => Number((await start(server, 'timer')).result)))
 
 /** As peers do that fsync before they answer. */
-export async function fsyncEach({ addresses, prefix }: Ground): Promise<void> {
+export async function fsyncEach({ addresses, prefix }: Pick<Ground, 'addresses' | 'prefix'>): Promise<void> {
   const admin = new kafkajs.Kafka({ brokers: addresses.kafkaBrokers, clientId: 'bench', logLevel: kafkajs.logLevel.NOTHING }).admin()
   await admin.connect()
-  const topics = (await admin.listTopics()).filter((topic) => topic.startsWith(prefix))
-  const configEntries = [{ name: 'flush.messages', value: '1' }]
+  const topics = (await admin.listTopics()).filter((topic) => topic.startsWith(`${prefix}.`))
+  const type = kafkajs.ConfigResourceTypes.TOPIC
+  const made = await admin.describeConfigs({ includeSynonyms: false, resources: topics.map((name) => ({ type, name })) })
   await admin.alterConfigs({
     validateOnly: false,
-    resources: topics.map((name) => ({ type: kafkajs.ConfigResourceTypes.TOPIC, name, configEntries })),
+    // AlterConfigs replaces the whole set: what the topic was made with goes along, or producers would time its records, and they would go.
+    resources: made.resources.map(({ resourceName: name, configEntries }) => ({
+      type,
+      name,
+      configEntries: [
+        ...configEntries
+          .filter(({ configName, configSource }) => configSource === kafkajs.ConfigSource.TOPIC_CONFIG && configName !== 'flush.messages')
+          .map(({ configName, configValue }) => ({ name: configName, value: configValue })),
+        { name: 'flush.messages', value: '1' },
+      ],
+    })),
   })
   await admin.disconnect()
   say(`  flush.messages=1 on ${topics.length} topics`)
