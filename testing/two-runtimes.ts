@@ -287,18 +287,29 @@ class Simulation {
     return started === undefined || payloadObject(started)?.['purpose'] === 'timeout'
   }
 
+  /** A runtime has read and appended everything: the log has all timers that are running. */
+  #isAppended(): boolean {
+    return this.#runtimes.some(
+      ({ read, replay }) => replay.status === 'running' && read === this.#accepted.length && replay.readBack === replay.decisions.length,
+    )
+  }
+
   /**
    * Lets the clock jump to the next timer, or to an event whose time is before it. `early`: while other things could be done, so that
-   * a sleep wins against an action; not a timer of a wait, whose event the program counts on.
+   * a sleep wins against an action; not a timer of a wait, whose event the program counts on. Nor does an event come, or a sleep end,
+   * past such a timer where times decide what comes first: a wait that has timed out by then would be told of the event.
    */
   #fire(early: boolean): boolean {
     const timers = [...this.#head.openTimers].toSorted(([, a], [, b]) => a - b)
     const next = timers.find(([timer]) => !early || !this.#isTimeout(timer))
     const later = this.#events.find(({ at }) => at > this.#now)
+    if (early && later && next !== timers[0]) return false
     if (later && later.at <= (next?.[1] ?? (early ? 0 : Infinity))) {
-      // Those of an earlier time that were not sent yet come first.
+      if (early && !this.#isAppended()) return false
       this.#now = later.at
-      return this.#send()
+      // With those of an earlier time that were not sent yet, and all of this one: the next timer is of a later one.
+      while (this.#send());
+      return true
     }
     if (!next) return false
     this.#now = Math.max(this.#now, next[1])

@@ -132,6 +132,52 @@ t.test('an event comes at its time in all of its ways, so the function is told t
   t.strictSame(run.state.result, { none: null, late: 'late', after: 7_200_000 })
 })
 
+t.test('a timeout whose time is before an event ends its wait in every order, whatever sleeps beside it', async (t) => {
+  const days = (n: number) => `${n} days` as const
+  const first = defineWorkflow({ name: 'first', version: '1' }, async ({ events, sleep }) => {
+    const [came] = await Promise.all([events.waitFor('x', { timeout: days(3) }), sleep(days(10))])
+    return came ? 'came' : 'timed out'
+  })
+  const last = defineWorkflow({ name: 'last', version: '1' }, async ({ events, sleep }) => {
+    const [, came] = await Promise.all([sleep(days(10)), events.waitFor('x', { timeout: days(3) })])
+    return came ? 'came' : 'timed out'
+  })
+  for (const workflow of [first, last]) {
+    const { state } = await tryAll(workflow, { events: [{ name: 'x', after: days(5) }], seeds: 100 })
+    t.equal(state.result, 'timed out')
+  }
+  // A reminder sleeps past the timeout before the event comes.
+  const approval = defineWorkflow({ name: 'approval', version: '1' }, async ({ events, sleep, data, now }) => {
+    const begun = now()
+    const remind = async () => {
+      await sleep('2 hours')
+      data.set('reminded', true)
+      await sleep('5 days')
+    }
+    const approve = async () => {
+      const approved = await events.waitFor('approved', { timeout: '1 hour' })
+      if (approved) return 'approved'
+      // One hour before the event comes; longer, if the timeout was late.
+      await sleep('46 hours')
+      return (await events.waitFor('approved', { timeout: '1 ms' })) ? 'late' : `never, after ${now() - begun} ms`
+    }
+    const [end] = await Promise.all([approve(), remind()])
+    return end
+  })
+  const { state } = await tryAll(approval, { events: [{ name: 'approved', after: '2 days' }], seeds: 100 })
+  t.equal(state.result, 'never, after 169200001 ms')
+})
+
+t.test('events of a time that has come are there before a timer of a later one', async (t) => {
+  const both = defineWorkflow({ name: 'both', version: '1' }, async ({ events, sleep }) => {
+    const x = Promise.race([events.waitFor('x').then(() => 'came'), sleep('6 days').then(() => 'late')])
+    const [, ...rest] = await Promise.all([events.waitFor('any'), events.waitFor('y'), x])
+    return rest[1]
+  })
+  const events = [{ name: 'any' }, { name: 'y', after: '5 days' }, { name: 'x', after: '5 days' }] as const
+  t.equal((await tryAll(both, { events, seeds: 100 })).state.result, 'came')
+})
+
 t.test('a cancel is an event like others: what the signal says is the same in all of its ways', async (t) => {
   const patient = defineWorkflow(
     { name: 'patient', version: '1', actions: { pack } },
