@@ -1,7 +1,7 @@
 // The judge of repeated effects is judged: what nothing explains is told.
 
 import t from 'tap'
-import { type Effect, effectFaults, type Happened } from './repeats.ts'
+import { type Effect, effectFaults, type Happened, lackingFaults } from './repeats.ts'
 
 const ATTEMPT = { execution: 'e', action: 1, attempt: 1 }
 const [FIRST, SECOND, THIRD] = [11, 12, 13]
@@ -73,4 +73,12 @@ t.test('an effect that the log did not ask for, or not yet, is told', async (t) 
   t.match(judged({ asked: [] }), [/is not in the log/])
   t.match(judged({ asked: [{ ...ATTEMPT, attempt: 2, at: 0 }] }), [/is not in the log/])
   t.match(judged({ asked: [{ ...ATTEMPT, at: 10_500 }] }), [/500 ms before the log asked for it/])
+})
+
+t.test('an action that completed without an effect is told; one whose result is that of another of its key is right', async (t) => {
+  const keyed = (action: number, key: string, execution = 'e') => ({ execution, action, key })
+  const completed = [keyed(1, 'a'), keyed(4, 'a'), keyed(7, 'id-7')]
+  t.strictSame(lackingFaults(completed, [keyed(1, 'a'), keyed(7, 'id-7'), keyed(9, 'id-9')]), [])
+  t.strictSame(lackingFaults(completed, [keyed(1, 'a')]), ['action 7 of e completed without an effect'])
+  t.equal(lackingFaults(completed, [keyed(1, 'a', 'other'), keyed(7, 'id-7')]).length, 2, "another execution's is not its own")
 })

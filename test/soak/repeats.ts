@@ -75,6 +75,17 @@ function unexplained(before: Effect, next: Effect, outcome: Outcome | undefined,
   return `its outcome was in the log for ${Math.round(next.at - outcome.at)} ms, and who told it (pid ${outcome.pid}) lived on`
 }
 
+/** An action and the key of its result: that given by the author, or its own id. */
+export type Keyed = { execution: string; action: number; key: string }
+
+/** Every action that completed with no effect, neither its own nor one under its key, whose result it then has. */
+export function lackingFaults(completed: readonly Keyed[], effects: readonly Keyed[]): string[] {
+  const nameOf = ({ execution, key }: Keyed) => `${execution} ${key}`
+  const had = new Set(effects.map(nameOf))
+  const lacking = completed.filter((one) => !had.has(nameOf(one)))
+  return lacking.map(({ execution, action }) => `action ${action} of ${execution} completed without an effect`)
+}
+
 /** Every effect that nothing explains. */
 export function effectFaults(happened: Happened): string[] {
   const faults: string[] = []

@@ -4,7 +4,7 @@ import type { Pool } from 'pg'
 import { endingFault } from '../support/random-ending.ts'
 import { programOf } from '../support/random-workflow.ts'
 import type { Kept } from './kept.ts'
-import { type Asked, type Effect, effectFaults, type Lapse, type Outcome } from './repeats.ts'
+import { type Asked, type Effect, effectFaults, type Keyed, lackingFaults, type Lapse, type Outcome } from './repeats.ts'
 
 /** Everything that is not as the programs demand. */
 export async function judge(
@@ -51,15 +51,24 @@ export async function judge(
   faults.push(
     ...stronger.rows.map(({ guarantee, execution, action, n }) => `${guarantee} action ${action} of ${execution} had ${n} effects`),
   )
-  const lacking = await pool.query<{ execution_id: string; action: number }>(`
-    SELECT e.execution_id, (e.payload::json ->> 'action')::int AS action FROM refold.workflow_events e
-    WHERE e.event_name = 'action.completed' AND e.payload::json ->> 'name' = 'exact'
-      AND NOT EXISTS (SELECT FROM ledger l WHERE l.guarantee = 'exactly-once' AND l.execution = e.execution_id AND l.action = (e.payload::json ->> 'action')::int)`)
-  faults.push(
-    ...lacking.rows.map(({ execution_id, action }) => `exactly-once action ${action} of ${execution_id} completed without its effect`),
-  )
-  faults.push(...(await effectFaultsOf(pool, fighters, lapses)))
+  faults.push(...(await lackingFaultsOf(pool)), ...(await effectFaultsOf(pool, fighters, lapses)))
   return faults
+}
+
+/** Which actions completed without an effect. */
+async function lackingFaultsOf(pool: Pool): Promise<string[]> {
+  const keyed = async (from: string) => {
+    const { rows } = await pool.query<Keyed>(
+      `SELECT DISTINCT done.execution, done.action, coalesce(s.payload::json ->> 'key', s.event_id::text) AS key FROM (${from}) AS done
+       JOIN refold.workflow_events s ON s.execution_id = done.execution AND s.decision = done.action AND s.event_name = 'action.scheduled'`,
+    )
+    return rows
+  }
+  const completed = await keyed(
+    `SELECT execution_id AS execution, (payload::json ->> 'action')::int AS action FROM refold.workflow_events
+     WHERE event_name = 'action.completed'`,
+  )
+  return lackingFaults(completed, await keyed('SELECT execution, action FROM ledger'))
 }
 
 /** Which effects nothing explains. */

@@ -5,7 +5,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { z } from 'zod'
 import { draftEvent } from '../../../producers/events.ts'
 import { requestEvent, startedEvent } from '../../../producers/inputs.ts'
-import { readScheduled } from '../../../workflow/action.ts'
+import { type Guarantee, readScheduled } from '../../../workflow/action.ts'
 import { type App, defineApp, implement, implementDatabase } from '../../../workflow/app.ts'
 import { executionKey, type ExecutionState, initial, isComplete } from '../../../workflow/execution.ts'
 import { executionIdOf, newId } from '../../../workflow/ids.ts'
@@ -91,6 +91,9 @@ export const MUTANTS = {
       },
     }),
   },
+  'an outcome is kept and what its transaction wrote is lost': { loses: 'exactly-once' },
+  'an outcome is kept of what was not done, which may be done at most once': { loses: 'at-most-once' },
+  'an outcome is kept of what was not done, which must be done at least once': { loses: 'at-least-once' },
   'a notifier notes a page before Redis has it, and Redis only how far': {
     notifier: ({ store, stream, ...options }) => ({
       ...options,
@@ -128,7 +131,7 @@ const STORM = 6000
 /** Nothing happened for so long, ms, which is longer than anything waits by itself: it stands still. Of a mutant, it is expected. */
 const STANDS = { own: 20_000, mutant: 7000 }
 
-type Effect = { guarantee: string; executionId: string; action: number; attempt: number; fails: boolean; key?: string }
+type Effect = { guarantee: Guarantee; executionId: string; action: number; attempt: number; fails: boolean; key?: string }
 
 export type Life = {
   seed: number
@@ -231,11 +234,40 @@ function faultOf(one: number, state: ExecutionState | undefined): string | undef
   return endingFault(programOf(one), state)
 }
 
+/** What of its effects is not as their guarantees say; those it asked for are taken out of `doneBy`. */
+function effectFaults(one: number, found: RecordedExecution | undefined, doneBy: Map<string, Effect[]>): string[] {
+  const faults: string[] = []
+  const history = found?.history ?? []
+  const outcomes = history.filter(({ event }) => event.event_name === 'action.completed').map(({ event }) => event.causation_id)
+  if (new Set(outcomes).size < outcomes.length) faults.push(`${one} has an action that was completed twice`)
+  // By key: calls of one key may have one effect between them.
+  const completed = new Map<string, string>()
+  const had = new Set<string>()
+  for (const { event } of history) {
+    if (event.event_name !== 'action.scheduled' || event.payload === null) continue
+    const done = doneBy.get(`${idOf(one)}/${event.decision}`) ?? []
+    doneBy.delete(`${idOf(one)}/${event.decision}`)
+    const scheduled = readScheduled(event.payload)
+    const { guarantee } = scheduled
+    const key = scheduled.key ?? event.event_id
+    if (outcomes.includes(event.event_id)) completed.set(key, `${guarantee} ${event.decision}`)
+    if (done.some(({ fails }) => !fails)) had.add(key)
+    if (done.some((effect) => (effect.key ?? key) !== key)) faults.push(`${one}: ${event.decision} was handed another idempotency key`)
+    if (guarantee === 'exactly-once' && done.length > 1) faults.push(`${one}: ${done.length} effects of exactly-once ${event.decision}`)
+    const attempts = new Set(done.map(({ attempt }) => attempt))
+    if (guarantee === 'at-most-once' && attempts.size < done.length) faults.push(`${one}: ${event.decision} ran twice`)
+  }
+  for (const [key, action] of completed) if (!had.has(key)) faults.push(`${one}: no effect of ${action}, which completed`)
+  return faults
+}
+
 async function live({ seed, executions, deaths, failures = 0, mutant }: Life): Promise<Lived> {
   const random = randomOf(seed)
   const effects: Effect[] = []
   const early: string[] = []
+  const mutation: Mutation = mutant === undefined ? {} : MUTANTS[mutant]
   const effect = (one: Effect) => {
+    if (one.guarantee === mutation.loses) return
     effects.push(one)
     const name = `${one.executionId}/${one.action}`
     if (!world.asked.has(name)) early.push(`${name} had an effect before the log asked for it`)
@@ -263,7 +295,7 @@ async function live({ seed, executions, deaths, failures = 0, mutant }: Life): P
         attempt: Number(attempt),
         fails: false,
       }),
-    mutation: mutant === undefined ? {} : MUTANTS[mutant],
+    mutation,
   })
   await world.open()
   const seeds = Array.from({ length: executions }, (_, n) => seed * 100_000 + n)
@@ -304,23 +336,7 @@ async function live({ seed, executions, deaths, failures = 0, mutant }: Life): P
     const found = world.record.executions.get(executionKey(TENANT, idOf(one)))
     const fault = faultOf(one, found?.state)
     if (fault !== undefined) faults.push(`${one} ${fault}; ${lastOf(found)}`)
-    const outcomes =
-      found?.history.filter(({ event }) => event.event_name === 'action.completed').map(({ event }) => event.causation_id) ?? []
-    if (new Set(outcomes).size < outcomes.length) faults.push(`${one} has an action that was completed twice`)
-    for (const { event } of found?.history ?? []) {
-      if (event.event_name !== 'action.scheduled') continue
-      const done = doneBy.get(`${idOf(one)}/${event.decision}`) ?? []
-      doneBy.delete(`${idOf(one)}/${event.decision}`)
-      const isCompleted = outcomes.includes(event.event_id)
-      const attempts = new Map([...Map.groupBy(done, ({ attempt }) => attempt)].map(([attempt, all]) => [attempt, all.length]))
-      const guarantee = done[0]?.guarantee
-      const keys = new Set(done.map(({ key }) => key))
-      if (keys.size > 1) faults.push(`${one}: ${event.decision} was handed ${keys.size} idempotency keys`)
-      if (guarantee === 'exactly-once' && done.length > 1) faults.push(`${one}: ${done.length} effects of exactly-once ${event.decision}`)
-      if (guarantee === 'exactly-once' && isCompleted && done.length === 0) faults.push(`${one}: no effect of ${event.decision}`)
-      if (guarantee === 'at-most-once' && [...attempts.values()].some((count) => count > 1))
-        faults.push(`${one}: ${event.decision} ran twice`)
-    }
+    faults.push(...effectFaults(one, found, doneBy))
   }
   for (const [name] of doneBy) faults.push(`${name} had an effect, and the log never asked for it`)
   faults.push(...rowFaults(world))

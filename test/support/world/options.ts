@@ -6,6 +6,7 @@ import type { RuntimeOptions } from '../../../consumers/runtime.ts'
 import type { RuntimeStore } from '../../../consumers/runtime-port.ts'
 import type { LogHandler } from '../../../kafka/log.ts'
 import type { FoldProjection } from '../../../projections/define.ts'
+import type { Guarantee } from '../../../workflow/action.ts'
 import type { App } from '../../../workflow/app.ts'
 import type { ChangedMove } from './projection.ts'
 
@@ -19,6 +20,8 @@ export type Mutation = {
   workerHandler?: (handler: LogHandler, store: WorkerStore) => LogHandler
   projectionMove?: ChangedMove
   notifier?: (options: NotifierOptions) => NotifierOptions
+  /** Effects of actions of this guarantee are lost, and their outcomes kept: of a transaction, what it wrote. */
+  loses?: Guarantee
 }
 
 export type WorldOptions = {
