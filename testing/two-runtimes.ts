@@ -234,7 +234,8 @@ class Simulation {
     const [request] = runtime.unrequested(this.#options.mutant === 'effects-before-read-back')
     if (request) {
       runtime.requested.add(request.name)
-      this.#requests.push(request.open)
+      // As it is now: a request that was made says the same for ever, and may come late.
+      this.#requests.push({ ...request.open })
       return true
     }
     // Read to the end and still not read back: somebody else's came between.

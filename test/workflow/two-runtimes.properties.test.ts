@@ -3,6 +3,7 @@
 
 import t from 'tap'
 import { type Mutant, runTwoRuntimes } from '../../testing/two-runtimes.ts'
+import { defineAction } from '../../workflow/action.ts'
 import { defineWorkflow } from '../../workflow/workflow.ts'
 import { endingFault } from '../support/random-ending.ts'
 import { doOther, doWork, eventsOf, programOf, type Step, work, workflowOf } from '../support/random-workflow.ts'
@@ -88,6 +89,31 @@ async function numbered(seed: number, mutant?: Mutant) {
 }
 
 const isFaulty = ({ divergences, faults }: Awaited<ReturnType<typeof numbered>>) => divergences.length > 0 || faults.length > 0
+
+t.test('a request of an attempt that failed comes again when the next one is under way, and changes nothing', async (t) => {
+  const { parameters, result } = work
+  // At once: during a backoff most of the requests of the attempt before are worked off.
+  const retried = defineAction({ name: 'work', parameters, result, retry: { attempts: 3, backoff: 0 } })
+  const workflow = defineWorkflow({ name: 'retried', version: '1', actions: { retried } }, async ({ actions }) =>
+    actions.retried({ value: 1, fails: 2 }),
+  )
+  let late = 0
+  for (let seed = 1; seed <= 200; seed++) {
+    let newest = 0
+    const { state, faults, divergences } = await runTwoRuntimes(workflow, {
+      actions: {
+        work: (call) => {
+          if (call.attempt < newest) late++
+          newest = Math.max(newest, call.attempt)
+          return doWork(call)
+        },
+      },
+      seed,
+    })
+    t.match({ state, faults, divergences }, { state: { status: 'completed', result: 1 }, faults: [], divergences: [] }, `seed ${seed}`)
+  }
+  t.ok(late > 25, `${late} came late`)
+})
 
 t.test('what is decided ahead of an outcome stands only behind that one', async (t) => {
   for (let seed = 1; seed <= 300; seed++) t.equal(isFaulty(await numbered(seed)), false)
