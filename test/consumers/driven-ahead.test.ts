@@ -85,3 +85,25 @@ t.test('the warning of a long history is not passed over', async (t) => {
   driven.head = { ...driven.head, seq: HISTORY_LIMIT.warn - 1 }
   t.strictSame(await driven.foresee(classified(first), ABOUT), [])
 })
+
+t.test('a history that nears its limit is told of once, as it passes the mark, and not when it is read again', async (t) => {
+  const lines: object[] = []
+  const taking = { ...logger, warn: (facts: object, message: string) => void lines.push({ ...facts, message }) }
+  const of = { tenant: start.tenant, executionId: EXECUTION, partition: 0, find: () => two, logger: taking }
+  const driven = new Driven(of)
+  await driven.recall(past(await begun(two)))
+  const seen = (n: number) => event({ event_id: `00000000-0000-4000-8000-00000000000${n}` })
+  driven.head = { ...driven.head, seq: HISTORY_LIMIT.warn - 2 }
+  await driven.take(classified(seen(1)), 5)
+  t.strictSame(lines, [], 'one before')
+  await driven.take(classified(seen(2)), 6)
+  const line = { executionId: EXECUTION, limit: HISTORY_LIMIT.most, message: 'the history of an execution nears its limit' }
+  t.strictSame(lines, [line])
+  await driven.take(classified(seen(3)), 7)
+  t.strictSame(lines, [line], 'one behind')
+  const again = new Driven(of)
+  await again.recall(past(await begun(two)))
+  again.head = { ...again.head, seq: HISTORY_LIMIT.warn - 1 }
+  await again.recall([{ event: seen(4), seq: HISTORY_LIMIT.warn, appendedAt: 8, content: contentOf(seen(4)) }])
+  t.equal(lines.length, 1)
+})
