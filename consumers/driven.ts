@@ -61,6 +61,8 @@ export class Driven {
   unsettledFrom: number | undefined
   readonly #find: DrivenOptions['find']
   readonly #logger: LineLog
+  /** What the function wrote on events that nobody decided on yet; held until it is known that it goes on. */
+  #late: (() => void)[] | undefined
   readonly #contents = new Map<string, string>()
   /** Action → attempt for which a request was made. */
   readonly #requested = new Map<number, number>()
@@ -97,15 +99,23 @@ export class Driven {
     return this.replay === undefined || this.replay.readBack === this.replay.decisions.length
   }
 
-  /** Goes through a history read from the audit; nothing is written meanwhile. */
-  async recall(events: readonly PastEvent[]): Promise<void> {
+  /**
+   * Goes through a history read from the audit; nothing is written meanwhile. `wasParked`: what the function logs on events behind the
+   * last decision was told by nobody, and is told if it goes on.
+   */
+  async recall(events: readonly PastEvent[], wasParked = false): Promise<void> {
     this.#replaying = true
-    for (const past of events) {
+    const decided = wasParked ? events.findLastIndex(({ event }) => event.decision > 0) : events.length
+    for (const [i, past] of events.entries()) {
+      if (i > decided) this.#late ??= []
       const classified = classify({ ...past.event, decision_chain: past.event.decision > 0 ? this.head.nextChain : '' }, past.content)
       if ('fault' in classified) throw new Error(`event ${past.seq} of ${this.executionId} is not what was accepted`)
       await this.#accepted(classified, past)
     }
     this.#replaying = false
+    const late = this.#late ?? []
+    this.#late = undefined
+    if (!this.parked) for (const tell of late) tell()
     this.sent = this.replay?.readBack ?? 0
     // What was asked for by a settled history is acknowledged; whoever must ask again calls forgetRequests.
     for (const open of this.openActions()) this.#requested.set(open.action, open.attempt)
@@ -211,12 +221,21 @@ export class Driven {
       workflow: found,
       tenant,
       executionId,
-      logger: this.#logger,
-      replaying: () => this.#replaying,
+      logger: this.#lines(),
+      replaying: () => this.#replaying && !this.#late,
       requested: (n) => this.#isDue(n),
     })
     for (const before of this.#before.splice(0)) await this.replay.feed(before)
     await this.replay.feed(fed)
+  }
+
+  #lines(): LineLog {
+    const line = (level: keyof LineLog) => (facts: object, message: string) => {
+      const tell = () => this.#logger[level](facts, message)
+      if (this.#late) this.#late.push(tell)
+      else tell()
+    }
+    return { debug: line('debug'), info: line('info'), warn: line('warn'), error: line('error') }
   }
 
   /** Notes a divergence, also one that came between two records. */

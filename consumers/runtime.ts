@@ -98,15 +98,15 @@ export function createRuntime(options: RuntimeOptions): Runtime {
     return [...asked, ...(await Promise.all(early)).flat()]
   }
 
-  /** T3. Brings executions into memory as they were before offset `before`. */
-  async function load(place: Place, wanted: readonly Identity[], before: number, always: ReadonlySet<string>): Promise<Driven[]> {
+  /** T3. Brings executions into memory as they were before offset `before`. `wereParked`: nobody drove them lately. */
+  async function load(place: Place, wanted: readonly Identity[], before: number, always: ReadonlySet<string>, wereParked = false) {
     await untilRecorded(place, before, (partition) => store.recorded(partition))
     const loaded: Driven[] = []
     for (let at = 0; at < wanted.length; at += LOADED_AT_ONCE) {
       const histories = await ask(place, wanted.slice(at, at + LOADED_AT_ONCE), before, always)
       for (const history of histories) {
         const driven = remember(place, history)
-        await driven.recall(history.events)
+        await driven.recall(history.events, wereParked)
         loaded.push(driven)
       }
     }
@@ -297,7 +297,7 @@ export function createRuntime(options: RuntimeOptions): Runtime {
     const { next, isNew } = await store.checkpoint(partition)
     const place = new Place(partition, next, isNew, saveSoon)
     const revived = isNew ? await store.open(partition) : await store.parked(partition)
-    for (const driven of await load(place, revived, next, new Set())) {
+    for (const driven of await load(place, revived, next, new Set(), true)) {
       driven.forgetRequests()
       place.revived.add(driven)
       await settleOrPark(place, driven)

@@ -1,5 +1,7 @@
 // What a workflow function writes to its logger. Told once: not in a replay, and not for an outcome that was fed ahead of the log
-// until it is read back, since another may come in its place.
+// until it is read back, since another may come in its place. Told again by whoever takes a partition over: of records above the checkpoint
+// that was stored, which any execution of the partition may hold, and, of one that was parked, of events behind its last decision
+// (consumers/driven.ts).
 
 import type { LineLog } from './action.ts'
 import type { ReplayOptions } from './replay.ts'

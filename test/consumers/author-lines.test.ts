@@ -70,6 +70,38 @@ t.test('each line is told once by runtimes that follow each other', async (t) =>
   t.strictSame(lines, ['info begun 0', 'warn first 1', 'debug second 2'])
 })
 
+t.test('what came while it was parked is told of once code that fits goes on, and not by code that does not', async (t) => {
+  const { lines, logger } = written()
+  const one = await openExecution(t, told, { logger })
+  const first = await one.request(1)
+  const misfit: Step = async ({ actions, logger: own }) => {
+    own.error({}, 'misfit')
+    return actions.next({ after: 99 })
+  }
+  await one.restart(misfit)
+  await one.tell(first, 1)
+  const isParked = async () => one.until(() => (one.parked() === 1 ? true : undefined), 'its incident')
+  await isParked()
+  await one.restart(misfit)
+  t.equal(one.saved.next, await one.end(), 'its outcome is below the checkpoint')
+  t.strictSame(lines, ['info begun 0'])
+  await one.restart(told)
+  const second = await one.request(2)
+  await one.restart()
+  await one.tell(second, 2)
+  await one.over()
+  t.strictSame(lines, ['info begun 0', 'warn first 1', 'debug second 2'])
+})
+
+t.test('what was started before anybody registered it is told of from its begin', async (t) => {
+  const { lines, logger } = written()
+  const one = await openExecution(t, told, { logger, isKnown: false })
+  await one.until(() => (one.parked() === 1 ? true : undefined), 'its incident')
+  await one.restart(told)
+  await one.request(1)
+  t.strictSame(lines, ['info begun 0'])
+})
+
 t.test('what was decided ahead and does not stand told nothing', async (t) => {
   const { lines, logger } = written()
   const one = await openExecution(t, told, { logger })

@@ -64,7 +64,9 @@ export async function openExecution(
     logger?: LineLog
   } = {},
 ) {
-  const workflow = defineWorkflow({ name: 'flow', version: '1', actions: { next } }, run)
+  const workflowOf = (code: Step) => defineWorkflow({ name: 'flow', version: '1', actions: { next } }, code)
+  const workflow = workflowOf(run)
+  let registered = isKnown ? workflow : undefined
   const log = createMemoryLog({ now: Date.now(), rest: 1 })
   const record = new MemoryRecord()
   const codec = createEventCodec({ schemaId: 1 })
@@ -113,7 +115,7 @@ export async function openExecution(
     createRuntime({
       store,
       schemas: createReaderSchemas(codec, { get: async () => undefined }, 1, store.recorded),
-      find: () => (isKnown ? workflow : undefined),
+      find: () => registered,
       timers,
       clock,
       append(event) {
@@ -176,9 +178,10 @@ export async function openExecution(
     saved,
     /** So many of the next questions for histories, and tries to park, fail. */
     away,
-    /** A runtime that knows nothing goes on, from the checkpoint that the one before it stored as it ended. */
-    async restart() {
+    /** A runtime that knows nothing goes on, from the checkpoint that the one before it stored as it ended; with other code, if given. */
+    async restart(code?: Step) {
       await stop()
+      if (code) registered = workflowOf(code)
       hooks.runtime = runtime = create()
       driving = drive()
       await driving.start()
