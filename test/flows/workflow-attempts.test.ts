@@ -114,6 +114,42 @@ t.test('attempts', { timeout: 240_000 }, async (t) => {
     t.equal(await second.stop(), 0)
   })
 
+  t.test('frozen past its claim or in its transaction, and awake again: what it tells late does not count', async (t) => {
+    const frozen = await worker()
+    const [letter, booking] = await Promise.all([start('letter', { ms: 3000 }), start('booking', { ms: 3000 })])
+    await begun(letter, booking)
+    frozen.child.kill('SIGSTOP')
+    // As if so much time had passed: it renews nothing.
+    await admin.query('UPDATE refold.action_claims SET expires_at = now() WHERE execution_id = $1', [letter])
+    const other = await worker()
+    t.strictSame(await result(letter, 60_000), { errorName: 'OutcomeUnknown', code: 'unknown', attempts: 1 })
+    t.strictSame(await result(booking, 60_000), { result: other.child.pid })
+    frozen.child.kill('SIGCONT')
+    const late = async (id: string) =>
+      (
+        await admin.query<{ verdict: string }>(
+          "SELECT verdict FROM refold.event_verdicts WHERE execution_id = $1 AND event_name LIKE 'action.%'",
+          [id],
+        )
+      ).rows.map(({ verdict }) => verdict)
+    for (const id of [letter, booking])
+      await until(async () => (await late(id)).length > 0, { within: 30_000, what: `the late outcome of ${id} to be judged` })
+    t.strictSame(await ledger(letter), ['begun 1'], 'at-most-once: nobody ran it again')
+    const { rows } = await admin.query("SELECT pid FROM ledger WHERE execution = $1 AND guarantee = 'booked'", [booking])
+    t.strictSame(rows, [{ pid: other.child.pid }], 'exactly-once: what the frozen one wrote is undone')
+    t.strictSame(await ledger(booking), ['begun 1', 'begun 1', 'booked 1'])
+    const counted = await admin.query<{ name: string; n: number }>(
+      `SELECT event_name AS name, count(*)::int AS n FROM refold.workflow_events
+       WHERE execution_id = ANY ($1) AND event_name IN ('action.completed', 'action.attemptFailed') GROUP BY 1 ORDER BY 1`,
+      [[letter, booking]],
+    )
+    t.strictSame(counted.rows, [
+      { name: 'action.attemptFailed', n: 1 },
+      { name: 'action.completed', n: 1 },
+    ])
+    for (const one of [frozen, other]) t.equal(await one.stop(), 0)
+  })
+
   t.test('a worker that is told to stop ends and tells what is short, and hands back what is long', async (t) => {
     const stopped = await worker()
     const short = await Promise.all([1500, 2500, 3500].map((ms) => start('work', { ms })))

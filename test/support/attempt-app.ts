@@ -27,14 +27,27 @@ const impatient = { timeout: '500 ms', retry } as const
 const deaf = defineAction({ name: 'deaf', parameters: z.object({ times: z.number() }), result: z.number(), ...impatient })
 const brief = defineAction({ name: 'brief', parameters: none, result: z.number(), ...impatient, guarantee: 'exactly-once' })
 const query = defineAction({ name: 'query', parameters: none, result: z.number(), retry, timeout: '1 h', guarantee: 'exactly-once' })
-const letter = defineAction({ name: 'letter', parameters: none, result: z.number(), guarantee: 'at-most-once' })
+const letter = defineAction({
+  name: 'letter',
+  parameters: z.object({ ms: z.number().optional() }),
+  result: z.number(),
+  timeout: '1 h',
+  guarantee: 'at-most-once',
+})
+const booking = defineAction({
+  name: 'booking',
+  parameters: z.object({ ms: z.number() }),
+  result: z.number(),
+  timeout: '1 h',
+  guarantee: 'exactly-once',
+})
 const work = defineAction({ name: 'work', parameters: z.object({ ms: z.number() }), result: z.number(), timeout: '1 h' })
 const charge = defineAction({ name: 'charge', parameters: z.object({ cents: z.number() }), result: z.string(), retry })
 const spill = defineAction({ name: 'spill', parameters: z.object({ secret: z.string() }), result: z.number(), heartbeat: '1 min', retry })
 
-const actions = { deaf, brief, query, letter, work, charge, spill }
+const actions = { deaf, brief, query, letter, booking, work, charge, spill }
 const input = z.object({
-  action: z.enum(['deaf', 'brief', 'query', 'letter', 'work', 'charge', 'spill']),
+  action: z.enum(['deaf', 'brief', 'query', 'letter', 'booking', 'work', 'charge', 'spill']),
   parameters: z.any(),
   key: z.string().optional(),
 })
@@ -74,7 +87,20 @@ export default defineApp({
     }),
     implement(letter, async (context) => {
       await note(context, 'begun')
-      await pause(LONG * 1000, undefined, { signal: context.signal })
+      await pause(context.parameters.ms ?? LONG * 1000, undefined, { signal: context.signal })
+      return process.pid
+    }),
+    // Its effect is in its transaction; that it began is told beside it.
+    implementDatabase(booking, async (context) => {
+      const { sql, executionId, action, attempt } = context
+      await sql.query("INSERT INTO ledger (guarantee, execution, action, attempt, pid) VALUES ('booked', $1, $2, $3, $4)", [
+        executionId,
+        action,
+        attempt,
+        process.pid,
+      ])
+      await note(context, 'begun')
+      await pause(context.parameters.ms, undefined, { signal: context.signal })
       return process.pid
     }),
     implement(work, async (context) => {
