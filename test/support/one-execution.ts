@@ -195,6 +195,8 @@ export async function openExecution(
     meanwhile: (what: () => Promise<Appended> | undefined) => void (hooks.before = what),
     others,
     request: (n: number) => until(() => requests[n - 1], `request ${n}`),
+    /** A request of this action, which a runtime that goes on may have asked for again. */
+    requestOf: (action: number) => until(() => requests.find((one) => one.action === action), `a request of action ${action}`),
     requested: () => requests.length,
     ended,
     until,
