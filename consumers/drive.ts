@@ -63,6 +63,8 @@ export async function appended(place: Place, driven: Driven, event: WorkflowEven
     driven.lastAppended = Math.max(driven.lastAppended, offset)
     // Read past already, and still not read back: somebody else's came between.
     if (driven.isMissing(place.processed)) again(place, driven, options)
+    // Read back before it was acknowledged: nothing else comes that would tell that it is settled.
+    else if (!place.closed && place.executions.get(driven.key) === driven) place.settle(driven)
   } catch {
     // Its outcome is not known: what the log lacks is appended again, under the same ids.
     driven.inFlight--

@@ -26,3 +26,18 @@ t.test('an execution of many short actions, handed over, lets the checkpoint com
   t.ok(Math.max(...behind) < 1000, `${Math.max(...behind)} of ${2 * STEPS} records behind at most`)
   t.ok(Math.max(...behind) > 100, 'handed over for most of the time')
 })
+
+t.test('a decision that is read back before its append is acknowledged holds nothing once it is', async (t) => {
+  const one = await openExecution(t, chain)
+  const first = await one.request(1)
+  one.meanwhile(async (event) => {
+    const appended = await one.others.append(event)
+    // Read back, and what it asks for is acknowledged.
+    await one.request(2)
+    return appended
+  })
+  await one.others.append(one.ended(first, { result: '1' }))
+  await one.request(2)
+  await one.passed()
+  t.equal(one.saved.next, 4)
+})

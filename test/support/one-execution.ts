@@ -77,7 +77,7 @@ export async function openExecution(
   const watch = createWatch()
   watch.on('runtime:outcome:foreseen', () => happened.foreseen++)
   watch.on('runtime:outcome:unforeseen', () => happened.inVain++)
-  const hooks: { runtime?: Runtime; before?: () => Promise<Appended> | undefined } = {}
+  const hooks: { runtime?: Runtime; before?: (event: WorkflowEvent) => Promise<Appended> | undefined } = {}
   const append = (one: LogAppend) => {
     log.advance(Date.now() - log.now())
     return log.append(one)
@@ -122,7 +122,7 @@ export async function openExecution(
         const { before } = hooks
         delete hooks.before
         // The order of what is appended is that of the calls.
-        return before?.() ?? producer.append(event)
+        return before?.(event) ?? producer.append(event)
       },
       async dispatch(request, _queue, throughTopic) {
         requests.push(request)
@@ -189,10 +189,15 @@ export async function openExecution(
     /** As the process does now and then. */
     look: () => runtime.keep(new Set([0])),
     end: async () => (await log.bounds(TOPIC))[0]?.high ?? 0,
+    /** Until the checkpoint that is stored has passed all that is in the log now. */
+    async passed() {
+      const [{ high } = { high: 0 }] = await log.bounds(TOPIC)
+      await until(() => (saved.next >= high ? true : undefined), `the checkpoint to pass ${high}`)
+    },
     /** As `written` is told of what was appended so. */
     append: producer.append,
-    /** What else happens when the runtime has decided ahead and nothing of it is written: what it gives is the outcome's append. */
-    meanwhile: (what: () => Promise<Appended> | undefined) => void (hooks.before = what),
+    /** What else happens at the next append of the runtime, of a decision or, decided ahead, of an outcome: what it gives is that append. */
+    meanwhile: (what: (event: WorkflowEvent) => Promise<Appended> | undefined) => void (hooks.before = what),
     others,
     request: (n: number) => until(() => requests[n - 1], `request ${n}`),
     /** A request of this action, which a runtime that goes on may have asked for again. */
