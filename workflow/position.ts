@@ -14,9 +14,10 @@ export function parsePosition(text: string): Position | undefined {
   return Number.isSafeInteger(position.offset) ? position : undefined
 }
 
-/** `p3:17,p7:120345`, in order of partitions. */
+/** `p3:17,p7:120345`, in order of partitions. One of which nothing was seen, −1, is left out: after nothing is from its beginning. */
 export function formatPositions(offsets: ReadonlyMap<number, number>): string {
   return [...offsets]
+    .filter(([, offset]) => offset >= 0)
     .toSorted(([a], [b]) => a - b)
     .map(([partition, offset]) => formatPosition({ partition, offset }))
     .join(',')

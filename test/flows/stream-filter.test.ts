@@ -78,3 +78,28 @@ t.test('of one name only', async (t) => {
   await Promise.all([live, none, one].map(({ leave }) => leave()))
   t.strictSame(none.seen, [], 'a name is compared whole')
 })
+
+t.test('from now on, with partitions that nobody wrote to yet: its ids are taken, and what comes there is told', async (t) => {
+  const stack = useStack(t, ['kafka', 'registry', 'postgres'])
+  if (!stack.databaseUrl) return
+  const { url } = await startRefold(t, await useInstallation(t, stack, 'token=tenant'), 'api,recorder')
+  const rest = restOf(url, 'token')
+  const send = async (n: number, event_name: string) => {
+    const answer = await rest.send([{ execution_id: executionOf(n), event_name, to_state: `${n}` }], { prefer: 'wait=10' })
+    if (answer.status !== 202 || answer.text.includes('"pending"')) throw new Error(answer.text)
+  }
+  const first = follow(url, {})
+  // It is from now on, so what came before it was there is not told: again until it is.
+  let sent = 0
+  await until(async () => (await send(0, `order.${sent++}`), first.seen.length > 0), { what: 'the first event' })
+  await first.leave()
+  const before = new Set(first.seen.map(({ event }) => event))
+  const missed = Array.from({ length: sent }, (_, i) => `order.${i}`).slice(Number(first.seen.at(-1)!.event.slice('order.'.length)) + 1)
+  for (let n = 1; n < 20; n++) await send(n, `later.${n}`)
+  const resumed = follow(url, {}, first.seen.at(-1)!.id)
+  const expected = [...missed, ...Array.from({ length: 19 }, (_, i) => `later.${i + 1}`)].toSorted()
+  await until(() => resumed.seen.length >= expected.length, { what: () => `${resumed.seen.length} after ${first.seen.at(-1)?.id}` })
+  t.strictSame(resumed.seen.map(({ event }) => event).toSorted(), expected, 'no gap, none twice')
+  t.notOk(resumed.seen.some(({ event }) => before.has(event)))
+  await resumed.leave()
+})
