@@ -13,6 +13,7 @@ export type Admin = {
   leaders(topic: string): Promise<readonly number[]>
   bounds(topic: string): Promise<PartitionBounds[]>
   groupOffsets(group: string, topic: string): Promise<GroupOffset[]>
+  groups(): Promise<ReadonlySet<string>>
   /** False: it has members, or its deletion is not allowed. */
   dropGroup(group: string): Promise<boolean>
   /** Runs `ask` on the connection; `doing` names it in the error. */
@@ -102,6 +103,7 @@ export function createAdmin(kafka: Kafka, logger: LineLogger): Admin {
           }))
           .toSorted((a, b) => a.partition - b.partition)
       }),
+    groups: () => ask('the groups there are', async (admin) => new Set((await admin.listGroups()).groups.map(({ groupId }) => groupId))),
     dropGroup: (group) =>
       ask(`the deletion of group ${group}`, async (admin) => {
         try {

@@ -60,6 +60,7 @@ export function createKafkaLog(options: KafkaLogOptions): Log {
     ensureTopic: (topic) => ensureTopic(admin, logger, topic),
     bounds: (topic) => admin.bounds(topic),
     groupOffsets: (group, topic) => admin.groupOffsets(group, topic),
+    groups: () => admin.groups(),
     dropGroup: (group) => admin.dropGroup(group),
     close: () => (closing ??= closeAll()),
   }

@@ -113,6 +113,8 @@ export type Log = {
   /** First offset and end (one past the newest) of each partition. */
   bounds(topic: string): Promise<PartitionBounds[]>
   groupOffsets(group: string, topic: string): Promise<GroupOffset[]>
+  /** Names of the groups there are, with members or offsets only; those that this client may not see are not among them. */
+  groups(): Promise<ReadonlySet<string>>
   /** Deletes a group with its offsets; false: it has members, or that is not allowed, so nothing was done. */
   dropGroup(group: string): Promise<boolean>
   close(): Promise<void>

@@ -91,6 +91,12 @@ export const answerOffsets = (pool: Pool, request: PersonsRequest): Promise<read
     return answers
   })
 
+/** Groups of which a note stands. */
+export async function notedGroups(pool: Pool): Promise<ReadonlySet<string>> {
+  const { rows } = await pool.query<{ group_name: string }>('SELECT DISTINCT group_name FROM refold.answered_offsets')
+  return new Set(rows.map(({ group_name: group }) => group))
+}
+
 /** W2. The group has none of a person's any more. */
 export const forgetAnswered = async (pool: Pool, group: string): Promise<void> =>
   void (await pool.query('DELETE FROM refold.answered_offsets WHERE group_name = $1', [group]))

@@ -15,7 +15,7 @@ import { createPgPool } from '../postgres/pool.ts'
 import { READER } from '../postgres/recorder-store.ts'
 import { type Base, type StartOptions, untilUp } from './base.ts'
 import { keepLooking } from './looking.ts'
-import { heedPersonsOffsets } from './persons-offsets.ts'
+import { heedPersonsOffsets, heedStanding, STANDING_EVERY } from './persons-offsets.ts'
 
 /** After a page that was not stored, ms. */
 const AGAIN = 500
@@ -41,12 +41,10 @@ export async function startDerived(
   const operations = createOperations(control.operations, (facts, line) => logger.warn(facts, line))
   await untilUp(logger, 'database', control.sync)
   const group = `${config.topicPrefix}.recorder`
-  await untilUp(logger, `offsets of group ${group}`, async () =>
-    heedPersonsOffsets(
-      { log, topic, pool: owner, logger },
-      { group, projection: DERIVED, reader: READER, checkpoints: await control.checkpoints() },
-    ),
-  )
+  const heeding = { log, topic, pool: owner, logger }
+  const heed = async () =>
+    heedPersonsOffsets(heeding, { group, projection: DERIVED, reader: READER, checkpoints: await control.checkpoints() })
+  await untilUp(logger, `offsets of group ${group}`, heed)
 
   const recorderLag = createLiveLag(owner, () => log.bounds(topic), 'recorder')
 
@@ -97,8 +95,13 @@ export async function startDerived(
   }
 
   const looking = keepLooking(look, logger, 'generations of the derived tables could not be looked at; again')
+  const heedRead = () => heedStanding(heeding, [{ group, isRead: true, heed }])
+  const standing = keepLooking(heedRead, logger, 'the group could not be looked at; again', {
+    every: STANDING_EVERY,
+    first: STANDING_EVERY,
+  })
   lifetime.owns(followers, async (all) => {
-    await looking.stop()
+    await Promise.all([looking.stop(), standing.stop()])
     await Promise.all([...all.values()].map((one) => one.stop()))
   })
 }

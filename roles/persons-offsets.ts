@@ -3,12 +3,16 @@
 import type { Logger } from 'pino'
 import type { Pool } from 'pg'
 import type { GroupOffset, Log } from '../kafka/log.ts'
-import { aloneWithGroup, answerOffsets, forgetAnswered } from '../postgres/persons-offsets.ts'
+import { asError } from '../errors.ts'
+import { aloneWithGroup, answerOffsets, forgetAnswered, notedGroups } from '../postgres/persons-offsets.ts'
 
 /** An offset that a person committed: it does not carry our metadata. */
 const isPersons = ({ offset, metadata }: GroupOffset): boolean => offset !== null && offset >= 0 && !metadata.startsWith('refold:')
 
-type Deps = { log: Pick<Log, 'groupOffsets' | 'dropGroup'>; topic: string; pool: Pool; logger: Logger }
+/** Between two looks at what Kafka's tool did to groups that stand (`heedStanding`), ms. */
+export const STANDING_EVERY = 10_000
+
+type Deps = { log: Pick<Log, 'groupOffsets' | 'dropGroup' | 'groups'>; topic: string; pool: Pool; logger: Logger }
 
 /** `checkpoints`: of a generation that is gone, those of the live one. */
 type Group = { group: string; projection: string; reader: string; checkpoints: ReadonlyMap<number, number> }
@@ -24,9 +28,12 @@ export async function heedPersonsOffsets(
   { group, projection, reader, checkpoints }: Group,
 ): Promise<void> {
   const persons = async () => (await log.groupOffsets(group, topic)).filter(isPersons)
-  if ((await persons()).length === 0) return forgetAnswered(pool, group)
+  if ((await persons()).length === 0 && !(await notedGroups(pool)).has(group)) return
   await aloneWithGroup(pool, group, async () => {
-    const offsets = (await persons()).map(({ partition, offset }) => ({
+    // Asked anew: an answer may have been noted since, which stands until its offsets are seen to be gone.
+    const found = await persons()
+    if (found.length === 0) return forgetAnswered(pool, group)
+    const offsets = found.map(({ partition, offset }) => ({
       partition,
       offset: offset ?? 0,
       checkpoint: checkpoints.get(partition) ?? 0,
@@ -35,4 +42,25 @@ export async function heedPersonsOffsets(
       logger[kind === 'refused' ? 'error' : 'info']({ projection, group, offsets }, detail)
     if (await log.dropGroup(group)) await forgetAnswered(pool, group)
   })
+}
+
+/** A group as it is looked at again and again; `isRead`: a reader of this process is a member. */
+export type Standing = { group: string; isRead: boolean; heed(): Promise<void> }
+
+/**
+ * Groups that nobody here joins have no mirror, and a person may take the command of yesterday. Of one that is read, a note that
+ * stands is forgotten once the mirror has overwritten what was answered: where the group could not be deleted, or a process died in
+ * between, the same request would be taken for the answered one. What Kafka forgot, and most retired groups are gone, costs nothing.
+ */
+export async function heedStanding({ log, pool, logger }: Deps, all: readonly Standing[]): Promise<void> {
+  const noted = await notedGroups(pool)
+  const there = all.some(({ isRead }) => !isRead) ? await log.groups() : new Set<string>()
+  for (const { group, isRead, heed } of all) {
+    if (!noted.has(group) && (isRead || !there.has(group))) continue
+    try {
+      await heed()
+    } catch (error) {
+      logger.warn({ group, error: asError(error).message }, 'offsets of a group could not be looked at; again')
+    }
+  }
 }

@@ -16,7 +16,7 @@ import type { Watch } from '../watch.ts'
 import { type Base, type Checks, part, processId, type StartOptions, untilUp } from './base.ts'
 import { generationReader, passesOf } from './generation-reader.ts'
 import { keepLooking } from './looking.ts'
-import { heedPersonsOffsets } from './persons-offsets.ts'
+import { heedPersonsOffsets, heedStanding, STANDING_EVERY } from './persons-offsets.ts'
 import { createRecordedNews, keepListening } from './recorded.ts'
 
 /** Records that live generations may be behind before a build waits, and how long it does before each of its batches, ms. */
@@ -24,8 +24,6 @@ const LIVE_LAG = 5000
 const YIELD = 200
 /** Which generations this process folds is told so often, and when they change, ms. */
 const TELL_EVERY = 5000
-/** Between two looks at what Kafka's tool did to groups that nobody joins, ms. */
-const UNREAD_EVERY = 10_000
 
 export async function startProjector(
   options: StartOptions,
@@ -91,30 +89,29 @@ export async function startProjector(
     })
   }
 
+  const heeding = { log, topic, pool: owner, logger }
+
   /** `than`: whose checkpoints its offsets are held against; a retired generation has none. */
   const heedOffsets = async (one: Pick<Generation, 'projection' | 'generation'>, than = one.generation) =>
-    heedPersonsOffsets(
-      { log, topic, pool: owner, logger },
-      {
-        group: groupOf(one),
-        projection: one.projection,
-        reader: `${one.projection}@g${one.generation}`,
-        checkpoints: await control.checkpoints(one.projection, than),
-      },
-    )
+    heedPersonsOffsets(heeding, {
+      group: groupOf(one),
+      projection: one.projection,
+      reader: `${one.projection}@g${one.generation}`,
+      checkpoints: await control.checkpoints(one.projection, than),
+    })
 
-  /** Groups that nobody here joins have no mirror, and a person may take the command of yesterday: they are looked at again and again. */
-  async function heedUnread(all: readonly Generation[]): Promise<void> {
-    if (performance.now() < unreadAt) return
-    unreadAt = performance.now() + UNREAD_EVERY
-    for (const one of all) if (byName.has(one.projection) && !one.stopped && !readers.has(groupOf(one))) await heedOffsets(one)
-    for (const { live, ...one } of await control.retired()) if (byName.has(one.projection)) await heedOffsets(one, live)
+  async function heedAll(): Promise<void> {
+    const running = (await control.generations()).filter(({ stopped }) => !stopped).map((one) => ({ ...one, live: one.generation }))
+    const ours = [...running, ...(await control.retired())].filter(({ projection }) => byName.has(projection))
+    await heedStanding(
+      heeding,
+      ours.map(({ live, ...one }) => ({ group: groupOf(one), isRead: readers.has(groupOf(one)), heed: () => heedOffsets(one, live) })),
+    )
   }
 
   const id = processId('projector')
   const folded = () => [...readers.values()].map(({ generation: { projection, generation } }) => `${projection}@g${generation}`)
   let told = ''
-  let unreadAt = 0
 
   async function tell(generations = folded()): Promise<void> {
     await tellProcess(pool, {
@@ -155,13 +152,14 @@ export async function startProjector(
       reader.start().catch((error: unknown) => logger.warn({ group, error: asError(error).message }, 'a projection did not start'))
     }
     if (folded().join() !== told) await tell()
-    await heedUnread(all)
     await operations.advance()
   }
 
   const looking = keepLooking(look, logger, 'generations and operations could not be looked at; again')
+  // Apart, since operations wait for no broker that does not answer.
+  const standing = keepLooking(heedAll, logger, 'groups could not be looked at; again', { every: STANDING_EVERY, first: STANDING_EVERY })
   lifetime.owns(readers, async (all) => {
-    await looking.stop()
+    await Promise.all([looking.stop(), standing.stop()])
     await Promise.all([...all.values()].map(({ reader }) => reader.stop()))
     await forgetProcess(pool, id).catch(() => undefined)
   })

@@ -170,6 +170,10 @@ export function createMemoryLog({ now: begin = YEAR_2026, rest = 5 }: MemoryLogO
       const { offsets } = groupOf(group, topic)
       return partitionsOf(topic).map((_, partition) => ({ partition, offset: null, metadata: '', ...offsets.get(String(partition)) }))
     },
+    async groups() {
+      const used = [...groups].filter(([, { members, offsets }]) => members.length > 0 || offsets.size > 0)
+      return new Set(used.map(([key]) => key.slice(0, key.indexOf('\n'))))
+    },
     async dropGroup(name) {
       const all = [...groups].filter(([key]) => key.startsWith(`${name}\n`))
       if (all.some(([, { members }]) => members.length > 0)) return false

@@ -3,7 +3,7 @@
 import { pino } from 'pino'
 import t, { type Test } from 'tap'
 import { createProjectionRequests } from '../../postgres/projection-requests.ts'
-import { heedPersonsOffsets } from '../../roles/persons-offsets.ts'
+import { heedPersonsOffsets, heedStanding } from '../../roles/persons-offsets.ts'
 import { createMemoryLog } from '../../testing/memory-log.ts'
 import { useDatabase } from '../support/database.ts'
 import { useStack } from '../support/stack.ts'
@@ -21,16 +21,31 @@ async function useWorld(t: Test) {
     [0, 10],
     [1, 10],
   ])
-  const dies = { dropGroup: () => Promise.reject(new Error('killed')) }
+  const how = {
+    well: log,
+    dies: { ...log, dropGroup: () => Promise.reject(new Error('killed')) },
+    diesLater: { ...log, dropGroup: async (group: string) => (await log.dropGroup(group), Promise.reject(new Error('killed'))) },
+    denied: { ...log, dropGroup: async () => false },
+  }
+  const deps = (which: keyof typeof how) => ({ log: how[which], topic: TOPIC, pool: admin, logger: pino({ level: 'silent' }) })
+  const heed = (which: keyof typeof how = 'well') =>
+    heedPersonsOffsets(deps(which), { group: GROUP, projection: 'cases', reader: 'cases@g1', checkpoints })
   return {
     /** With the mirror's metadata it is ours. */
     commits: (partition: number, offset: number, metadata = '') => log.setGroupOffset(GROUP, TOPIC, partition, offset, metadata),
-    /** A process that starts; `dies`: once it has stored what it answers. */
-    heed: (how?: 'dies') =>
-      heedPersonsOffsets(
-        { log: how === 'dies' ? { ...log, ...dies } : log, topic: TOPIC, pool: admin, logger: pino({ level: 'silent' }) },
-        { group: GROUP, projection: 'cases', reader: 'cases@g1', checkpoints },
-      ),
+    /** A process that starts; `dies`: once it has stored what it answers; `denied`: ACLs forbid it to delete the group. */
+    heed,
+    /** The look of a process again and again; gives which groups it asked about. */
+    looks: async (isRead: boolean) => {
+      const asked: string[] = []
+      const one = (group: string) => ({
+        group,
+        isRead,
+        heed: async () => (asked.push(group), group === GROUP ? heed('denied') : undefined),
+      })
+      await heedStanding(deps('denied'), [one(`${GROUP}0`), one(GROUP)])
+      return asked
+    },
     ends: () => admin.query("UPDATE refold.operations SET state = 'done', ended_at = now()"),
     rebuild: () => createProjectionRequests(admin, async () => 'dropped').open('cases', 'rebuild', 'a person'),
     operations: async () =>
@@ -93,6 +108,33 @@ t.test('offsets that the mirror overwrote, and a person set again, are a new req
   world.commits(0, 0)
   await world.heed()
   t.equal((await world.operations()).length, 2)
+})
+
+for (const which of ['denied', 'diesLater'] as const)
+  t.test(`the same request once the mirror has its group again is a new one: ${which}`, async (t) => {
+    const world = await useWorld(t)
+    if (!world) return
+    world.commits(0, 0)
+    await world.heed(which).catch(() => undefined)
+    await world.ends()
+    t.strictSame(await world.looks(true), [GROUP])
+    t.equal((await world.operations()).length, 1)
+    world.commits(0, 10, 'refold:cases:g1:10')
+    await world.looks(true)
+    t.strictSame(await world.looks(true), [], 'a group that is read, and has no note, is not asked about')
+    // All readers end, and a person does the same again.
+    world.commits(0, 0)
+    await world.heed(which).catch(() => undefined)
+    t.equal((await world.operations()).length, 2)
+  })
+
+t.test('of groups that nobody reads, those that are there are looked at', async (t) => {
+  const world = await useWorld(t)
+  if (!world) return
+  t.strictSame(await world.looks(false), [])
+  world.commits(0, 0)
+  t.strictSame(await world.looks(false), [GROUP])
+  t.match(await world.operations(), [{ kind: 'reset' }])
 })
 
 t.test(
