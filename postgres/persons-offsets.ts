@@ -101,19 +101,23 @@ export async function notedGroups(pool: Pool): Promise<ReadonlySet<string>> {
 export const forgetAnswered = async (pool: Pool, group: string): Promise<void> =>
   void (await pool.query('DELETE FROM refold.answered_offsets WHERE group_name = $1', [group]))
 
-/** One process at a time looks at a group. */
-export async function aloneWithGroup(pool: Pool, group: string, work: () => Promise<void>): Promise<void> {
+/** One process at a time looks at a group; false: another is at it. Nobody waits here, for who asks has operations to work off. */
+export async function aloneWithGroup(pool: Pool, group: string, work: () => Promise<void>): Promise<boolean> {
   const client = await pool.connect()
   const name = [`refold.offsets.${group}`]
   let broken = true
   try {
-    await client.query('SELECT pg_advisory_lock(hashtext($1))', name)
+    const { rows } = await client.query<{ mine: boolean }>('SELECT pg_try_advisory_lock(hashtext($1)) AS mine', name)
+    const mine = rows[0]?.mine === true
+    broken = mine
+    if (!mine) return false
     try {
       await work()
     } finally {
       await client.query('SELECT pg_advisory_unlock(hashtext($1))', name)
       broken = false
     }
+    return true
   } finally {
     client.release(broken)
   }

@@ -17,7 +17,7 @@ import { type Base, type StartOptions, untilUp } from './base.ts'
 import { keepLooking } from './looking.ts'
 import { heedPersonsOffsets, heedStanding, STANDING_EVERY } from './persons-offsets.ts'
 
-/** After a page that was not stored, ms. */
+/** After a page that was not stored, and while another process looks at the group's offsets, ms. */
 const AGAIN = 500
 /** Between two rounds of a follower that has nothing to fold; while something is compared or promoted it must be quick, ms. */
 const IDLE = 20
@@ -44,7 +44,7 @@ export async function startDerived(
   const heeding = { log, topic, pool: owner, logger }
   const heed = async () =>
     heedPersonsOffsets(heeding, { group, projection: DERIVED, reader: READER, checkpoints: await control.checkpoints() })
-  await untilUp(logger, `offsets of group ${group}`, heed)
+  while (!(await untilUp(logger, `offsets of group ${group}`, heed))) await pause(AGAIN)
 
   const recorderLag = createLiveLag(owner, () => log.bounds(topic), 'recorder')
 

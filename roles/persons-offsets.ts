@@ -21,15 +21,15 @@ type Group = { group: string; projection: string; reader: string; checkpoints: R
  * Below the checkpoint: a reset. Above: refused, an incident, nothing is skipped. Missing or expired: nothing. Before a reader joins the
  * group: once the answer is stored, the group is deleted with the person's offsets, and the reader's mirror makes it anew. So what is
  * found later was set later. Where that can't be, since somebody has joined meanwhile or ACLs
- * forbid it, the mirror overwrites them.
+ * forbid it, the mirror overwrites them. False: another process is at the group, so it is too early to join it.
  */
 export async function heedPersonsOffsets(
   { log, topic, pool, logger }: Deps,
   { group, projection, reader, checkpoints }: Group,
-): Promise<void> {
+): Promise<boolean> {
   const persons = async () => (await log.groupOffsets(group, topic)).filter(isPersons)
-  if ((await persons()).length === 0 && !(await notedGroups(pool)).has(group)) return
-  await aloneWithGroup(pool, group, async () => {
+  if ((await persons()).length === 0 && !(await notedGroups(pool)).has(group)) return true
+  return aloneWithGroup(pool, group, async () => {
     // Asked anew: an answer may have been noted since, which stands until its offsets are seen to be gone.
     const found = await persons()
     if (found.length === 0) return forgetAnswered(pool, group)
@@ -45,7 +45,7 @@ export async function heedPersonsOffsets(
 }
 
 /** A group as it is looked at again and again; `isRead`: a reader of this process is a member. */
-export type Standing = { group: string; isRead: boolean; heed(): Promise<void> }
+export type Standing = { group: string; isRead: boolean; heed(): Promise<unknown> }
 
 /**
  * Groups that nobody here joins have no mirror, and a person may take the command of yesterday. Of one that is read, a note that

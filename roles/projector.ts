@@ -146,7 +146,7 @@ export async function startProjector(
       const known = readers.get(group)
       if (known) known.generation = one
       if (known || !projection) continue
-      await heedOffsets(one)
+      if (!(await heedOffsets(one))) continue // at the next look
       const reader = readerOf(one, projection)
       readers.set(group, { reader, generation: one })
       reader.start().catch((error: unknown) => logger.warn({ group, error: asError(error).message }, 'a projection did not start'))

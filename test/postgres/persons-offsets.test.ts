@@ -1,5 +1,6 @@
 // What a person did with Kafka's own tool, heard on a real Postgres, with the log in memory: each request once, none without an answer.
 
+import { setTimeout as pause } from 'node:timers/promises'
 import { pino } from 'pino'
 import t, { type Test } from 'tap'
 import { createProjectionRequests } from '../../postgres/projection-requests.ts'
@@ -45,6 +46,15 @@ async function useWorld(t: Test) {
       })
       await heedStanding(deps('denied'), [one(`${GROUP}0`), one(GROUP)])
       return asked
+    },
+    /** Another process is at the group until it is called. */
+    busy: async () => {
+      const client = await admin.connect()
+      await client.query('SELECT pg_advisory_lock(hashtext($1))', [`refold.offsets.${GROUP}`])
+      return async () => {
+        await client.query('SELECT pg_advisory_unlock(hashtext($1))', [`refold.offsets.${GROUP}`])
+        client.release()
+      }
     },
     ends: () => admin.query("UPDATE refold.operations SET state = 'done', ended_at = now()"),
     rebuild: () => createProjectionRequests(admin, async () => 'dropped').open('cases', 'rebuild', 'a person'),
@@ -127,6 +137,21 @@ for (const which of ['denied', 'diesLater'] as const)
     await world.heed(which).catch(() => undefined)
     t.equal((await world.operations()).length, 2)
   })
+
+t.test('a group that another process is at is not waited for, nor joined', async (t) => {
+  const world = await useWorld(t)
+  if (!world) return
+  world.commits(0, 0)
+  const goesAway = await world.busy()
+  const looked = world.heed()
+  t.equal(await Promise.race([looked, pause(5000, 'waits', { ref: false })]), false)
+  t.strictSame(await world.operations(), [])
+  await goesAway()
+  await looked
+  t.equal(await world.heed(), true)
+  t.equal((await world.operations()).length, 1)
+  t.equal(await world.heed(), true, 'nothing of a person is there')
+})
 
 t.test('of groups that nobody reads, those that are there are looked at', async (t) => {
   const world = await useWorld(t)
