@@ -4,7 +4,7 @@ import type { Pool } from 'pg'
 import type { Dropping } from '../consumers/operations.ts'
 import { RefoldError } from '../errors.ts'
 import { DERIVED } from './derived-tables.ts'
-import { seeIncidents } from './operation-rows.ts'
+import { lockProjection, seeIncidents } from './operation-rows.ts'
 import { inTransaction } from './pool.ts'
 
 export type ProjectionRequests = {
@@ -13,7 +13,10 @@ export type ProjectionRequests = {
   /** Of the open operation, whose log keeps the reason. */
   want(projection: string, what: 'promote' | 'abort', reason?: string): Promise<string>
   stop(projection: string, stopped: boolean): Promise<void>
-  /** The code of the newest version was taken back: that of the live generation is the newest again, until the other is deployed again. */
+  /**
+   * The code of the newest version was taken back: that of the live generation is the newest again, until the other is deployed again.
+   * Errors: `not-found`, `operation-open`, `operation-impossible`.
+   */
   withdraw(projection: string): Promise<{ version: number; withdrawn: number }>
   /** Drops a generation that is not live. `busy`: nobody uses it any more, and its tables go once nobody reads them. */
   retire(projection: string, generation: number | undefined): Promise<{ generation: number; outcome: Dropping }>
@@ -100,21 +103,31 @@ export function createProjectionRequests(
       ])
     },
     async withdraw(projection) {
-      const { open } = await standing(projection)
-      if (open !== null) throw new RefoldError('operation-open', `operation ${open} of ${projection}`)
-      const { rows } = await pool.query<{ version: number; withdrawn: number }>(
-        `UPDATE refold.projections p SET version = g.version, changed_at = now()
-         FROM refold.generations g JOIN refold.projections old ON old.name = g.projection
-         WHERE p.name = $1 AND g.projection = p.name AND g.generation = p.live_generation AND g.version < p.version
-         RETURNING g.version, old.version AS withdrawn`,
-        [projection],
-      )
-      if (!rows[0])
+      if (projection === DERIVED)
         throw new RefoldError(
           'operation-impossible',
-          `the version of the live generation of ${projection} is the newest: none that is newer was deployed`,
+          `${DERIVED} is the recorder's: its version is Refold's own; deploy recorders of the newest version that ran`,
         )
-      return rows[0]
+      // A deployment, or an operation that makes its generation, is before this or after it.
+      const withdrawn = await inTransaction(pool, async (client) => {
+        await lockProjection(client, projection)
+        const { rows } = await client.query<{ version: number; withdrawn: number }>(
+          `UPDATE refold.projections p SET version = g.version, changed_at = now()
+           FROM refold.generations g JOIN refold.projections old ON old.name = g.projection
+           WHERE p.name = $1 AND g.projection = p.name AND g.generation = p.live_generation AND g.version < p.version
+             AND NOT EXISTS (SELECT FROM refold.operations o WHERE o.projection = p.name AND o.ended_at IS NULL)
+           RETURNING g.version, old.version AS withdrawn`,
+          [projection],
+        )
+        return rows[0]
+      })
+      if (withdrawn) return withdrawn
+      const { open } = await standing(projection)
+      if (open !== null) throw new RefoldError('operation-open', `operation ${open} of ${projection}`)
+      throw new RefoldError(
+        'operation-impossible',
+        `the version of the live generation of ${projection} is the newest: none that is newer was deployed`,
+      )
     },
     async retire(projection, given) {
       const { previous_generation: previous, live_generation: live, open } = await standing(projection)

@@ -2,11 +2,14 @@
 
 import t from 'tap'
 import { createOperations } from '../../consumers/operations.ts'
+import { lockProjection } from '../../postgres/operation-rows.ts'
+import { inTransaction } from '../../postgres/pool.ts'
 import { createProjectionControl } from '../../postgres/projection-control.ts'
 import { createProjectionRequests } from '../../postgres/projection-requests.ts'
 import { defineProjection } from '../../projections/define.ts'
 import { useDatabase } from '../support/database.ts'
 import { useStack } from '../support/stack.ts'
+import { until } from '../support/wait.ts'
 
 const versioned = (version: number) =>
   defineProjection({
@@ -90,4 +93,42 @@ t.test('code that was taken back is waited for no longer, once a person says so'
   const again = await process(2)
   await again.advance()
   t.match(await newest(), { state: 'building', version: 2 })
+})
+
+t.test('code is not taken back under an operation that is opened at the same time, nor of the derived tables', async (t) => {
+  const { databaseUrl } = useStack(t, ['postgres'])
+  if (databaseUrl === undefined) return
+  const { admin } = await useDatabase(t, databaseUrl)
+  const requests = createProjectionRequests(admin, async () => 'dropped')
+  for (const version of [1, 2]) {
+    const projection = versioned(version)
+    await createProjectionControl(admin, [projection], 1).sync(projection)
+  }
+  await admin.query("UPDATE refold.operations SET state = 'aborted', ended_at = now()")
+  let asked: Promise<unknown> = Promise.resolve()
+  let over = false
+  await inTransaction(admin, async (client) => {
+    await lockProjection(client, 'cases')
+    asked = requests
+      .withdraw('cases')
+      .catch((error: unknown) => error)
+      .finally(() => (over = true))
+    await until(
+      async () => {
+        const { rowCount } = await admin.query(
+          `SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+           WHERE d.datname = current_database() AND locktype = 'advisory' AND NOT granted`,
+        )
+        return rowCount === 1 || over
+      },
+      { what: 'the withdrawal to wait' },
+    )
+    await client.query("INSERT INTO refold.operations (projection, kind, state, reason) VALUES ('cases', 'reset', 'requested', 'deployed')")
+  })
+  t.match(await asked, { code: 'operation-open' })
+  t.match((await admin.query("SELECT version FROM refold.projections WHERE name = 'cases'")).rows, [{ version: 2 }])
+
+  await t.rejects(requests.withdraw('none'), { code: 'not-found' })
+  await admin.query("INSERT INTO refold.projections (name, version) VALUES ('derived', 2) ON CONFLICT (name) DO UPDATE SET version = 2")
+  await t.rejects(requests.withdraw('derived'), { code: 'operation-impossible', detail: /derived is the recorder's: .*deploy/ })
 })
