@@ -75,8 +75,9 @@ export async function closeIncidentsOfRetired(client: Pick<Pool, 'query'>, proje
   await seeIncidents(client)
   await client.query(
     `UPDATE refold.incidents i SET closed_at = now() FROM refold.generations g
-     WHERE i.kind = 'projection-parked' AND i.closed_at IS NULL AND i.evidence ->> 'projection' = $1
-       AND g.projection = $1 AND g.generation = (i.evidence ->> 'generation')::int AND g.state = 'retired'`,
+     WHERE i.closed_at IS NULL AND g.projection = $1 AND g.state = 'retired' AND (
+       i.kind = 'offset-refused' AND i.subject = $1 || '@g' || g.generation
+       OR i.kind = 'projection-parked' AND i.evidence ->> 'projection' = $1 AND g.generation = (i.evidence ->> 'generation')::int)`,
     [projection],
   )
 }

@@ -3,7 +3,8 @@
 // W1  An answer and the note of what was answered are stored in one transaction: a request is answered once, whoever dies.
 // W2  The same offsets are the same request only while they stand in the group since they were answered. The note goes with them, so
 //     that a person who sets them again asks again.
-// W3  Each request has an answer that a person finds: an operation or an incident.
+// W3  Each request has an answer that a person finds: an operation or an incident. The incident ends with the next request that is
+//     taken, with the generation, or a day later (postgres/recorder-incidents.ts).
 
 import type { Pool, PoolClient } from 'pg'
 import { seeIncidents } from './operation-rows.ts'
@@ -86,6 +87,7 @@ export const answerOffsets = (pool: Pool, request: PersonsRequest): Promise<read
     const below = asked.filter(({ offset, checkpoint }) => offset < checkpoint)
     const above = asked.filter(({ offset, checkpoint }) => offset > checkpoint)
     const answers = [answerAbove(group, above), await answerBelow(client, request, below)].filter((one) => one !== undefined)
+    if (answers.some(({ kind }) => kind === 'reset')) await closeRefused(client, request)
     const refused = answers.filter(({ kind }) => kind === 'refused').map(({ detail }) => detail)
     if (refused.length > 0) await refuseOffsets(client, reader, refused.join('. '), { group, offsets: asked })
     return answers
@@ -123,12 +125,23 @@ export async function aloneWithGroup(pool: Pool, group: string, work: () => Prom
   }
 }
 
-/** The incident of a reader's offsets that nothing is done for. */
+/** What was refused of a projection before one of its requests is done: whoever asked has had what was meant. */
+async function closeRefused(client: PoolClient, { projection, reader }: PersonsRequest): Promise<void> {
+  await seeIncidents(client)
+  await client.query(
+    `UPDATE refold.incidents SET closed_at = now()
+     WHERE kind = 'offset-refused' AND closed_at IS NULL AND (subject = $1 OR split_part(subject, '@g', 1) = $2)`,
+    [reader, projection],
+  )
+}
+
+/** The incident of a reader's offsets that nothing is done for, opened anew by each. */
 export async function refuseOffsets(client: PoolClient, reader: string, detail: string, evidence: object): Promise<void> {
   await seeIncidents(client)
   await client.query(
     `INSERT INTO refold.incidents (kind, subject, summary, evidence) VALUES ('offset-refused', $1, $2, $3)
-     ON CONFLICT (kind, subject) WHERE closed_at IS NULL DO UPDATE SET summary = excluded.summary, evidence = excluded.evidence`,
+     ON CONFLICT (kind, subject) WHERE closed_at IS NULL DO UPDATE
+       SET summary = excluded.summary, evidence = excluded.evidence, opened_at = now()`,
     [reader, detail, JSON.stringify(evidence)],
   )
 }

@@ -83,17 +83,22 @@ export async function putIncidents(
 }
 
 /**
- * Closes those whose newest record is a day old (whoever looks after them has had a day, and new ones open another), and those
- * of executions that have ended, by whichever way: nobody can do anything about them. Resolves to how many.
+ * Closes those whose newest record is a day old (whoever looks after them has had a day, and new ones open another), those of offsets
+ * refused a day ago (nothing is done for them), and those of executions that have ended, by whichever way: nobody can do anything
+ * about them. Resolves to how many.
  */
 export async function closeOldIncidents(pool: Pool): Promise<number> {
   const old = await pool.query(
     `UPDATE refold.incidents SET closed_at = now()
      WHERE kind = 'quarantined' AND closed_at IS NULL AND (evidence ->> 'newestAt')::timestamptz < now() - interval '1 day'`,
   )
+  const refused = await pool.query(
+    `UPDATE refold.incidents SET closed_at = now()
+     WHERE kind = 'offset-refused' AND closed_at IS NULL AND opened_at < now() - interval '1 day'`,
+  )
   const ended = await pool.query(
     `UPDATE refold.incidents i SET closed_at = now() FROM refold.execution_heads h
      WHERE i.closed_at IS NULL AND i.execution_id IS NOT NULL AND h.tenant = i.tenant AND h.execution_id = i.execution_id AND h.phase = 'ended'`,
   )
-  return (old.rowCount ?? 0) + (ended.rowCount ?? 0)
+  return (old.rowCount ?? 0) + (refused.rowCount ?? 0) + (ended.rowCount ?? 0)
 }

@@ -238,6 +238,11 @@ t.test('the recorder', async (t) => {
     t.equal(await closeOldIncidents(database.engine), 0, 'of an execution that goes on')
     await recorder.batch(batchOf([recordOf(event({ event_id: id(9), event_name: 'workflow.terminateRequested' }), 9)], 9))
     t.equal(await closeOldIncidents(database.engine), 1, 'of one that has ended')
+    await database.admin.query(
+      `INSERT INTO refold.incidents (kind, subject, summary, evidence, opened_at)
+       VALUES ('offset-refused', 'cases@g1', '', '{}', now() - interval '25 hours'), ('offset-refused', 'cases@g2', '', '{}', now())`,
+    )
+    t.equal(await closeOldIncidents(database.engine), 1, 'offsets that were refused a day ago')
   })
 
   t.test('M1: what a recorder remembers is dropped when another wrote in between', async (t) => {

@@ -21,7 +21,7 @@ t.test('incidents that belong to no tenant are opened and closed by an owner tha
     INSERT INTO refold.projections (name, version) VALUES ('cases', 1);
     INSERT INTO refold.generations (projection, generation, version, schema_name, definition, state) VALUES ('cases', 2, 1, 'gone', '{}', 'retired');
     INSERT INTO refold.incidents (kind, subject, summary, evidence)
-    VALUES ('projection-parked', 'cases@g2/0', '', '{"projection": "cases", "generation": 2}')`)
+    VALUES ('projection-parked', 'cases@g2/0', '', '{"projection": "cases", "generation": 2}'), ('offset-refused', 'cases@g2', '', '{}')`)
   const as = new URL(url)
   as.username = login
   as.password = 'secret'
@@ -33,18 +33,22 @@ t.test('incidents that belong to no tenant are opened and closed by an owner tha
     )
   })
   const incidents = async () =>
-    (await admin.query('SELECT kind, summary, closed_at IS NOT NULL AS closed FROM refold.incidents ORDER BY kind')).rows
+    (await admin.query('SELECT subject, summary, closed_at IS NOT NULL AS closed FROM refold.incidents ORDER BY subject')).rows
   const refuse = (detail: string) => inTransaction(owner, (client) => refuseOffsets(client, 'cases@g1', detail, { group: 'g' }))
   await refuse('beyond the checkpoint')
+  await admin.query("UPDATE refold.incidents SET opened_at = now() - interval '1 hour'")
   await refuse('still beyond it')
   t.strictSame(await incidents(), [
-    { kind: 'offset-refused', summary: 'still beyond it', closed: false },
-    { kind: 'projection-parked', summary: '', closed: false },
+    { subject: 'cases@g1', summary: 'still beyond it', closed: false },
+    { subject: 'cases@g2', summary: '', closed: false },
+    { subject: 'cases@g2/0', summary: '', closed: false },
   ])
+  const { rows } = await admin.query("SELECT subject FROM refold.incidents WHERE opened_at > now() - interval '30 minutes'")
+  t.strictSame(rows, [{ subject: 'cases@g1' }], 'another refusal is of its own time')
   const client = await owner.connect()
   await client.query('BEGIN')
   await closeIncidentsOfRetired(client, 'cases')
   await client.query('COMMIT')
   client.release()
-  t.match(await incidents(), [{ closed: false }, { closed: true }])
+  t.match(await incidents(), [{ closed: false }, { closed: true }, { closed: true }])
 })

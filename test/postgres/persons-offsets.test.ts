@@ -63,7 +63,9 @@ async function useWorld(t: Test) {
     incidents: async () => {
       const client = await admin.connect()
       await client.query("SELECT set_config('refold.operator', 'on', false)")
-      const { rows } = await client.query<{ summary: string }>('SELECT kind, subject, summary FROM refold.incidents')
+      const { rows } = await client.query<{ summary: string }>(
+        'SELECT kind, subject, summary FROM refold.incidents WHERE closed_at IS NULL',
+      )
       client.release()
       return rows
     },
@@ -182,6 +184,7 @@ t.test(
     world.commits(0, 0)
     await world.heed()
     t.match(await world.operations(), [{ kind: 'rebuild' }, { kind: 'reset' }])
+    t.strictSame(await world.incidents(), [], 'what was refused before is no concern any more')
   },
 )
 
@@ -194,4 +197,12 @@ t.test('beyond the checkpoint is refused; at it, nothing is asked, whatever the 
   t.strictSame(await world.operations(), [])
   t.match(await world.incidents(), [{ kind: 'offset-refused', summary: /beyond the checkpoint, at p1:11: nothing is skipped/ }])
   t.strictSame(await world.offsets(), [null, null])
+  // Refused and accepted in one: what was refused in it stays.
+  world.commits(0, 3)
+  world.commits(1, 12)
+  await world.heed()
+  t.match(await world.operations(), [{ kind: 'reset' }])
+  const left = await world.incidents()
+  t.match(left, [{ kind: 'offset-refused', summary: /at p1:12: nothing is skipped/ }])
+  t.equal(left.length, 1)
 })
