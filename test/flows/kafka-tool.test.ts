@@ -22,6 +22,8 @@ t.test('to the first event, to a time, back by 500, one partition, to the latest
   Object.assign(installation.env, { REFOLD_GROUP_SESSION: '1500', REFOLD_GROUP_HEARTBEAT: '300', REFOLD_OPERATOR_TOKENS: 'token' })
   const { admin } = installation.database
   const { url } = await startRefold(t, installation, 'api,recorder,projector', { app: APP })
+  // Both look at every group.
+  await startRefold(t, installation, 'projector', { app: APP })
   const rest = restOf(url, 'token')
   const prefix = String(installation.env['REFOLD_TOPIC_PREFIX'])
   const topic = `${prefix}.events`
@@ -175,4 +177,15 @@ t.test('to the first event, to a time, back by 500, one partition, to the latest
   await send(10)
   await exact('offsets deleted')
   t.equal((await shown()).liveGeneration, live)
+
+  // One for each request, whichever process heard it: to the first event twice, by a retired group, to a time, by −500, one partition.
+  const { rows: operations } = await admin.query<{ kind: string; n: number }>(
+    "SELECT kind, count(*)::int AS n FROM refold.operations WHERE projection = 'states' GROUP BY kind ORDER BY kind",
+  )
+  t.strictSame(operations, [
+    { kind: 'rebuild', n: 1 },
+    { kind: 'reset', n: 6 },
+    { kind: 'rollback', n: 1 },
+  ])
+  t.equal((await ofIt()).log.filter(({ line }) => /by Kafka's tool: ignored/.test(line)).length, 1)
 })
