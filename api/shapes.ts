@@ -365,7 +365,9 @@ export const operation = z
     generation: z.int().nullable(),
     state: z.string().describe('requested, building, comparing, ready, promoting, done, aborted or failed.'),
     reason: z.string(),
-    progress: z.record(z.string(), z.unknown()).describe('done, total, rate a second, secondsLeft, parked (where), unfolded.'),
+    progress: z
+      .record(z.string(), z.unknown())
+      .describe('done, total, rate a second, secondsLeft, parked (where), unfolded, behind (records; a build backs off for that).'),
     comparison: z
       .record(z.string(), z.unknown())
       .nullable()

@@ -21,6 +21,7 @@ export const operation = z.object({
     secondsLeft: z.number().nullish(),
     parked: z.array(z.string()).optional(),
     unfolded: z.boolean().optional(),
+    behind: z.number().optional(),
   }),
   comparison: z
     .looseObject({
@@ -47,8 +48,13 @@ type Operation = z.infer<typeof operation>
 
 const OVER = new Set(['done', 'aborted', 'failed'])
 
-function progressLine({ state, progress: { done, total, rate, secondsLeft, parked = [], unfolded = false } }: Operation): string {
-  const why = [...(parked.length > 0 ? [`parked at ${parked.join(', ')}`] : []), ...(unfolded ? ['no process folds it'] : [])]
+function progressLine({ state, progress }: Operation): string {
+  const { done, total, rate, secondsLeft, parked = [], unfolded = false, behind = 0 } = progress
+  const why = [
+    ...(parked.length > 0 ? [`parked at ${parked.join(', ')}`] : []),
+    ...(unfolded ? ['no process folds it'] : []),
+    ...(behind > 0 ? [`backs off: what people read is ${behind} records behind`] : []),
+  ]
   const stands = OVER.has(state) ? '' : why.map((one) => `, ${one}`).join('')
   if (done === undefined || total === undefined) return `${state}${stands}`
   const left = secondsLeft == null ? '' : `, ${secondsLeft} s left`

@@ -14,10 +14,12 @@
 // O6  Nor for one that no process folds: the operation says which code it waits for.
 // O7  Nothing waits for a reader of a generation that is given up: it is retired at once, and its tables are tried again later.
 // O8  A generation is made in the version of the newest code that was deployed and not withdrawn: processes of another leave it alone.
+// O9  While a build backs off for live traffic, the operation says so: once, and when that is over.
 
 import { setTimeout as pause } from 'node:timers/promises'
 import { asError } from '../errors.ts'
 import { formatPosition } from '../workflow/position.ts'
+import { backedOffFor } from './back-off.ts'
 
 export type OperationState = 'requested' | 'building' | 'comparing' | 'ready' | 'promoting' | 'done' | 'aborted' | 'failed'
 
@@ -110,7 +112,7 @@ const parkedOf = (partitions: readonly PartitionProgress[]): readonly string[] =
   partitions.flatMap(({ partition, parked }) => (parked === null ? [] : [formatPosition({ partition, offset: parked })]))
 
 /** What a person was told of a generation that stands, or is not made yet. */
-type Standing = { parked?: readonly string[]; unfolded?: boolean; newest?: number }
+type Standing = { parked?: readonly string[]; unfolded?: boolean; newest?: number; behind?: number }
 
 /** O6. As `parkedLine`. */
 function unfoldedLine({ projection, progress }: Operation, generation: number, version: number | undefined): string | undefined {
@@ -121,6 +123,14 @@ function unfoldedLine({ projection, progress }: Operation, generation: number, v
     `no process folds generation ${generation}: start an application that defines ${projection} version ${version} ` +
     `with --roles projector, or \`refold projection abort ${projection}\``
   )
+}
+
+/** O9. As `parkedLine`. */
+function behindLine({ progress }: Operation, generation: number, behind: number): string | undefined {
+  const { behind: before = 0 } = progress as Standing
+  if (before > 0 === behind > 0) return undefined
+  if (behind === 0) return `generation ${generation} is built at full speed again`
+  return `generation ${generation} is built slowly, to leave room for live traffic: what people read is ${behind} records behind`
 }
 
 /** O5. What a person is told when it parks, and when it goes on; undefined: nothing new. */
@@ -134,7 +144,12 @@ function parkedLine({ projection, progress }: Operation, generation: number, par
   )
 }
 
-export function createOperations(store: OperationStore, say: (facts: object, line: string) => void) {
+/** `lag`: how many records what people read is behind, for which builds back off. */
+export function createOperations(
+  store: OperationStore,
+  say: (facts: object, line: string) => void,
+  lag: () => Promise<number> = async () => 0,
+) {
   /** Where the built generation stood when a partition was held for it last, for nothing. Of a process: one hold more does no harm. */
   const inVain = new Map<string, string>()
 
@@ -154,6 +169,8 @@ export function createOperations(store: OperationStore, say: (facts: object, lin
     const { id } = operation
     const partitions = await look(operation, generation)
     const parked = parkedOf(partitions)
+    const behind = backedOffFor(await lag(), (operation.progress as Standing).behind ?? 0)
+    const slow = behindLine(operation, generation, behind)
     const [done, total] = [sumOf(partitions, 'next'), sumOf(partitions, 'recorded')]
     const { at = Date.now(), done: before = done, rate = 0 } = operation.progress as { at?: number; done?: number; rate?: number }
     const seconds = (Date.now() - at) / 1000
@@ -161,10 +178,10 @@ export function createOperations(store: OperationStore, say: (facts: object, lin
     const smooth = Math.round(rate === 0 ? current : 0.7 * rate + 0.3 * current)
     const left = Math.max(0, total - done)
     const secondsLeft = smooth > 0 && parked.length === 0 ? Math.ceil(left / smooth) : null
-    const progress = { ...operation.progress, at: Date.now(), done, total, rate: smooth, secondsLeft }
+    const progress = { ...operation.progress, at: Date.now(), done, total, rate: smooth, secondsLeft, behind }
     if (partitions.length > 0 && parked.length === 0 && partitions.every(isCaughtUp))
-      await store.update(id, { state: 'comparing', progress, line: `caught up after ${done} records` })
-    else await store.update(id, { progress })
+      await store.update(id, { state: 'comparing', progress: { ...progress, behind: 0 }, line: `caught up after ${done} records` })
+    else await store.update(id, { progress, ...(slow === undefined ? {} : { line: slow }) })
   }
 
   /** O4. `apart`: the built one does not come, or not soon. */

@@ -28,6 +28,7 @@ import type { HandledProjection, FoldProjection, Projection } from '../projectio
 import { ProjectionEvent } from '../projections/event.ts'
 import { RowsRefused } from '../projections/refused.ts'
 import type { Watch } from '../watch.ts'
+import type { BackOff } from './back-off.ts'
 import type { Change, Move, Outcome, ProjectionStore, ProjectionWork, RowKey, Span, Window } from './projection-port.ts'
 import { applyFold, type Feed, type Memory, memoryFrom, Thrown, trim } from './projector-memory.ts'
 import type { AcceptedRecords } from './reader-schemas.ts'
@@ -56,8 +57,8 @@ export type ProjectorOptions = {
   remembered: number
   /** Tells when the recorder moved; without it, it is asked now and then. */
   news?: RecordedNews
-  /** Waits while live traffic needs the machine; for a generation that is built. */
-  yields?: () => Promise<void>
+  /** Waits, not for ever, while live traffic needs the machine, before so many records are folded; for a generation that is built. */
+  yields?: BackOff
 }
 
 const POLL = { first: 5, most: 100 }
@@ -296,11 +297,11 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
   async function part(given: LogBatch, mayAssume: boolean): Promise<(Pick<Stored, 'outcome' | 'next'> & { assumed: boolean }) | undefined> {
     const { partition, from } = given
     const began = performance.now()
-    await options.yields?.()
     const seat = passes.seat(given.records)
     try {
       const { to, refused, assumed = false } = await allowed(given, mayAssume, seat)
       if (to <= from) return undefined
+      await options.yields?.(to - from, { waits: () => seat.leave() })
       const move = { partition, from, next: to, assumed }
       const { outcome, next, events } = await storeOrPark(move, await eventsOf(given, to, refused, seat))
       const facts = { projection: projection.name, generation, partition, next, highWatermark: given.highWatermark, events }
@@ -335,6 +336,7 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
     while (from < low) {
       const { to: next } = await allowed({ partition, from, next: low }, false)
       if (next <= from) throw new RefoldError('recorder-behind', `p${partition}: the recorder is at ${next}, the log begins at ${low}`)
+      await options.yields?.(Math.min(next - from, AUDIT_PAGE))
       const rows = await store.events(partition, from, next, AUDIT_PAGE)
       const to = rows.length === AUDIT_PAGE ? (rows.at(-1)?.offset ?? from) + 1 : next
       const events: Events = async (before, take) => {

@@ -1,5 +1,5 @@
-// How far what people read is behind the log's end, over all processes: a build backs off for it, so that it leaves room for live
-// traffic. A process's own readers would not do: partitions move, and the live generation may be another process's.
+// How far what people read is behind the log's end, over all processes: a build backs off for it (consumers/back-off.ts), so that it
+// leaves room for live traffic. A process's own readers would not do: partitions move, and the live generation may be another process's.
 
 import type { Pool } from 'pg'
 import type { PartitionBounds } from '../kafka/log.ts'
@@ -7,7 +7,8 @@ import type { PartitionBounds } from '../kafka/log.ts'
 /** Asked at most so often, ms: builds ask at each of their batches. */
 const EVERY = 1000
 
-// No lag of one that is parked, stopped, or folded by nobody: it would keep builds back for as long as that lasts.
+// No lag of one that is parked, stopped, or folded by nobody: it would keep builds back for as long as that lasts. The recorder's counts
+// all the same, for recorders don't tell that they run. What a build loses by that has a bound (consumers/back-off.ts).
 const LAG = `
   SELECT coalesce(sum(greatest(0, e.high - c.next_offset)), 0)::text AS lag
   FROM refold.checkpoints c JOIN unnest($1::int[], $2::bigint[]) AS e (partition, high) USING (partition)

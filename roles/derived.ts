@@ -3,6 +3,7 @@
 
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Pool, PoolClient } from 'pg'
+import { createBackOff } from '../consumers/back-off.ts'
 import { createFollower, type Follower } from '../consumers/derived.ts'
 import { createOperations } from '../consumers/operations.ts'
 import { asError } from '../errors.ts'
@@ -21,9 +22,6 @@ import { heedPersonsOffsets, heedStanding, STANDING_EVERY } from './persons-offs
 const AGAIN = 500
 /** Between two rounds of a follower that has nothing to fold; while something is compared or promoted it must be quick, ms. */
 const IDLE = 20
-/** Records that the recorder may be behind before a build waits, and how long it does, ms. */
-const LIVE_LAG = 5000
-const YIELD = 200
 
 type Followed = { stop(): Promise<void>; done: boolean }
 
@@ -38,7 +36,9 @@ export async function startDerived(
     (opened) => opened.end(),
   )
   const control = createDerivedControl(owner, pool, partitions)
-  const operations = createOperations(control.operations, (facts, line) => logger.warn(facts, line))
+  const recorderLag = createLiveLag(owner, () => log.bounds(topic), 'recorder')
+  const operations = createOperations(control.operations, (facts, line) => logger.warn(facts, line), recorderLag)
+  const backOff = createBackOff(recorderLag)
   await untilUp(logger, 'database', control.sync)
   const group = `${config.topicPrefix}.recorder`
   const heeding = { log, topic, pool: owner, logger }
@@ -46,17 +46,18 @@ export async function startDerived(
     heedPersonsOffsets(heeding, { group, projection: DERIVED, reader: READER, checkpoints: await control.checkpoints() })
   while (!(await untilUp(logger, `offsets of group ${group}`, heed))) await pause(AGAIN)
 
-  const recorderLag = createLiveLag(owner, () => log.bounds(topic), 'recorder')
-
   const idle = (ms: number, signal: AbortSignal) => pause(ms, undefined, { signal }).catch(() => undefined)
 
-  async function round(follower: Follower, isBuilding: boolean, signal: AbortSignal): Promise<void> {
-    if (isBuilding && (await recorderLag()) > LIVE_LAG) return idle(YIELD, signal)
+  /** Gives how many records it is behind then. */
+  async function round(follower: Follower, signal: AbortSignal): Promise<number> {
     try {
-      if ((await follower.follow(signal)) === 0) await idle(IDLE, signal)
+      const behind = (await follower.follow(signal)) ?? 0
+      if (behind === 0) await idle(IDLE, signal)
+      return behind
     } catch (error) {
       logger.warn({ error: asError(error).message }, 'a page of a generation of the derived tables was not stored; it is again')
       await idle(AGAIN, signal)
+      return Infinity
     }
   }
 
@@ -70,7 +71,11 @@ export async function startDerived(
     client.once('error', () => ending.abort())
     const follower = createFollower({ store: createDerivedStore(pool, generation), faults, remembered: config.stateCacheSize })
     const work = (async () => {
-      while (!ending.signal.aborted) await round(follower, isBuilding, ending.signal)
+      for (let behind = Infinity; !ending.signal.aborted;) {
+        // One that is as far as the recorder costs little, and must be quick while it is compared or promoted.
+        if (isBuilding && behind > 0) await backOff(behind, ending)
+        behind = await round(follower, ending.signal)
+      }
       followed.done = true
       client.release(true)
     })()

@@ -1,8 +1,8 @@
 // The projector, put together: every generation of the application's projections that this code folds, a reader each; and
 // whoever's turn it is takes the next step of the open operations.
 
-import { setTimeout as pause } from 'node:timers/promises'
 import type { Part } from '../api/ports.ts'
+import { createBackOff } from '../consumers/back-off.ts'
 import { createOperations } from '../consumers/operations.ts'
 import { asError } from '../errors.ts'
 import type { LogReader } from '../kafka/log.ts'
@@ -19,9 +19,6 @@ import { keepLooking } from './looking.ts'
 import { heedPersonsOffsets, heedStanding, STANDING_EVERY } from './persons-offsets.ts'
 import { createRecordedNews, keepListening } from './recorded.ts'
 
-/** Records that live generations may be behind before a build waits, and how long it does before each of its batches, ms. */
-const LIVE_LAG = 5000
-const YIELD = 200
 /** Which generations this process folds is told so often, and when they change, ms. */
 const TELL_EVERY = 5000
 
@@ -52,18 +49,12 @@ export async function startProjector(
   for (const projection of projections) await untilUp(logger, `projection ${projection.name}`, () => control.sync(projection))
   const byName = new Map(projections.map((one) => [one.name, one]))
   const readers = new Map<string, { reader: LogReader; generation: Generation }>()
-  const operations = createOperations(control.operations, (facts, line) => logger.warn(facts, line))
+  const liveLag = createLiveLag(owner, () => log.bounds(topic), 'all')
+  const operations = createOperations(control.operations, (facts, line) => logger.warn(facts, line), liveLag)
   const low = async (partition: number) => (await log.bounds(topic)).find((one) => one.partition === partition)?.low ?? 0
 
   const groupOf = ({ projection, generation }: Pick<Generation, 'projection' | 'generation'>) =>
     `${config.topicPrefix}.projection.${projection}.g${generation}`
-
-  const liveLag = createLiveLag(owner, () => log.bounds(topic), 'all')
-
-  /** A build backs off while live generations are behind, so that a rebuild leaves room for live traffic. */
-  async function yields(): Promise<void> {
-    if ((await liveLag()) > LIVE_LAG) await pause(YIELD)
-  }
 
   function readerOf(one: Generation, projection: Projection): LogReader {
     return generationReader({
@@ -82,10 +73,8 @@ export async function startProjector(
       faults,
       news,
       remembered: Math.ceil(config.projectorRows / partitions),
-      // Asked at each batch: once promoted, it backs off no longer.
-      yields: async () => {
-        if (readers.get(groupOf(one))?.generation.state === 'building') await yields()
-      },
+      // A build leaves room for live traffic. Asked at each pause: once promoted, it backs off no longer.
+      yields: createBackOff(async () => (readers.get(groupOf(one))?.generation.state === 'building' ? liveLag() : 0)),
     })
   }
 

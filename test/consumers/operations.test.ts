@@ -84,6 +84,7 @@ function building(state: Operation['state'], progress: Operation['progress'] = {
     next: 7,
     isGone: false,
     unfolded: undefined as number | undefined,
+    lag: 0,
     whileCompared: () => undefined as unknown,
   }
   const never = () => Promise.reject(new Error('not asked of a build'))
@@ -122,10 +123,33 @@ function building(state: Operation['state'], progress: Operation['progress'] = {
     promote: async () => 'behind',
   }
   const faults: string[] = []
-  const { advance } = createOperations(store, (_, line) => void faults.push(line))
+  const { advance } = createOperations(
+    store,
+    (_, line) => void faults.push(line),
+    async () => at.lag,
+  )
   const heldNow = () => [...told.held.values()].filter((stop) => stop !== null)
   return { operation, told, at, faults, advance, heldNow }
 }
+
+t.test('O9: a build that backs off for live traffic says so, once, and when that is over', async (t) => {
+  const { told, at, operation, advance } = building('building')
+  Object.assign(at, { parked: null, lag: 6000 })
+  await advance()
+  t.match(operation, { state: 'building', progress: { behind: 6000 } })
+  for (const lag of [7000, 4000, 6000]) {
+    at.lag = lag
+    await advance()
+  }
+  const slow = 'generation 2 is built slowly, to leave room for live traffic: what people read is 6000 records behind'
+  t.strictSame(told.lines, [slow], 'not each time that the line is crossed')
+  at.lag = 0
+  await advance()
+  t.strictSame(told.lines, [slow, 'generation 2 is built at full speed again'])
+  Object.assign(at, { lag: 6000, next: 9 })
+  await advance()
+  t.match(operation, { state: 'comparing', progress: { behind: 0 } }, 'what is compared is built no longer')
+})
 
 t.test('O5: a build that is parked says where, once, is not caught up, and goes on by itself', async (t) => {
   const { operation, told, at, faults, advance } = building('building')

@@ -2,7 +2,7 @@
 
 import { hash } from 'node:crypto'
 import t from 'tap'
-import { createProjector, type RecordedNews } from '../../consumers/projector.ts'
+import { createProjector, type ProjectorOptions, type RecordedNews } from '../../consumers/projector.ts'
 import { createReaderSchemas } from '../../consumers/reader-schemas.ts'
 import { NO_FAULTS } from '../../faults.ts'
 import type { LogHandler, LogRecord } from '../../kafka/log.ts'
@@ -16,6 +16,7 @@ import { type TestDatabase, useDatabase } from '../support/database.ts'
 import { event } from '../support/events.ts'
 import { batchOf, codec, PARTITION, PARTITIONS, recorderOn, recordOf } from '../support/recording.ts'
 import { useStack } from '../support/stack.ts'
+import { until } from '../support/wait.ts'
 
 const idOf = (n: number) => `22222222-2222-4222-8222-${String(n).padStart(12, '0')}`
 
@@ -35,7 +36,12 @@ const seen = defineProjection({
 type Projecting = { projector: LogHandler; recorder: LogHandler; asked: () => number; names: () => Promise<string | undefined> }
 
 /** `told`: what the recorder is said to have passed. */
-async function projecting(database: TestDatabase, told: () => number | undefined, code: Projection = seen): Promise<Projecting> {
+async function projecting(
+  database: TestDatabase,
+  told: () => number | undefined,
+  code: Projection = seen,
+  more: Partial<ProjectorOptions> = {},
+): Promise<Projecting> {
   const { admin, engine } = database
   await createProjectionControl(admin, [code], PARTITIONS).sync(code)
   const store = createProjectionStore(engine, code, 1)
@@ -51,6 +57,7 @@ async function projecting(database: TestDatabase, told: () => number | undefined
     faults: NO_FAULTS,
     remembered: 1000,
     news,
+    ...more,
   })
   const recorder = recorderOn(database)
   await recorder.checkpoint(PARTITION)
@@ -133,6 +140,35 @@ t.test('what the projector assumes of the recorder', async (t) => {
     t.equal(await storing, 3)
     t.equal(await names(), 'a b c ')
   })
+
+  t.test('a build makes room for live traffic before each of its batches, from the log and from the audit', async (t) => {
+    const database = await useDatabase(t, databaseUrl)
+    const asked: { records: number; goOn: () => void }[] = []
+    const yields = (records: number) => new Promise<void>((goOn) => asked.push({ records, goOn }))
+    let low = 0
+    const { projector, recorder, names } = await projecting(database, () => undefined, seen, { yields, low: async () => low })
+    /** What it was at `first`, it is until it may go on. */
+    async function waits(working: Promise<number>, records: number, first: string | undefined): Promise<number> {
+      await until(() => asked.length > 0, { what: 'it to ask' })
+      const [one] = asked.splice(0)
+      t.equal(one?.records, records)
+      t.equal(await names(), first, 'nothing is folded before')
+      one?.goOn()
+      return working
+    }
+    const batch = batchOf([record(0, 'a'), record(1, 'b'), record(2, 'c')], 0)
+    await recorder.batch(batch)
+    t.equal(await waits(projector.batch(batch), 3, undefined), 3)
+    const more = batchOf([record(3, 'd'), record(4, 'e')], 3)
+    await recorder.batch(more)
+    t.equal(await waits(projector.batch(more), 2, 'a b c '), 5)
+    await recorder.batch(batchOf([record(5, 'f')], 5))
+    low = 6
+    t.equal(await waits(projector.checkpoint(PARTITION), 1, 'a b c d e '), 6)
+    t.equal(await names(), 'a b c d e f ')
+    t.strictSame(asked, [])
+  })
+
   const incidents = async ({ admin }: TestDatabase) =>
     (await admin.query<{ closed: boolean }>('SELECT closed_at IS NOT NULL AS closed FROM refold.incidents')).rows
 
