@@ -12,6 +12,12 @@ t.setTimeout(600_000)
 /** Deaths in the middle of catch-up, and how long two fight over the same partitions, ms. */
 const KILLS = Number(process.env['REFOLD_TEST_KILLS'] ?? 5)
 const FIGHT = Number(process.env['REFOLD_TEST_FIGHT'] ?? 5000)
+/** Events that are to be folded when a process starts that is to die in their middle; they are folded in small batches. */
+const CATCH_UP = 4000
+const SMALL = { REFOLD_PROJECTOR_BATCH: '10' }
+
+const recorded = async ({ installation }: World) =>
+  Number((await installation.database.admin.query<{ n: string }>('SELECT count(*) AS n FROM refold.workflow_events')).rows[0]?.n)
 
 const countsOf = async ({ installation }: World, table: string) =>
   (
@@ -20,23 +26,40 @@ const countsOf = async ({ installation }: World, table: string) =>
     )
   ).rows.map(({ k, n }) => `${k} ${n}`)
 
-t.test('rows are exact, though projectors are killed and fight over the same partitions', async (t) => {
+t.test('rows are exact, though projectors are killed in the middle of catch-up, and fight over the same partitions', async (t) => {
   const world = await useWorld(t)
   if (!world) return
   const { admin } = world.installation.database
-  let projector = await world.project()
-  const EXECUTIONS = 300 * KILLS
-  const position = async () =>
-    Number((await admin.query("SELECT sum(next_offset) AS n FROM refold.checkpoints WHERE reader = 'cases@g1'")).rows[0].n)
-  for (let kill = 0; kill < KILLS; kill++) {
-    const before = await position()
-    // A part of them for each kill, so that each falls into work.
-    const sending = world.send((kill * EXECUTIONS) / KILLS, EXECUTIONS / KILLS)
-    await until(async () => (await position()) > before, { within: 30_000, what: 'the projection to move' })
-    await projector.kill()
-    projector = await world.project()
-    await sending
+  const places = async () => {
+    const { rows } = await admin.query<{ reader: string; n: string }>(
+      'SELECT reader, sum(next_offset) AS n FROM refold.checkpoints GROUP BY reader',
+    )
+    const placeOf = (reader: string) => Number(rows.find((one) => one.reader === reader)?.n ?? 0)
+    return { recorder: placeOf('recorder'), folds: [placeOf('states@g1'), placeOf('cases@g1')] as const }
   }
+  let EXECUTIONS = 0
+  for (let kill = 0; kill < KILLS; kill++) {
+    // The log is filled while nobody folds it.
+    const { recorder, folds: before } = await places()
+    const more = 100 * Math.ceil((CATCH_UP - (recorder - Math.max(...before))) / STATES.length / 100)
+    if (more > 0) await world.send(EXECUTIONS, more)
+    EXECUTIONS += Math.max(0, more)
+    await until(async () => (await recorded(world)) === EXECUTIONS * STATES.length, { within: 60_000, what: 'all to be recorded' })
+    const end = (await places()).recorder
+    const projector = await world.project('1', SMALL)
+    await until(async () => (await places()).folds.every((place, i) => place > before[i]!), {
+      within: 30_000,
+      every: 1,
+      what: 'both projections to move',
+    })
+    await projector.kill()
+    const { folds } = await places()
+    t.ok(
+      folds.every((place) => place < end),
+      `killed at ${folds.join(' and ')} of ${end}, started at ${before.join(' and ')}`,
+    )
+  }
+  await world.project()
   await world.project() // a second one, in the same groups
   await world.caughtUp('cases', EXECUTIONS * STATES.length)
   await world.caughtUp('states', EXECUTIONS * STATES.length)

@@ -35,7 +35,7 @@ export type World = {
   url: string
   rest: Rest
   brokers: string[]
-  project: (code?: string) => Promise<RefoldProcess>
+  project: (code?: string, env?: NodeJS.ProcessEnv) => Promise<RefoldProcess>
   /** Sends events of so many executions, each state once, beginning with number `first`. */
   send: (first: number, executions: number) => Promise<void>
   show: (name: string) => Promise<Shown>
@@ -64,7 +64,7 @@ export async function useWorld(t: Test): Promise<World | undefined> {
     url,
     rest,
     brokers: stack.kafkaBrokers,
-    project: (code = '1') => startRefold(t, installation, 'projector', { app: APP, env: { PROJECTION_CODE: code } }),
+    project: (code = '1', env = {}) => startRefold(t, installation, 'projector', { app: APP, env: { PROJECTION_CODE: code, ...env } }),
     async send(first, executions) {
       for (let at = 0; at < executions; at += 100) {
         const events = Array.from({ length: Math.min(100, executions - at) }, (_, i) => first + at + i).flatMap((n) =>
