@@ -1,5 +1,5 @@
 // Notifications under fire: events flow while notifiers are killed and fail over, Redis is flushed, and Redis is away for as
-// long as told. At the end a reader that knows only the contract has every accepted event at least once, in order within its
+// long as told. Every other notifier has a recorder in its process, whose batches it sends without reading them back. At the end a reader that knows only the contract has every accepted event at least once, in order within its
 // partition, and each could be read over REST at the moment it came.
 
 import { type ChildProcess, spawn } from 'node:child_process'
@@ -35,8 +35,9 @@ export type NotificationsOptions = {
 export type NotificationsReport = {
   events: number
   repeats: number
-  /** Of the notifier that was sending. */
+  /** Of the notifier that was sending; and how many of these had a recorder in their process. */
   kills: number
+  besideRecorder: number
   /** Notifiers that died at a fault point. */
   diedAtPoints: number
   flushed: number
@@ -56,6 +57,7 @@ class Process {
   readonly #name: string
   readonly child: ChildProcess
   readonly closed: Promise<void>
+  readonly roles: string
   readonly #lines: string[] = []
   url: string | undefined
   gone = false
@@ -66,6 +68,7 @@ class Process {
   constructor(roles: string, env: NodeJS.ProcessEnv) {
     this.#name = roles
     const args = ['--disable-warning=TimeoutNegativeWarning', path.join(ROOT, 'cli', 'main.ts'), 'start', '--roles', roles]
+    this.roles = roles
     this.child = spawn(process.execPath, args, { cwd: ROOT, env, stdio: ['ignore', 'pipe', 'pipe'] })
     const hear = (line: string) => {
       this.#lines.push(line)
@@ -128,13 +131,17 @@ function sendSteadily(rest: Rest, rate: number): { stop(): Promise<number> } {
   }
 }
 
-/** Two notifiers, of which one sends; whoever dies is replaced, every other time by one that will die at a fault point. */
+/**
+ * Two notifiers, of which one sends; whoever dies is replaced, every other time by one that will die at a fault point. Every other one
+ * is a recorder too; of those that die at a point, as many as not.
+ */
 class Notifiers {
   readonly #env: NodeJS.ProcessEnv
   readonly #faultLog: string
   readonly #pool: Pool
   readonly #random: () => number
   readonly #running = new Set<Process>()
+  #besideRecorder = 0
   #started = 0
   #stopping = false
   /** Of those that ended by themselves: another took over, and the reader saw nothing of it. */
@@ -149,8 +156,10 @@ class Notifiers {
 
   start(): void {
     const rounds = 20 + Math.floor(this.#random() * 80)
-    const plan = ['', `notifier:page:added=kill@${rounds}`, '', `notifier:checkpoint:moved=kill@${rounds}`][this.#started++ % 4] ?? ''
-    const one = new Process('notifier', { ...this.#env, REFOLD_FAULTS: plan })
+    const n = this.#started++
+    const plan = ['', `notifier:page:added=kill@${rounds}`, '', `notifier:checkpoint:moved=kill@${rounds}`][n % 4] ?? ''
+    const roles = (n + Math.floor(n / 4)) % 2 === 0 ? 'recorder,notifier' : 'notifier'
+    const one = new Process(roles, { ...this.#env, REFOLD_FAULTS: plan })
     this.#running.add(one)
     one.child.once('close', () => {
       this.#running.delete(one)
@@ -171,6 +180,12 @@ class Notifiers {
       { within: 60_000, what: 'a notifier to lead' },
     )
     await leader.end('SIGKILL')
+    if (leader.roles !== 'notifier') this.#besideRecorder++
+  }
+
+  /** Of those killed while they led. */
+  get besideRecorder(): number {
+    return this.#besideRecorder
   }
 
   get diedAtPoints(): number {
@@ -234,6 +249,7 @@ export async function runNotifications(options: NotificationsOptions): Promise<N
     events: 0,
     repeats: 0,
     kills: 0,
+    besideRecorder: 0,
     diedAtPoints: 0,
     flushed: 0,
     longestFailover: 0,
@@ -301,9 +317,11 @@ export async function runNotifications(options: NotificationsOptions): Promise<N
     Object.assign(report, {
       events,
       repeats: reader.repeats(),
+      besideRecorder: notifiers.besideRecorder,
       diedAtPoints: notifiers.diedAtPoints,
       faults: [...reader.faults, ...faults, ...notifiers.faults, ...(api.fault === undefined ? [] : [api.fault])],
     })
+    if (report.besideRecorder === 0) report.faults.push('no notifier that has a recorder beside it was killed while it led')
     if (events !== sent) report.faults.push(`${sent} events were sent, ${events} are in the audit`)
     report.seconds = Math.round((performance.now() - began) / 1000)
     return report
