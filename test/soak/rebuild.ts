@@ -126,6 +126,15 @@ export async function runRebuild(options: RebuildOptions): Promise<RebuildReport
     await pause(1000)
   }
 
+  /** Waits for writes to go on after a swap, and reports how long they did not. */
+  async function stoodStill(what: string): Promise<void> {
+    await pause(2000)
+    const { gap, held } = writes.longest()
+    report.swaps.push({ what, gap, held })
+    say(`${what}: writes stood still for ${gap} ms, on hold ${held} ms`)
+    expect(gap < LONGEST_PAUSE, `${what} stopped writes for ${gap} ms`)
+  }
+
   /** Asks, waits until it is done, and then for writes to go on. */
   async function swap(verb: 'promote' | 'rollback', id: string | undefined, generation: number): Promise<void> {
     // A projector that was killed is back when its group's session is over: that pause is its death's.
@@ -133,11 +142,7 @@ export async function runRebuild(options: RebuildOptions): Promise<RebuildReport
     writes.begin()
     const asked = await operators.ask(verb)
     await operators.reached(id ?? asked, 'done')
-    await pause(2000)
-    const { gap, held } = writes.longest()
-    report.swaps.push({ what: `${verb} to generation ${generation}`, gap, held })
-    say(`${verb}: writes stood still for ${gap} ms, on hold ${held} ms`)
-    expect(gap < LONGEST_PAUSE, `${verb} to generation ${generation} stopped writes for ${gap} ms`)
+    await stoodStill(`${verb} to generation ${generation}`)
     const { liveGeneration } = await operators.live()
     expect(liveGeneration === generation, `generation ${liveGeneration} is live after a ${verb} to ${generation}`)
   }
@@ -177,12 +182,15 @@ export async function runRebuild(options: RebuildOptions): Promise<RebuildReport
     await operators.reached(id, 'promoting')
     await operators.kill('projector', 'during a promotion that waits')
     await operators.kill('api', 'during a promotion that waits')
+    await settled()
+    writes.begin()
     await pause(Math.max(0, from + 1000 * options.heldSeconds - performance.now()))
     expect((await operators.live()).liveGeneration === live, 'promoted while the view was held open')
     await holder.query('COMMIT')
     holder.release()
     await operators.reached(id, 'done')
     isHeld = false
+    await stoodStill(`promote to generation ${built}, while the view was held open`)
     expect((await operators.live()).liveGeneration === built, 'not promoted when the view was free again')
   }
 
