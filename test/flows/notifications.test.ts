@@ -65,7 +65,7 @@ t.test('every accepted event at least once, in order, never unreadable: notifier
     flushes: 2,
     awaySeconds: 4,
     redis: { flush: () => direct.flushdb(), away: async () => door.shut(), back: () => door.open() },
-    env: { ...env, REDIS_URL: door.url, REFOLD_GROUP_SESSION: '1500', REFOLD_GROUP_HEARTBEAT: '300' },
+    env: { ...env, REDIS_URL: door.url },
     databaseUrl: database.url,
     faultLog: path.join(t.testdir(), 'faults'),
     say: (line) => t.comment(line),

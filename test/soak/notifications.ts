@@ -101,13 +101,13 @@ class Process {
 
 const executionOf = (n: number) => `0b8f1c7e-5d1e-4c3a-9a44-${n.toString(16).padStart(12, '0')}`
 
-/** Sends at the rate until it is stopped; every batch was answered 202. */
-function sendSteadily(rest: Rest, rate: number): { stop(): Promise<number> } {
+/** Sends at the rate, where the machine can, until it is stopped; every batch was answered 202. What was late is not made up for. */
+function sendSteadily(rest: Rest, rate: number): { sent(): number; stop(): Promise<number> } {
   const stopping = new AbortController()
   const count = Math.ceil((rate * SEND_EVERY) / 1000)
   let sent = 0
   const work = (async () => {
-    for (let due = performance.now(); !stopping.signal.aborted; due += SEND_EVERY) {
+    for (let due = performance.now(); !stopping.signal.aborted; due = Math.max(performance.now(), due + SEND_EVERY)) {
       await pause(Math.max(0, due - performance.now()))
       const events = Array.from({ length: count }, (_, i) => ({
         execution_id: executionOf((sent + i) % EXECUTIONS),
@@ -123,6 +123,7 @@ function sendSteadily(rest: Rest, rate: number): { stop(): Promise<number> } {
   })()
   work.catch(() => undefined)
   return {
+    sent: () => sent,
     async stop() {
       stopping.abort()
       await work
@@ -222,8 +223,12 @@ async function compare(pool: Pool, { seen }: NotificationReader): Promise<{ even
   return { events: rows.length, faults }
 }
 
+/** Recorders die as well: their partitions are soon taken over, or what is not recorded yet would pile up from kill to kill. */
+const GROUPS = { REFOLD_GROUP_SESSION: '1500', REFOLD_GROUP_HEARTBEAT: '300' }
+
 export async function runNotifications(options: NotificationsOptions): Promise<NotificationsReport> {
-  const { seed, rate, databaseUrl, env, say } = options
+  const { seed, rate, databaseUrl, say } = options
+  const env: NodeJS.ProcessEnv = { ...options.env, ...GROUPS }
   const began = performance.now()
   const random = randomOf(seed)
   const pool = new Pool({ connectionString: databaseUrl, max: 2 })
@@ -272,6 +277,8 @@ export async function runNotifications(options: NotificationsOptions): Promise<N
     },
     /** A notifier dies in the middle of it. */
     async away() {
+      // Beside what comes meanwhile, nothing is to fill the stream.
+      await progress(sending.sent() - reader.seen.size)
       await options.redis.away()
       say(`Redis is away, for ${options.awaySeconds} s`)
       const before = reader.seen.size
