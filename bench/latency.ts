@@ -12,7 +12,7 @@ import { createProjectionControl } from '../postgres/projection-control.ts'
 import { createRedis } from '../redis/client.ts'
 import { createNotificationStream } from '../redis/notifications.ts'
 import { generationReader, passesOf } from '../roles/generation-reader.ts'
-import { createRecordedNews } from '../roles/recorded.ts'
+import { createRecordedNews, type HeardNews } from '../roles/recorded.ts'
 import { createWatch } from '../watch.ts'
 import { type Ground, PARTITIONS } from './ground.ts'
 import { bareHop, Hops, PER_SECOND, steady } from './lag.ts'
@@ -27,13 +27,11 @@ const WARM = 5
 type Ours = { hop: Hops; recorded: Hops; projection: Hops; reader: Hops }
 
 /** The projector as roles/projector.ts puts it together. */
-async function openProjection(ground: Ground, listen: (told: (place?: string) => void) => void, hops: Hops) {
+async function openProjection(ground: Ground, recordedNews: HeardNews, hops: Hops) {
   const pool = createPgPool(ground.databaseUrl, { max: 4, name: 'bench-projector', role: 'refold_engine', byKey: true })
   await createProjectionControl(ground.admin, [cases], PARTITIONS).sync(cases)
   const watch = createWatch()
   watch.on('projector:batch:stored', ({ partition, next }) => hops.seen(partition, next))
-  const news = createRecordedNews()
-  listen(news.hear)
   const reader = generationReader({
     log: ground.log,
     topic: ground.topic,
@@ -48,7 +46,7 @@ async function openProjection(ground: Ground, listen: (told: (place?: string) =>
     low: async () => 0,
     watch,
     faults: NO_FAULTS,
-    news,
+    news: recordedNews,
     remembered: 25_000,
   })
   await reader.start()
@@ -107,25 +105,26 @@ async function warmed(ground: Ground, seconds: number, seed: number, all: readon
 
 async function ours(ground: Ground, seconds: number, seed: number): Promise<Ours> {
   const all: Ours = { hop: new Hops(), recorded: new Hops(), projection: new Hops(), reader: new Hops() }
-  const hearers: ((place?: string) => void)[] = []
+  const recordedNews = createRecordedNews()
   const recorded = createRecordedEvents()
   const news = createNotifierNews(recorded.isOurs)
   const client = createPgClient(ground.databaseUrl, 'bench-listen')
   ground.owns(() => client.end().catch(() => undefined))
   await listenForRecorded(client, (place) => {
-    for (const hear of hearers) hear(place)
+    recordedNews.hear(place)
     news.listened(place)
   })
   const recorder = openRecorder(ground, {
     recorded: recorded.add,
+    storing: recordedNews.storing,
     stored({ partition, next }) {
       all.recorded.seen(partition, next)
-      for (const hear of [...hearers, news.woken]) hear(`${partition}:${next}`)
+      for (const hear of [recordedNews.hear, news.woken]) hear(`${partition}:${next}`)
     },
   })
   await recorder.start()
   await recorder.caughtUp()
-  const closeProjection = await openProjection(ground, (hear) => hearers.push(hear), all.projection)
+  const closeProjection = await openProjection(ground, recordedNews, all.projection)
   const closeNotifications = openNotifications(ground, news, recorded, all.reader)
   await bareHop(ground, all.hop, () => warmed(ground, seconds, seed, Object.values(all), recorder.own))
   await closeNotifications()

@@ -17,6 +17,7 @@ export type Observer = {
   given?: (batch: LogBatch) => void
   stored?: (batch: LogBatch) => void
   recorded?: RecorderOptions['recorded']
+  storing?: RecorderOptions['storing']
 }
 
 export type OurRecorder = {
@@ -29,7 +30,7 @@ export type OurRecorder = {
 }
 
 /** A member of a fresh group; `given` is told of a batch before the recorder gets it, `stored` after its commit. */
-export function openRecorder(ground: Ground, { given, stored, recorded }: Observer): OurRecorder {
+export function openRecorder(ground: Ground, { given, stored, recorded, storing }: Observer): OurRecorder {
   const { recorderBatch, stateCacheSize, recorderPace } = readConfig(process.env)
   const pool = createPgPool(ground.databaseUrl, { max: CONNECTIONS, name: 'bench-ours', role: 'refold_engine', byKey: true })
   const lookup = async () => ({ state: 'unknown' as const })
@@ -50,6 +51,7 @@ export function openRecorder(ground: Ground, { given, stored, recorded }: Observ
     rememberedExecutions: stateCacheSize,
     pace: recorderPace,
     recorded,
+    storing,
   })
   const reader = ground.log.reader({
     topic: ground.topic,

@@ -23,7 +23,10 @@ export type NotifierNews = {
   known(partition: number, recorded: number): void
   /** What is told and not known. */
   unknown(): [number, number][] | 'anything'
-  /** Resolves when something is told that is not known, with all that is told in the same turn of the event loop, or after ms; 0: at once. */
+  /**
+   * Resolves when something is told that is not known, or after ms; 0: at once. What a transaction stored is told step by step before it does;
+   * what else is to be done in the same callback (the recorder's next fetch, say) may come later: a reader waits for this.
+   */
   wait(ms: number): Promise<void>
 }
 
@@ -62,7 +65,6 @@ export function createNotifierNews(isOurs: (partition: number) => boolean = () =
       const timer = setTimeout(late.resolve, ms)
       await Promise.race([bell.promise, late.promise])
       clearTimeout(timer)
-      await new Promise<void>((resolve) => process.nextTick(resolve))
     },
   }
 }

@@ -24,8 +24,11 @@ export type StoredRow = { partition: number; tenant: string; row: PlainRow }
 /** Offsets [from, next) of a partition; as a move: its checkpoint, from where to where. */
 export type Span = { partition: number; from: number; next: number }
 
-/** J8. `assumed`: it moves only if the recorder passed `next` and refused none of it. */
-export type Move = Span & { assumed?: boolean }
+/**
+ * J8. `assumed`: it moves only if the recorder passed `next` and refused none of it. J9. `lock`: that of the recorder's transaction which
+ * does, and which is waited for, by `FoldsFirst.write`.
+ */
+export type Move = Span & { assumed?: boolean; lock?: number | undefined }
 
 export type Outcome = 'stored' | 'overtaken' | 'held'
 

@@ -18,6 +18,8 @@
 //     throws, it is done again behind the moved checkpoint: only there is the batch surely ours to park.
 // J8  A small batch that the recorder is said to have passed is assumed to be accepted as a whole: the statement that moves the
 //     checkpoint sees whether it was. Where it was not, the database is asked first, as for any other batch.
+// J9  A small batch that the recorder of this process is storing is folded and written at the same time: its statement waits, as the last
+//     thing it does, for the recorder's transaction, and sees then what J8 asks. Nothing is committed before.
 
 import { setTimeout as pause } from 'node:timers/promises'
 import { createCombiner } from '../combine.ts'
@@ -40,6 +42,8 @@ export type RecordedNews = {
   told(partition: number): number | undefined
   /** Resolves when it is told to be above this offset, or after ms. */
   above(partition: number, offset: number, ms: number): Promise<void>
+  /** J9. Of a batch that the recorder of this process is storing. `above` resolves for it, too. */
+  lock?(span: Span): number | undefined
 }
 
 export type ProjectorOptions = {
@@ -72,6 +76,9 @@ const NONE: ReadonlySet<number> = new Set()
 /** Batches of at most so many records share a transaction. */
 const SMALL = 500
 
+/** J9. After one that was in vain the next try is so much later, ms. */
+const IN_VAIN = 1000
+
 /** Gives the accepted events of a batch below an offset, in order; made anew at each call, so that none is kept. */
 type Events = (before: number, take: (event: ProjectionEvent) => void) => Promise<void>
 
@@ -88,6 +95,26 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
 
   const windowOf = createCombiner(store.windows, () => undefined)
 
+  /** J9. Not before this, on the clock of performance.now(). */
+  let aheadFrom = 0
+  let turn: Promise<void> | undefined
+
+  /** J9. The lock of the transaction that stores a batch; undefined: none is, or it is not written at the same time. */
+  function lockOf(span: Span): number | undefined {
+    // The audit is not written yet.
+    const may = store.foldsFirst && faults === NO_FAULTS && span.next - span.from <= SMALL && !projection.uses.includes('audit')
+    return may && !parked.has(span.partition) && performance.now() >= aheadFrom ? options.news?.lock?.(span) : undefined
+  }
+
+  /** What the recorder has to send it sends first; those of one transaction go on together. */
+  const nextTurn = () =>
+    (turn ??= new Promise((resolve) =>
+      setImmediate(() => {
+        turn = undefined
+        resolve()
+      }),
+    ))
+
   /** J8. How far a batch may go if all of it was accepted; undefined: that is not assumed. */
   function assumedOf({ partition, from, next }: Span): { to: number; refused: Window['refused']; assumed: true } | undefined {
     if (!store.foldsFirst || faults !== NO_FAULTS || next - from > SMALL) return undefined
@@ -100,7 +127,7 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
     { partition, from, next }: Span,
     mayAssume: boolean,
     seat?: Seat,
-  ): Promise<{ to: number; refused: Window['refused']; assumed?: boolean }> {
+  ): Promise<{ to: number; refused: Window['refused']; assumed?: boolean; lock?: number }> {
     const until = performance.now() + LONGEST_WAIT
     const { news } = options
     const wait = async (ms: number, byNews: boolean) => {
@@ -108,7 +135,15 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
       await (byNews && news ? news.above(partition, from, POLL.most) : pause(ms))
     }
     // A batch that was appended just now is seldom recorded already: the first question would be in vain.
-    if (news && (news.told(partition) ?? next) <= from) await wait(0, true)
+    if (news && (news.told(partition) ?? next) <= from) {
+      const lockNow = () => (mayAssume ? lockOf({ partition, from, next }) : undefined)
+      if (lockNow() === undefined) await wait(0, true)
+      const lock = lockNow()
+      if (lock !== undefined) {
+        await nextTurn()
+        return { to: next, refused: NONE, assumed: true, lock }
+      }
+    }
     const assumed = mayAssume ? assumedOf({ partition, from, next }) : undefined
     if (assumed) return assumed
     for (let ms = POLL.first; ; ms = Math.min(2 * ms, POLL.most)) {
@@ -219,6 +254,7 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
     const jobs = given.filter(({ partition }, i) => given.findIndex((one) => one.partition === partition) === i)
     const outcomes = (await storeFolded(jobs)) ?? (await storeInTransaction(jobs))
     await faults.at('projector:batch:committed')
+    if (jobs.some(({ lock }, i) => lock !== undefined && outcomes[i] === 'held')) aheadFrom = performance.now() + IN_VAIN
     return given.map((job) => {
       const { partition, next, memory, count } = job
       const outcome = outcomes[jobs.indexOf(job)] ?? 'overtaken'
@@ -243,8 +279,8 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
   // What the recorder tells of a transaction comes in one callback.
   const shared = createCombiner(storeAll, () => undefined, 'callback')
 
-  async function storeEvents({ partition, from, next, assumed = false }: Move, events: Events): Promise<Stored> {
-    const job: Job = { partition, from, next, assumed, events, count: 0 }
+  async function storeEvents({ partition, from, next, assumed = false, lock }: Move, events: Events): Promise<Stored> {
+    const job: Job = { partition, from, next, assumed, lock, events, count: 0 }
     if (projection.how === 'fold' && next - from <= SMALL) return shared(job)
     const [stored] = await storeAll([job])
     return stored ?? { outcome: 'overtaken', next, events: 0 }
@@ -299,10 +335,10 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
     const began = performance.now()
     const seat = passes.seat(given.records)
     try {
-      const { to, refused, assumed = false } = await allowed(given, mayAssume, seat)
+      const { to, refused, assumed = false, lock } = await allowed(given, mayAssume, seat)
       if (to <= from) return undefined
       await options.yields?.(to - from, { waits: () => seat.leave() })
-      const move = { partition, from, next: to, assumed }
+      const move = { partition, from, next: to, assumed, lock }
       const { outcome, next, events } = await storeOrPark(move, await eventsOf(given, to, refused, seat))
       const facts = { projection: projection.name, generation, partition, next, highWatermark: given.highWatermark, events }
       if (outcome === 'stored') watch.emit('projector:batch:stored', { ...facts, ms: performance.now() - began })

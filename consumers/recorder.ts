@@ -14,7 +14,10 @@
 // R7  For the same reason small batches are read for and folded while the transaction before theirs is under way.
 // R8  Where all executions that were looked up lately were new, those that are not remembered are assumed to be new: the statement of
 //     R6 moves a checkpoint only if they are. Where one was not, the batch has a transaction, in which it is looked up.
+// R9  Of batches that will be accepted as a whole, as far as is known, this process's projectors are told before they are stored, with a
+//     lock that the transaction holds: who waits for it sees what it did. The recorder waits for nobody.
 
+import { randomInt } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import { createCombiner } from '../combine.ts'
 import { type Faults, NO_FAULTS } from '../faults.ts'
@@ -62,6 +65,9 @@ export type RecorderTransaction = {
 /** Reads without a transaction: what they say holds if the checkpoint that they were read for moves afterwards (R6). */
 export type RecorderReads = Pick<RecorderTransaction, 'generation' | 'read' | 'readWork'>
 
+/** Offsets [from, next) of a partition. */
+export type Span = { partition: number; from: number; next: number }
+
 /** R8. An execution that is taken for a new one. */
 export type Assumed = { tenant: string; executionId: string; partition: number }
 
@@ -69,13 +75,14 @@ export type RecorderAtOnce = {
   reads(generation: number): RecorderReads
   /**
    * Moves the checkpoints at `from` and writes the rows of those partitions, together, while this generation is live; not of a
-   * partition with an execution that is assumed to be new and is not.
+   * partition with an execution that is assumed to be new and is not. `lock`: held until it is over (R9).
    */
   write(
     moves: readonly CheckpointMove[],
     generation: number,
     result: BatchResult,
     assumed: readonly Assumed[],
+    lock?: number,
   ): Promise<ReadonlySet<number>>
 }
 
@@ -104,6 +111,8 @@ export type RecorderOptions = {
   faults?: Faults
   /** Executions kept in memory between batches (default none). */
   rememberedExecutions?: number
+  /** R9. Told of batches that are about to be stored by one transaction, and its lock. */
+  storing?: ((spans: readonly Span[], lock: number) => void) | undefined
   /** Told of each batch that is committed, before anybody else is. */
   recorded?: ((partition: number, from: number, next: number, accepted: readonly AuditRow[]) => void) | undefined
   /** A small batch takes at least so long, ms (default 0): what comes meanwhile is the next one. */
@@ -133,6 +142,24 @@ function moveOf({ batch: { partition, from, next, records } }: Job): CheckpointM
   return last ? { partition, from, next, last } : { partition, from, next }
 }
 
+/** R9. Postgres has one name space for the advisory locks of a database: ours are drawn above those of 32 bits. */
+const newLock = () => 2 ** 40 + randomInt(2 ** 47)
+
+function announce(
+  jobs: readonly Job[],
+  results: ReadonlyMap<number, FoldedBatch>,
+  storing: NonNullable<RecorderOptions['storing']>,
+): number | undefined {
+  const sound = jobs.map(({ batch }) => batch).filter(({ partition }) => results.get(partition)?.verdicts.length === 0)
+  if (sound.length === 0) return undefined
+  const lock = newLock()
+  storing(
+    sound.map(({ partition, from, next }) => ({ partition, from, next })),
+    lock,
+  )
+  return lock
+}
+
 const recordsOf = (jobs: readonly Job[]) => jobs.reduce((sum, { inspected }) => sum + inspected.length, 0)
 
 const pacedOf = ({ inspected }: Job): Paced[] =>
@@ -141,10 +168,11 @@ const pacedOf = ({ inspected }: Job): Paced[] =>
     return { execution: 'key' in one ? one.key : `${partition}:${offset}`, appendedAt }
   })
 
-/** `at`: on the clock of performance.now(), ms. */
+/** `at`: on the clock of performance.now(), ms. At least a turn of the event loop: who waits for what was stored goes first. */
 async function restUntil(at: number): Promise<void> {
   const rest = at - performance.now()
   if (rest >= 1) await pause(rest)
+  else await new Promise<void>((resolve) => setImmediate(resolve))
 }
 
 /** The handler that a group of readers on the events topic runs. */
@@ -209,7 +237,8 @@ export function createRecorder(options: RecorderOptions): LogHandler {
     // Incidents are statements of their own.
     if (all.verdicts.some(({ verdict }) => verdict.verdict === 'quarantined')) return stored
     const assumed = [...results.values()].flatMap((result) => result.assumed)
-    const moved = await atOnce.write(jobs.map(moveOf), generation, all, assumed)
+    const lock = options.storing ? announce(jobs, results, options.storing) : undefined
+    const moved = await atOnce.write(jobs.map(moveOf), generation, all, assumed, lock)
     if (moved.size < jobs.length) {
       live = undefined
       if (assumed.some(({ partition }) => !moved.has(partition))) newInARow = 0

@@ -71,16 +71,16 @@ function statements(schema: string, table: TableDefinition) {
     },
     /** Like put and remove, of the partitions that moved; parameters begin at these numbers. */
     putMoved: (first: number) =>
-      `put AS (INSERT INTO ${into} (${written.join(', ')})
+      `INSERT INTO ${into} (${written.join(', ')})
          SELECT ${written.map((one) => `v.${one}`).join(', ')}
          FROM unnest(${['int', 'text', ...all.map(([, type]) => type), 'bigint'].map((type, i) => `$${first + i}::${type}[]`).join(', ')})
            AS v (${written.join(', ')}) WHERE v.partition = ANY (ARRAY(SELECT partition FROM moved))
-         ON CONFLICT (tenant, ${key.map(quoted).join(', ')}, partition) DO UPDATE SET ${set})`,
+         ON CONFLICT (tenant, ${key.map(quoted).join(', ')}, partition) DO UPDATE SET ${set}`,
     removeMoved: (first: number) =>
-      `removed AS (DELETE FROM ${into} t
+      `DELETE FROM ${into} t
          USING unnest(${['int', 'text', ...keyTypes].map((type, i) => `$${first + i}::${type}[]`).join(', ')})
            AS w (partition, tenant, ${key.map(quoted).join(', ')})
-         WHERE w.partition = ANY (ARRAY(SELECT partition FROM moved)) AND t.partition = w.partition AND t.tenant = w.tenant AND ${key.map((one) => `t.${quoted(one)} = w.${quoted(one)}`).join(' AND ')})`,
+         WHERE w.partition = ANY (ARRAY(SELECT partition FROM moved)) AND t.partition = w.partition AND t.tenant = w.tenant AND ${key.map((one) => `t.${quoted(one)} = w.${quoted(one)}`).join(' AND ')}`,
     put: {
       name: `put ${schema}`,
       text: `INSERT INTO ${into} (partition, tenant, ${all.map(([one]) => quoted(one)).join(', ')}, last_offset)
@@ -95,15 +95,27 @@ function statements(schema: string, table: TableDefinition) {
   }
 }
 
+/** Of refold.await_recorded: what was assumed does not hold, or the recorder takes too long. */
+const NOT_RECORDED = new Set(['RF001', '55P03'])
+
+/** J9. The end of a statement whose parts, of these names, are done before it; its parameters begin at this number. */
+function awaitsRecorded(first: number, parts: readonly string[]): string {
+  const written = ['0::bigint', ...parts.map((part) => `(SELECT count(*) FROM ${part})`)].join(' + ')
+  const [locks, partitions, firsts, nexts] = [0, 1, 2, 3].map((i) => `$${first + i}`)
+  return ` WHERE (SELECT refold.await_recorded(${locks}::bigint[], ${partitions}::int[], ${firsts}::bigint[], ${nexts}::bigint[], ${written}))`
+}
+
 /** Values that are no such type, a key twice in a batch, one that is null, one too long for its index. */
 const NOT_TAKEN = /^(21|22|23|54)/
+
+const codeOf = (error: unknown): string => (error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '')
 
 /** A statement of rows. Rejects with RowsRefused where it is the rows that are wrong: also those that pg could not write down. */
 async function ofRows<T>(statement: () => Promise<T>): Promise<T> {
   try {
     return await statement()
   } catch (error) {
-    const code = error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : ''
+    const code = codeOf(error)
     if (error instanceof TypeError || (error instanceof Error && NOT_TAKEN.test(code))) throw new RowsRefused(error)
     throw error
   }
@@ -157,12 +169,13 @@ export function createProjectionStore(pool: Pool, projection: Projection, genera
     return rows.map((row) => ({ partition: Number(row['partition']), tenant: String(row['tenant']), row: readRow(row, table) }))
   }
 
-  const moveValues = (moves: readonly Move[]): unknown[] => [
+  /** `later`: what is assumed is looked at by J9. */
+  const moveValues = (moves: readonly Move[], later = false): unknown[] => [
     reader,
     moves.map(({ partition }) => partition),
     moves.map(({ from }) => from),
     moves.map(({ next }) => next),
-    moves.map(({ assumed = false }) => assumed),
+    moves.map(({ assumed = false }) => assumed && !later),
   ]
 
   /** Of those that did not move: `held`, or somebody else moved them. */
@@ -176,22 +189,40 @@ export function createProjectionStore(pool: Pool, projection: Projection, genera
 
   /** One statement, which is a transaction. */
   async function writeAtOnce(moves: readonly Move[], changes: readonly Change[]): Promise<Outcome[]> {
-    const values = moveValues(moves)
+    const locks = [...new Set(moves.flatMap(({ lock }) => lock ?? []))]
+    const awaits = locks.length > 0
+    const values = moveValues(moves, awaits)
     const kept = keptOf(changes)
     const gone = changes.filter(({ row }) => row === null)
-    const parts: string[] = []
+    const parts = new Map<string, string>()
     if (made && kept.length > 0) {
-      parts.push(made.putMoved(values.length + 1))
+      parts.set('put', made.putMoved(values.length + 1))
       values.push(...putValues(kept))
     }
     if (made && gone.length > 0) {
-      parts.push(made.removeMoved(values.length + 1))
+      parts.set('removed', made.removeMoved(values.length + 1))
       values.push(...keyValues(gone))
     }
-    const name = `${kept.length > 0 ? 'p' : ''}${gone.length > 0 ? 'r' : ''} ${schema}`
-    const text = `${[MOVED, ...parts].join(', ')} SELECT partition FROM moved`
-    const { rows } = await pool.query<{ partition: number }>({ name, text, values })
-    return outcomesOf(moves, new Set(rows.map(({ partition }) => partition)))
+    const ctes = [...parts].map(([part, text]) => `${part} AS (${text}${awaits ? ' RETURNING 1' : ''})`)
+    const name = `${kept.length > 0 ? 'p' : ''}${gone.length > 0 ? 'r' : ''}${awaits ? 'a' : ''} ${schema}`
+    const end = awaits ? awaitsRecorded(values.length + 1, [...parts.keys()]) : ''
+    const text = `${[MOVED, ...ctes].join(', ')} SELECT partition FROM moved${end}`
+    if (awaits) {
+      const assumed = moves.filter((move) => move.assumed)
+      values.push(
+        locks,
+        assumed.map(({ partition }) => partition),
+        assumed.map(({ from }) => from),
+        assumed.map(({ next }) => next),
+      )
+    }
+    try {
+      const { rows } = await pool.query<{ partition: number }>({ name, text, values })
+      return await outcomesOf(moves, new Set(rows.map(({ partition }) => partition)))
+    } catch (error) {
+      if (awaits && NOT_RECORDED.has(codeOf(error))) return moves.map(() => 'held')
+      throw error
+    }
   }
 
   const workOf = (client: PoolClient): ProjectionWork => ({

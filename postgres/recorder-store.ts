@@ -39,12 +39,16 @@ export const READER = 'recorder'
 /** Channel on which moved checkpoints are told, as `<partition>:<next>` with spaces between, when their transaction commits. */
 export const RECORDED_CHANNEL = 'refold_recorded'
 
-/** Rows are locked in the order of partitions: two recorders that share some never wait for each other in a ring. */
+/**
+ * Rows are locked in the order of partitions: two recorders that share some never wait for each other in a ring. R9's lock is taken before
+ * them, unless one who is to wait for it has it: the recorder waits for nobody.
+ */
 const movedIf = (condition: string) => `
+  held AS MATERIALIZED (SELECT pg_try_advisory_xact_lock($7::bigint)),
   wanted AS (
     SELECT * FROM unnest($1::int[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[]) AS w (partition, was, next, last, digest)),
   locked AS (
-    SELECT partition FROM refold.checkpoints WHERE reader = '${READER}' AND partition = ANY ($1) ORDER BY partition FOR UPDATE),
+    SELECT partition FROM held, refold.checkpoints c WHERE reader = '${READER}' AND partition = ANY ($1) ORDER BY partition FOR UPDATE OF c),
   moved AS (
     UPDATE refold.checkpoints c
     SET next_offset = w.next, last_offset = coalesce(w.last, c.last_offset), last_digest = coalesce(w.digest, c.last_digest), moved_at = now()
@@ -56,7 +60,7 @@ const MOVED = movedIf('')
 // R8 of consumers/recorder.ts: whoever adds an execution moves its partition's checkpoint, so that a snapshot is enough.
 const MOVED_IF_NEW = movedIf(`
       AND NOT EXISTS (
-        SELECT FROM unnest($7::int[], $8::text[], $9::uuid[]) AS n (partition, tenant, execution_id)
+        SELECT FROM unnest($8::int[], $9::text[], $10::uuid[]) AS n (partition, tenant, execution_id)
         JOIN refold.execution_heads h USING (tenant, execution_id) WHERE n.partition = c.partition)`)
 // A payload has at most 8,000 bytes.
 const TELL = `,
@@ -160,14 +164,15 @@ async function write(
 
 type Moved = { partition: number; generation: number | null }
 
-/** `generation`: partitions move only while it is live. */
-const moveValues = (moves: readonly CheckpointMove[], generation: number | null) => [
+/** `generation`: partitions move only while it is live. `lock`: taken first. */
+const moveValues = (moves: readonly CheckpointMove[], generation: number | null, lock: number | null) => [
   moves.map(({ partition }) => partition),
   moves.map(({ from }) => from),
   moves.map(({ next }) => next),
   moves.map(({ last }) => last?.offset ?? null),
   moves.map(({ last }) => (last ? recordDigest(last) : null)),
   generation,
+  lock,
 ]
 
 /** Which partitions moved, and the generation of derived tables that is live. */
@@ -175,7 +180,7 @@ async function move(client: PoolClient, moves: readonly CheckpointMove[]): Promi
   const { rows } = await client.query<Moved>({
     name: 'recorder-move',
     text: `WITH ${MOVED}${TELL}`,
-    values: moveValues(moves, null),
+    values: moveValues(moves, null, null),
   })
   return { moved: new Set(rows.map(({ partition }) => partition)), generation: rows[0]?.generation ?? 1 }
 }
@@ -187,6 +192,7 @@ async function writeAtOnce(
   generation: number,
   { audit, verdicts, executions, snapshots, work }: BatchResult,
   assumed: readonly Assumed[],
+  lock: number | undefined,
 ): Promise<ReadonlySet<number>> {
   const parts = [
     { name: 'audit', spec: AUDIT, rows: audit.map(auditValues) },
@@ -197,7 +203,7 @@ async function writeAtOnce(
     ...workParts(work),
   ].filter(({ rows }) => rows.length > 0)
   const ifNew = assumed.length > 0
-  const values: unknown[] = moveValues(moves, generation)
+  const values: unknown[] = moveValues(moves, generation, lock ?? null)
   if (ifNew)
     values.push(
       assumed.map(({ partition }) => partition),
@@ -270,5 +276,5 @@ const atOnceOn = (pool: Pool): RecorderAtOnce => ({
     read: (needs) => readKnown(pool, generation, needs),
     readWork: (needs) => readWork(pool, generation, needs),
   }),
-  write: (moves, generation, result, assumed) => writeAtOnce(pool, moves, generation, result, assumed),
+  write: (moves, generation, result, assumed, lock) => writeAtOnce(pool, moves, generation, result, assumed, lock),
 })

@@ -106,6 +106,8 @@ export type Base = {
   writing: Set<Writing>
   /** Tells all of `writing`. */
   announce: Writing
+  /** Told of what the recorder of this process is about to store. */
+  storing: Set<NonNullable<RecorderOptions['storing']>>
   /** Told of what the recorder of this process commits. */
   recorded: Set<NonNullable<RecorderOptions['recorded']>>
   endings: Endings
@@ -156,6 +158,7 @@ export async function openBase({ config, addresses, logger }: StartOptions, life
     tell,
     writing,
     announce,
+    storing: new Set(),
     recorded: new Set(),
     endings: createEndings(),
     outcomes: {},

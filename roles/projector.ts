@@ -44,6 +44,7 @@ export async function startProjector(
   lifetime.owns(keepListening(addresses.databaseUrl, 'refold-projector-listen', news.hear, logger), (opened) => opened.stop())
   // A recorder in this process is heard at once.
   watch.on('recorder:batch:stored', ({ partition, next }) => news.hear(`${partition}:${next}`))
+  lifetime.owns(base.storing.add(news.storing), (listeners) => listeners.delete(news.storing))
   const passes = passesOf(codec)
   const control = createProjectionControl(owner, projections, partitions)
   for (const projection of projections) await untilUp(logger, `projection ${projection.name}`, () => control.sync(projection))

@@ -7,6 +7,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { placesTold } from '../consumers/notifier-news.ts'
 import type { RecordedNews } from '../consumers/projector.ts'
+import type { Span } from '../consumers/recorder.ts'
 import { asError } from '../errors.ts'
 import { createPgClient } from '../postgres/pool.ts'
 import { listenForRecorded } from '../postgres/notifier-store.ts'
@@ -47,9 +48,17 @@ export function keepListening(
   }
 }
 
-/** Where the recorder is in each partition, as far as it was told. `hear` takes `<partition>:<next>`, any number with spaces between. */
-export function createRecordedNews(): RecordedNews & { hear(place?: string): void } {
+export type HeardNews = RecordedNews & {
+  /** Takes `<partition>:<next>`, any number with spaces between. */
+  hear(place?: string): void
+  /** Takes what the recorder of this process is storing (R9). */
+  storing(spans: readonly Span[], lock: number): void
+}
+
+/** Where the recorder is in each partition, as far as it was told. */
+export function createRecordedNews(): HeardNews {
   const places = new Map<number, number>()
+  const underWay = new Map<number, Span & { lock: number }>()
   const waiting = new Map<number, Set<{ offset: number; wake: () => void }>>()
   return {
     told: (partition) => places.get(partition),
@@ -70,9 +79,20 @@ export function createRecordedNews(): RecordedNews & { hear(place?: string): voi
         all.add(one)
       })
     },
+    lock({ partition, from, next }) {
+      const one = underWay.get(partition)
+      return one?.from === from && one.next === next ? one.lock : undefined
+    },
+    storing(spans, lock) {
+      for (const span of spans) {
+        underWay.set(span.partition, { ...span, lock })
+        for (const one of waiting.get(span.partition) ?? []) if (one.offset === span.from) one.wake()
+      }
+    },
     hear(told = '') {
       for (const { partition, next } of placesTold(told)) {
         places.set(partition, next)
+        if ((underWay.get(partition)?.next ?? Infinity) <= next) underWay.delete(partition)
         for (const one of waiting.get(partition) ?? []) if (next > one.offset) one.wake()
       }
     },

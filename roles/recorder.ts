@@ -19,7 +19,7 @@ const CLOSE_EVERY = 10_000
 
 export async function startRecorder(options: StartOptions, base: Base, checks: Checks, watch: Watch, lifetime: Lifetime): Promise<void> {
   const { config, addresses, logger } = options
-  const { log, topic, partitions, schemaId, codec, registry, faults, recorded } = base
+  const { log, topic, partitions, schemaId, codec, registry, faults, storing, recorded } = base
   const pool = lifetime.owns(
     createPgPool(addresses.databaseUrl, { max: config.databaseConnections, name: 'refold-recorder', role: 'refold_engine', byKey: true }),
     (opened) => opened.end(),
@@ -46,6 +46,7 @@ export async function startRecorder(options: StartOptions, base: Base, checks: C
       faults,
       rememberedExecutions: config.stateCacheSize,
       pace: config.recorderPace,
+      storing: (spans, lock) => storing.forEach((listener) => listener(spans, lock)),
       recorded: (...batch) => recorded.forEach((listener) => listener(...batch)),
     }),
     mirror: { reader: 'recorder', generation: 1 },

@@ -90,3 +90,20 @@ test('a wait ends with the first news', async (t) => {
   await news.wait(1)
   t.pass('and by itself')
 })
+
+test('what a transaction stored is heard together', async (t) => {
+  const news = createNotifierNews()
+  const stored = Promise.withResolvers<void>()
+  for (let partition = 0; partition < 12; partition++)
+    void (async () => {
+      await stored.promise.then(() => undefined)
+      news.woken(`${partition}:1`)
+    })()
+  const wait = news.wait(60_000)
+  let isLate = false
+  void stored.promise.then(() => process.nextTick(() => (isLate = true)))
+  stored.resolve()
+  await wait
+  t.equal(news.unknown().length, 12)
+  t.notOk(isLate, 'and before what is to be done next')
+})

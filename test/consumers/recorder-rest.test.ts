@@ -13,7 +13,7 @@ const PACE = 30
 const LONG = 220
 
 /** Stores batches one after the other; answers ms that each took. */
-function resting() {
+function resting({ watch = createWatch(), pace = PACE } = {}) {
   const recorder = createRecorder({
     store: {
       checkpoint: async () => 0,
@@ -26,8 +26,8 @@ function resting() {
     },
     schemas: { decode: ({ value }) => codec.decode(value), learn: async () => 'unknown' },
     partitions: PARTITIONS,
-    watch: createWatch(),
-    pace: PACE,
+    watch,
+    pace,
   })
   let offset = 0
   return async ({ events = [event()], apart = 0, behind = 0 }: { events?: readonly WorkflowEvent[]; apart?: number; behind?: number }) => {
@@ -82,6 +82,17 @@ test('somebody else', async (t) => {
   const other = event({ execution_id: 'e71cd09e-7c53-5b93-a2b5-3d1fd6a0a2b1' })
   t.ok(await soon(after(other)), 'who comes again after a batch waits no longer')
   t.ok(await soon(after(event({ tenant: '' }))), 'though nothing of theirs is accepted')
+})
+
+test('who waits for what was stored goes before the next batch', async (t) => {
+  const order: string[] = []
+  const watch = createWatch()
+  watch.on('recorder:batch:stored', () => {
+    order.push('stored')
+    process.nextTick(() => order.push('told'))
+  })
+  await resting({ watch, pace: 0 })({})
+  t.strictSame(order, ['stored', 'told'])
 })
 
 test('partitions that rested together go together again', async (t) => {

@@ -1,6 +1,6 @@
 // Feeds a recorder by hand, batch by batch, without Kafka.
 
-import { createRecorder } from '../../consumers/recorder.ts'
+import { createRecorder, type RecorderOptions } from '../../consumers/recorder.ts'
 import { createWriterSchemas, type SchemaLookup } from '../../consumers/writer-schemas.ts'
 import type { LogBatch, LogHandler, LogRecord } from '../../kafka/log.ts'
 import { createRecorderStore } from '../../postgres/recorder-store.ts'
@@ -38,6 +38,7 @@ export function recorderOn(
   registry: SchemaLookup = nowhere,
   rememberedExecutions = 0,
   watched?: (executionId: string) => void,
+  more: Partial<RecorderOptions> = {},
 ): LogHandler {
   const schemas = createWriterSchemas(createEventCodec({ schemaId: SCHEMA_ID }), createSchemaTexts(engine), registry, () => undefined)
   const store = createRecorderStore(engine)
@@ -56,7 +57,7 @@ export function recorderOn(
         }
       },
     }
-  return createRecorder({ store, schemas, partitions: PARTITIONS, watch: createWatch(), rememberedExecutions })
+  return createRecorder({ store, schemas, partitions: PARTITIONS, watch: createWatch(), rememberedExecutions, ...more })
 }
 
 /** Empties the tables, then records a log of EXECUTION cut into batches of these sizes, again and again. */

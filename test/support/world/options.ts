@@ -19,6 +19,8 @@ export type Mutation = {
   runtimeHandler?: (handler: LogHandler, store: RuntimeStore) => LogHandler
   workerHandler?: (handler: LogHandler, store: WorkerStore) => LogHandler
   projectionMove?: ChangedMove
+  /** The recorder tells the projectors beside it, before it stores them, of batches of which it refuses records, too. */
+  tellsOfAll?: true
   notifier?: (options: NotifierOptions) => NotifierOptions
   /** Effects of actions of this guarantee are lost, and their outcomes kept: of a transaction, what it wrote. */
   loses?: Guarantee
@@ -32,6 +34,8 @@ export type WorldOptions = {
   projections: readonly FoldProjection[]
   /** Processes of each kind that there always are. */
   processes: Readonly<Record<Kind, number>>
+  /** The share of processes of a kind that have a recorder beside them. */
+  recording: Readonly<Partial<Record<Kind, number>>>
   /** How often a process dies, of all the places where it could. */
   deaths: number
   /** How often Postgres or Redis is not reached, or its answer is lost, of all questions. */

@@ -21,8 +21,11 @@ export class MortalProcess {
   readonly recorded = createRecordedEvents()
   readonly #fate: Fate
   readonly #died: () => void
+  /** Records in a batch of its readers: of those that follow the same log, and are behind, the batches are the same. */
+  readonly most: number
 
-  constructor(fate: Fate, died: () => void) {
+  constructor(fate: Fate, most: number, died: () => void) {
+    this.most = most
     this.#fate = fate
     this.#died = died
   }
@@ -58,6 +61,11 @@ export class MortalProcess {
 
   remote<T>(port: string, work: () => Promise<T>): Promise<T> {
     return this.call(port, () => this.#remote(port, work))
+  }
+
+  /** In the middle of what another process does for it: rejects where that is undone, since one of the two dies. */
+  async midway(port: string): Promise<void> {
+    if (this.#ends(`${port} midway`) || this.#fate.fails(`${port} midway`)) throw new Error('undone')
   }
 
   /** The same object, each method that answers with a promise gone through `call`, or `remote` where it is that of another process. */

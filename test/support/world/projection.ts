@@ -1,5 +1,6 @@
 // The rows of one projection's generation, in memory: the port of a projector, each write whole or not at all.
 
+import { setTimeout as pause } from 'node:timers/promises'
 import { createProjector, type RecordedNews } from '../../../consumers/projector.ts'
 import type { Change, Move, Outcome, ProjectionStore, ProjectionWork, RowKey, StoredRow } from '../../../consumers/projection-port.ts'
 import { createReaderSchemas } from '../../../consumers/reader-schemas.ts'
@@ -11,6 +12,9 @@ import type { EventCodec } from '../../../schemas/codec.ts'
 import { createWatch } from '../../../watch.ts'
 import type { MortalProcess } from './process.ts'
 import type { MemoryRecord } from './record.ts'
+
+/** As refold.await_recorded looks again, a millisecond after another. */
+const LOOKS = 20
 
 const nameOf = ({ partition, tenant, key }: RowKey) => JSON.stringify([partition, tenant, key])
 
@@ -24,6 +28,10 @@ export class MemoryProjection {
   /** What a generation was parked for. */
   readonly parked: string[] = []
   readonly checkpoints = new Map<number, number>()
+  /** J9. Batches that were written while the recorder's transaction was under way, in vain, and of these where it refused a record. */
+  readonly ahead = { written: 0, inVain: 0, refused: 0 }
+  /** What was committed before the recorder had it. */
+  readonly early: string[] = []
   readonly #record: MemoryRecord
   readonly #changed: ChangedMove
 
@@ -37,15 +45,24 @@ export class MemoryProjection {
     const { partition, from, next, assumed } = this.#changed(move, checkpoint)
     if (checkpoint !== from) return 'overtaken'
     if (next > (this.holds.get(partition) ?? next)) return 'held'
+    return assumed !== true || this.#isRecorded({ partition, from, next }) ? 'stored' : 'held'
+  }
+
+  #isRecorded({ partition, from, next }: Move): boolean {
     const recorded = this.#record.recorded.get(partition) ?? 0
-    return assumed === true && (recorded < next || this.#record.refusedOf(partition, from, next).size > 0) ? 'held' : 'stored'
+    return next <= recorded && this.#record.refusedOf(partition, from, next).size === 0
   }
 
   /** The compare-and-set and the rows, in one turn. */
   #commit(moves: readonly Move[], changes: readonly Change[]): readonly Outcome[] {
     const outcomes = moves.map((move) => this.#outcomeOf(move))
     const moved = new Set(moves.filter((_, n) => outcomes[n] === 'stored').map(({ partition }) => partition))
-    for (const { partition, next } of moves) if (moved.has(partition)) this.checkpoints.set(partition, next)
+    for (const { partition, next } of moves) {
+      if (!moved.has(partition)) continue
+      const recorded = this.#record.recorded.get(partition) ?? 0
+      if (next > recorded) this.early.push(`p${partition} was written up to ${next} when it was recorded up to ${recorded}`)
+      this.checkpoints.set(partition, next)
+    }
     for (const change of changes) {
       if (!moved.has(change.partition)) continue
       const { partition, tenant, row } = change
@@ -53,6 +70,33 @@ export class MemoryProjection {
       else this.rows.delete(nameOf(change))
     }
     return outcomes
+  }
+
+  /** J9. Whether what is assumed of these moves holds when the transactions of these locks are over, or soon after. */
+  async #hold(moves: readonly Move[], locks: readonly number[]): Promise<boolean> {
+    if (!(await this.#record.areOver(locks))) return false
+    const assumed = moves.filter((move) => this.#changed(move, this.checkpoints.get(move.partition) ?? 0).assumed)
+    for (let looks = 0; looks <= LOOKS; looks++) {
+      if (assumed.every((move) => this.#isRecorded(move))) return true
+      await pause(1)
+    }
+    return false
+  }
+
+  /** J9. As the statement does: it waits for the locks, looks for a while, and then writes all that it may, or nothing at all. */
+  async #write(moves: readonly Move[], changes: readonly Change[]): Promise<readonly Outcome[]> {
+    const locks = moves.flatMap(({ lock }) => lock ?? [])
+    if (locks.length === 0) return this.#commit(moves, changes)
+    const outcomes = (await this.#hold(moves, locks)) ? this.#commit(moves, changes) : moves.map((): Outcome => 'held')
+    for (const [n, move] of moves.entries()) if (move.lock !== undefined) this.#count(move, outcomes[n])
+    return outcomes
+  }
+
+  #count({ partition, from, next }: Move, outcome: Outcome | undefined): void {
+    if (outcome === 'stored') this.ahead.written++
+    if (outcome !== 'held') return
+    this.ahead.inVain++
+    if (this.#record.refusedOf(partition, from, next).size > 0) this.ahead.refused++
   }
 
   store(): ProjectionStore {
@@ -83,7 +127,7 @@ export class MemoryProjection {
           throw new Error('serialization failure')
         return this.#commit(moves, changes)
       },
-      foldsFirst: { read, write: async (moves, changes) => this.#commit(moves, changes) },
+      foldsFirst: { read, write: (moves, changes) => this.#write(moves, changes) },
       skipped: async () => new Set(),
       takeSkip: async () => undefined,
       isParked: async () => false,

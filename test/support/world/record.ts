@@ -1,6 +1,7 @@
 // What Postgres holds, in memory: the ports of recorder, runtime and workers, each write whole or not at all. Nothing is judged or
 // folded here; that is done by the real recorder.
 
+import { setTimeout as pause } from 'node:timers/promises'
 import type { WorkerStore } from '../../../consumers/action-worker.ts'
 import type { ActionStore, Claim } from '../../../consumers/attempt-port.ts'
 import type { Identity, Parked, PastEvent } from '../../../consumers/driven.ts'
@@ -37,6 +38,9 @@ type Write = () => void
 /** Claims run out so many times as fast: a worker that died is found out in a moment. */
 const HURRY = 100
 
+/** Who waits for a transaction gives up after so long, ms. */
+const LOCK_TIMEOUT = 100
+
 const keyOf = ({ tenant, executionId }: Identity) => executionKey(tenant, executionId)
 const attemptOf = ({ action_id, attempt }: ActionRequest) => `${action_id}/${attempt}`
 
@@ -69,6 +73,8 @@ export class MemoryRecord {
   readonly audit = new Map<number, Audited[]>()
   /** Offsets that were not accepted, by partition. */
   readonly #refused = new Map<number, Set<number>>()
+  /** The recorder's transactions that are under way, by their locks, until they are over, committed or not. */
+  readonly #underWay = new Map<number, Promise<void>>()
   /** Told of each move of the recorder's checkpoint. */
   moved: (partition: number, next: number) => void = () => undefined
   readonly parked = new Map<string, Parked>()
@@ -156,7 +162,18 @@ export class MemoryRecord {
     return new Set([...(this.#refused.get(partition) ?? [])].filter((offset) => offset >= from && offset < next))
   }
 
-  recorderStore(): RecorderStore {
+  /** Whether these transactions of the recorder, by their locks, are over, which is waited for; one that has not begun is. */
+  async areOver(locks: readonly number[]): Promise<boolean> {
+    const giveUp = new AbortController()
+    const late = pause(LOCK_TIMEOUT, false, { signal: giveUp.signal }).catch(() => false)
+    const all = Promise.all(locks.flatMap((lock) => this.#underWay.get(lock) ?? []))
+    const isOver = await Promise.race([all.then(() => true), late])
+    giveUp.abort()
+    return isOver
+  }
+
+  /** `midway`: what happens to a transaction that has a lock before it commits; it is undone where that rejects. */
+  recorderStore(midway: () => Promise<void> = async () => undefined): RecorderStore {
     return {
       checkpoint: async (partition) => {
         if (!this.recorded.has(partition)) this.recorded.set(partition, 0)
@@ -176,7 +193,18 @@ export class MemoryRecord {
       },
       atOnce: {
         reads: () => this.#reads,
-        write: async (moves, _generation, result, assumed) => this.#commit(moves, result, assumed),
+        write: async (moves, _generation, result, assumed, lock) => {
+          if (lock === undefined) return this.#commit(moves, result, assumed)
+          const over = Promise.withResolvers<void>()
+          this.#underWay.set(lock, over.promise)
+          try {
+            await midway()
+            return this.#commit(moves, result, assumed)
+          } finally {
+            this.#underWay.delete(lock)
+            over.resolve()
+          }
+        },
       },
     }
   }

@@ -1,6 +1,7 @@
 // Two projections of a world, and what is wrong with their rows, told by the record alone.
 
 import { defineProjection } from '../../../projections/define.ts'
+import type { MemoryProjection } from './projection.ts'
 import type { World } from './world.ts'
 
 export const counted = defineProjection({
@@ -43,6 +44,13 @@ export function rowFaults({ record, projections }: World): string[] {
     const events = names.includes('workflow.completed') ? undefined : names.map((name) => ` ${name}`).join('')
     if (open.get(executionId) !== events) faults.push(`${executionId} is followed as ${String(open.get(executionId))}, not ${events}`)
   }
-  for (const { parked } of projections.values()) faults.push(...parked)
+  for (const { parked, early } of projections.values()) faults.push(...parked, ...early)
   return faults
+}
+
+/** J9, of all projections. */
+export function aheadOf({ projections }: World): MemoryProjection['ahead'] {
+  const all = { written: 0, inVain: 0, refused: 0 }
+  for (const { ahead } of projections.values()) for (const what of ['written', 'inVain', 'refused'] as const) all[what] += ahead[what]
+  return all
 }

@@ -9,11 +9,9 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { createActionWorker, type ActionWorker } from '../../../consumers/action-worker.ts'
 import { createClock } from '../../../consumers/drive.ts'
 import { createReaderSchemas } from '../../../consumers/reader-schemas.ts'
-import { createRecorder } from '../../../consumers/recorder.ts'
 import { createAttempts } from '../../../consumers/run-attempt.ts'
 import { createRuntime, type Runtime, type RuntimeOptions } from '../../../consumers/runtime.ts'
 import { createTimers } from '../../../consumers/timers.ts'
-import { createWriterSchemas } from '../../../consumers/writer-schemas.ts'
 import { RefoldError } from '../../../errors.ts'
 import type { LogAppend, LogHandler, LogReader } from '../../../kafka/log.ts'
 import { createEventProducer, type EventProducer } from '../../../producers/events.ts'
@@ -22,7 +20,7 @@ import { actionsTopic, createRequester } from '../../../producers/requests.ts'
 import { createEventCodec, createRequestCodec } from '../../../schemas/codec.ts'
 import type { ActionRequest, WorkflowEvent } from '../../../schemas/generated.ts'
 import type { FoldProjection } from '../../../projections/define.ts'
-import { createRecordedNews } from '../../../roles/recorded.ts'
+import { createRecordedNews, type HeardNews } from '../../../roles/recorded.ts'
 import { createMemoryLog } from '../../../testing/memory-log.ts'
 import { createWatch } from '../../../watch.ts'
 import type { ActionSql, LineLog } from '../../../workflow/action.ts'
@@ -32,6 +30,7 @@ import type { Kind, WorldOptions } from './options.ts'
 import { Notifiers } from './notifiers.ts'
 import { MemoryProjection, projectorHandlers } from './projection.ts'
 import { MemoryRecord } from './record.ts'
+import { recorderHandler } from './recorder.ts'
 import { MemoryRedis } from './redis.ts'
 
 const PARTITIONS = 6
@@ -165,34 +164,22 @@ export class World {
       group,
       handler: this.#handlerOf(process, group, handler),
       mirror: { reader: group, generation: 1 },
-      maxRecords: 1 + Math.floor(this.#options.random() * 40),
+      maxRecords: process.most,
     })
   }
 
-  #recorder(process: MortalProcess): LogReader {
-    const texts = { get: async () => undefined, put: async (_id: number, text: string) => text }
-    const schemas = createWriterSchemas(this.codec, texts, { lookup: async () => ({ state: 'unknown' }) }, () => undefined, process.own)
-    const store = this.record.recorderStore()
-    const atOnce = store.atOnce && {
-      reads: (generation: number) => process.port('record', store.atOnce!.reads(generation)),
-      write: process.port('record', store.atOnce).write,
-    }
-    const recorder = createRecorder({
-      store: {
-        ...process.port('record', { ...store }),
-        transaction: (moves, work) =>
-          process.remote('record.transaction', () =>
-            store.transaction(moves, (transaction, moved) => work(process.port('record', transaction), moved)),
-          ),
-        // Some know the short way, some do not.
-        ...(atOnce && this.#chance(0.7) ? { atOnce } : {}),
-      },
-      schemas,
+  /** `news`: of a projector in the same process. */
+  #recorder(process: MortalProcess, news: HeardNews | undefined): LogReader {
+    const { random, mutation } = this.#options
+    const recorder = recorderHandler({
+      process,
+      record: this.record,
+      codec: this.codec,
       partitions: PARTITIONS,
-      watch: createWatch(),
-      faults: process.faults,
-      rememberedExecutions: 200,
-      recorded: process.recorded.add,
+      random,
+      isCalm: () => this.calm,
+      news,
+      tellsOfAll: mutation?.tellsOfAll ?? false,
     })
     return this.#reader(process, TOPIC, 'recorder', recorder)
   }
@@ -322,8 +309,8 @@ export class World {
     }
   }
 
-  #projector(process: MortalProcess): { readers: LogReader[]; close: () => void } {
-    const news = this.#chance(0.8) ? createRecordedNews() : undefined
+  #projector(process: MortalProcess, records: boolean): { readers: LogReader[]; news: HeardNews | undefined; close: () => void } {
+    const news = records || this.#chance(0.8) ? createRecordedNews() : undefined
     const hear = (told: string) => news?.hear(told)
     this.#hearing.add(hear)
     const handlers = projectorHandlers({
@@ -331,26 +318,27 @@ export class World {
       projections: this.projections,
       codec: this.codec,
       partitions: PARTITIONS,
-      faulty: this.#chance(0.3),
+      faulty: this.#chance(records ? 0.1 : 0.3),
       ...(news ? { news } : {}),
     })
     const readers = [...handlers].map(([name, handler]) => this.#reader(process, TOPIC, `projection.${name}`, handler))
-    return { readers, close: () => this.#hearing.delete(hear) }
+    return { readers, news, close: () => this.#hearing.delete(hear) }
   }
 
   async #start(kind: Kind): Promise<void> {
     if (this.#closed) return
     const id = `${kind}-${++this.#names}`
     const ends: (() => void)[] = []
-    const process = new MortalProcess(this.#fate, () => this.#died(running))
+    const process = new MortalProcess(this.#fate, 1 + Math.floor(this.#options.random() * 40), () => this.#died(running))
     const readers: LogReader[] = []
     const running: Running = { kind, process, readers, end: () => ends.forEach((end) => end()) }
     this.#running.add(running)
-    if (kind === 'recorder' || ((kind === 'all' || kind === 'notifier') && this.#chance(0.5))) readers.push(this.#recorder(process))
-    if (kind === 'projector') {
-      const made = this.#projector(process)
-      readers.push(...made.readers)
-      ends.push(made.close)
+    const records = kind === 'recorder' || this.#chance(this.#options.recording[kind] ?? 0)
+    const projector = kind === 'projector' ? this.#projector(process, records) : undefined
+    if (records) readers.push(this.#recorder(process, projector?.news))
+    if (projector) {
+      readers.push(...projector.readers)
+      ends.push(projector.close)
     }
     if (kind === 'notifier') {
       const { hear, close } = this.notifiers.start(process, id)
