@@ -52,3 +52,15 @@ export function createCombiner<Job, Result>(
       if (!working) void work()
     })
 }
+
+/** Resolves in the next turn of the event loop, for all that ask in this one in one callback. */
+export function createNextTurn(): () => Promise<void> {
+  let turn: Promise<void> | undefined
+  return () =>
+    (turn ??= new Promise((resolve) =>
+      setImmediate(() => {
+        turn = undefined
+        resolve()
+      }),
+    ))
+}

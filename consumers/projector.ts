@@ -15,14 +15,15 @@
 //     is left out. Should the transaction fail, each has one of its own. A handler's are never shared.
 // J7  Rows of a fold are read and folded before anything is written: whoever writes a partition's rows moves its checkpoint, so
 //     if it is still at `from` when it is moved, what was read is as it was. Small batches are one statement then. Where `evolve`
-//     throws, it is done again behind the moved checkpoint: only there is the batch surely ours to park.
+//     throws, or its rows are refused though it was only assumed (J8) that they are wanted, it is done again behind the moved checkpoint: only
+//     there is the batch surely ours to park.
 // J8  A small batch that the recorder is said to have passed is assumed to be accepted as a whole: the statement that moves the
 //     checkpoint sees whether it was. Where it was not, the database is asked first, as for any other batch.
 // J9  A small batch that the recorder of this process is storing is folded and written at the same time: its statement waits, as the last
 //     thing it does, for the recorder's transaction, and sees then what J8 asks. Nothing is committed before.
 
 import { setTimeout as pause } from 'node:timers/promises'
-import { createCombiner } from '../combine.ts'
+import { createCombiner, createNextTurn } from '../combine.ts'
 import { RefoldError } from '../errors.ts'
 import { type Faults, NO_FAULTS } from '../faults.ts'
 import type { LogBatch, LogHandler } from '../kafka/log.ts'
@@ -31,7 +32,7 @@ import { ProjectionEvent } from '../projections/event.ts'
 import { RowsRefused } from '../projections/refused.ts'
 import type { Watch } from '../watch.ts'
 import type { BackOff } from './back-off.ts'
-import type { Change, Move, Outcome, ProjectionStore, ProjectionWork, RowKey, Span, Window } from './projection-port.ts'
+import type { Change, FoldsFirst, Move, Outcome, ProjectionStore, ProjectionWork, RowKey, Span, Window } from './projection-port.ts'
 import { applyFold, type Feed, type Memory, memoryFrom, Thrown, trim } from './projector-memory.ts'
 import type { AcceptedRecords } from './reader-schemas.ts'
 import { createSharedPasses, type Seat, type SharedPasses } from './shared-pass.ts'
@@ -97,7 +98,6 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
 
   /** J9. Not before this, on the clock of performance.now(). */
   let aheadFrom = 0
-  let turn: Promise<void> | undefined
 
   /** J9. The lock of the transaction that stores a batch; undefined: none is, or it is not written at the same time. */
   function lockOf(span: Span): number | undefined {
@@ -107,13 +107,7 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
   }
 
   /** What the recorder has to send it sends first; those of one transaction go on together. */
-  const nextTurn = () =>
-    (turn ??= new Promise((resolve) =>
-      setImmediate(() => {
-        turn = undefined
-        resolve()
-      }),
-    ))
+  const nextTurn = createNextTurn()
 
   /** J8. How far a batch may go if all of it was accepted; undefined: that is not assumed. */
   function assumedOf({ partition, from, next }: Span): { to: number; refused: Window['refused']; assumed: true } | undefined {
@@ -135,10 +129,12 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
       await (byNews && news ? news.above(partition, from, POLL.most) : pause(ms))
     }
     // A batch that was appended just now is seldom recorded already: the first question would be in vain.
-    if (news && (news.told(partition) ?? next) <= from) {
+    const isEarly = () => (news?.told(partition) ?? next) <= from
+    if (isEarly()) {
       const lockNow = () => (mayAssume ? lockOf({ partition, from, next }) : undefined)
-      if (lockNow() === undefined) await wait(0, true)
-      const lock = lockNow()
+      // Twice: the first may be woken by a transaction whose lock is of no use to it.
+      for (let n = 0; n < 2 && isEarly() && lockNow() === undefined; n++) await wait(0, true)
+      const lock = isEarly() ? lockNow() : undefined
       if (lock !== undefined) {
         await nextTurn()
         return { to: next, refused: NONE, assumed: true, lock }
@@ -200,13 +196,17 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
   async function storeFolded(jobs: readonly Job[]): Promise<readonly Outcome[] | undefined> {
     const { foldsFirst } = store
     if (projection.how !== 'fold' || !foldsFirst) return undefined
-    let changes: readonly Change[]
     try {
-      changes = await folded(projection, jobs, foldsFirst)
+      return await storeChanges(jobs, await folded(projection, jobs, foldsFirst), foldsFirst)
     } catch (error) {
-      if (error instanceof Thrown) return undefined
+      // Of what is only assumed to be accepted (J8, J9) a row may be wrong that nobody is to have.
+      const isDoubtful = error instanceof RowsRefused && jobs.some(({ assumed }) => assumed)
+      if (error instanceof Thrown || isDoubtful) return undefined
       throw error
     }
+  }
+
+  async function storeChanges(jobs: readonly Job[], changes: readonly Change[], foldsFirst: FoldsFirst): Promise<readonly Outcome[]> {
     await faults.at('projector:rows:folded')
     const isSmall = jobs.reduce((sum, { from, next }) => sum + next - from, 0) <= SMALL
     // Faults are between the statements of a transaction.

@@ -220,8 +220,18 @@ export function createProjectionStore(pool: Pool, projection: Projection, genera
       const { rows } = await pool.query<{ partition: number }>({ name, text, values })
       return await outcomesOf(moves, new Set(rows.map(({ partition }) => partition)))
     } catch (error) {
-      if (awaits && NOT_RECORDED.has(codeOf(error))) return moves.map(() => 'held')
-      throw error
+      if (!awaits || !NOT_RECORDED.has(codeOf(error))) throw error
+      // Nothing was written: those that wait for nobody are written without the others.
+      const rest = moves.filter(({ lock }) => lock === undefined)
+      const own = new Set(rest.map(({ partition }) => partition))
+      const outcomes =
+        rest.length === 0
+          ? []
+          : await writeAtOnce(
+              rest,
+              changes.filter(({ partition }) => own.has(partition)),
+            )
+      return moves.map((move) => (move.lock === undefined ? (outcomes[rest.indexOf(move)] ?? 'held') : 'held'))
     }
   }
 

@@ -247,6 +247,68 @@ t.test('a projector of the recorder’s process', async (t) => {
     t.equal(await all.names(), 'a ')
   })
 
+  t.test('J9: nor does one whose row is refused', async (t) => {
+    const typed = defineProjection({
+      name: 'seen',
+      version: 1,
+      columns: { id: 'uuid', names: 'text' },
+      key: ['id'],
+      keys: (one) => [{ id: one.payloadText ?? one.executionId }],
+      initial: ({ id }) => ({ id, names: '' }),
+      evolve: (row, one) => ({ ...row, names: `${row.names}${one.name} ` }),
+    })
+    const all = await setUp(t, databaseUrl, typed)
+    const bad = recordOf(event({ event_id: idOf(0), event_name: 'b', payload: '"no id"' }), 0, { key: wrongKey })
+    const batch = batchOf([bad], 0)
+    storing(all, 0, 1)
+    const taken = all.projector.batch(batch)
+    await until(() => all.asked() > 0, { what: 'it to ask' })
+    await all.recorder.batch(batch)
+    all.news.hear(`${PARTITION}:1`)
+    t.equal(await taken, 1, 'the row was of an event that the recorder refused')
+    t.equal(await all.names(), undefined)
+    const { rows } = await all.database.admin.query("SELECT FROM refold.incidents WHERE kind = 'projection-parked'")
+    t.equal(rows.length, 0)
+  })
+
+  t.test('J9: one that waits in vain does not hold up those that wait for nobody', async (t) => {
+    const all = await setUp(t, databaseUrl)
+    const store = createProjectionStore(all.database.engine, seen, 1)
+    const other = (PARTITION + 1) % 12
+    await all.database.admin.query(
+      "INSERT INTO refold.checkpoints (reader, partition, next_offset) VALUES ('seen@g1', $1, 0) ON CONFLICT DO NOTHING",
+      [other],
+    )
+    const moves = [
+      { partition: PARTITION, from: 0, next: 1, assumed: true, lock: LOCK },
+      { partition: other, from: 0, next: 1 },
+    ]
+    const changes = moves.map(({ partition }) => ({
+      partition,
+      tenant: 't',
+      key: { id: `${partition}` },
+      row: { id: `${partition}`, names: 'x' },
+      offset: 0,
+    }))
+    t.strictSame(await store.foldsFirst?.write(moves, changes), ['held', 'stored'])
+    const { rows } = await all.database.admin.query('SELECT id FROM projections.seen')
+    t.strictSame(rows, [{ id: `${other}` }])
+  })
+
+  t.test('J9: one that is woken by what is of no use to it asks nothing before the recorder has passed', async (t) => {
+    const all = await setUp(t, databaseUrl)
+    const batch = batchOf([record(0, 'a'), record(1, 'b')], 0)
+    const taken = all.projector.batch(batch)
+    // Cut otherwise.
+    storing(all, 0, 1)
+    await all.recorder.batch(batch)
+    all.news.hear(`${PARTITION}:2`)
+    t.equal(await taken, 2)
+    t.equal(await all.names(), 'a b ')
+    t.equal(all.asked(), 0)
+    t.strictSame(all.moves, [])
+  })
+
   t.test('J9: a projection that uses the audit has it, and waits for it', async (t) => {
     const numbered = defineProjection({
       name: 'seen',

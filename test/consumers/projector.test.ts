@@ -2,15 +2,20 @@
 
 import { hash } from 'node:crypto'
 import t from 'tap'
+import type { LogBatch } from '../../kafka/log.ts'
 import { createProjectionControl } from '../../postgres/projection-control.ts'
 import { createProjectionStore } from '../../postgres/projection-store.ts'
 import { defineProjection } from '../../projections/define.ts'
 import type { ProjectionEvent } from '../../projections/event.ts'
 import { type TestDatabase, useDatabase } from '../support/database.ts'
 import { idOf, projecting, record, seen } from '../support/projecting.ts'
-import { batchOf, PARTITION, PARTITIONS } from '../support/recording.ts'
+import { event } from '../support/events.ts'
+import { batchOf, PARTITION, PARTITIONS, recordOf } from '../support/recording.ts'
 import { useStack } from '../support/stack.ts'
 import { until } from '../support/wait.ts'
+
+const incidentKinds = async ({ admin }: TestDatabase) =>
+  (await admin.query<{ kind: string }>('SELECT DISTINCT kind FROM refold.incidents')).rows.map(({ kind }) => kind)
 
 t.test('what the projector assumes of the recorder', async (t) => {
   const { databaseUrl } = useStack(t, ['postgres'])
@@ -45,6 +50,38 @@ t.test('what the projector assumes of the recorder', async (t) => {
     const behind = await projecting(database, () => 6)
     t.equal(await behind.projector.batch(more), 6)
     t.equal(await names(), 'a b c ')
+  })
+
+  t.test('what it refused cannot park a projection whose rows it does not fit', async (t) => {
+    for (const from of [0, 1]) {
+      const database = await useDatabase(t, databaseUrl)
+      const typed = defineProjection({
+        name: 'typed',
+        version: 1,
+        columns: { id: 'uuid', events: 'bigint' },
+        key: ['id'],
+        keys: (one) => [{ id: one.executionId }],
+        initial: ({ id }) => ({ id, events: 0 }),
+        evolve: (row) => ({ ...row, events: (row.events ?? 0) + 1 }),
+      })
+      let told = 0
+      const { projector, recorder } = await projecting(database, () => told, typed)
+      const records = [record(0, 'a'), recordOf(event({ event_id: idOf(1), execution_id: 'no id' }), 1), record(2, 'b')]
+      const take = async (batch: LogBatch) => {
+        await recorder.batch(batch)
+        told = batch.next
+        return projector.batch(batch)
+      }
+      // The rows of a partition that is read from its beginning are all in memory; others are read first.
+      if (from > 0) await take(batchOf(records.slice(0, from), 0))
+      if (from > 0) await projector.checkpoint(PARTITION)
+      t.equal(await take(batchOf(records.slice(from), from)), 3)
+      const { rows } = await database.admin.query('SELECT events::int FROM projections.typed')
+      t.strictSame(rows, [{ events: 2 }])
+      const { rows: verdicts } = await database.admin.query('SELECT log_offset, reason FROM refold.event_verdicts')
+      t.strictSame(verdicts, [{ log_offset: '1', reason: 'bad-id' }])
+      t.notOk((await incidentKinds(database)).includes('projection-parked'))
+    }
   })
 
   t.test('it is not believed: nothing is stored before it was recorded', async (t) => {
