@@ -86,3 +86,13 @@ export type ProjectionStore = {
   park(partition: number, offset: number, error: Error, event: ProjectionEvent): Promise<void>
   mended(partition: number): Promise<void>
 }
+
+/** What the recorder tells at each commit. */
+export type RecordedNews = {
+  /** Its checkpoint, as it was told last; undefined: not told yet. */
+  told(partition: number): number | undefined
+  /** Resolves when it is told to be above this offset, or after ms. */
+  above(partition: number, offset: number, ms: number): Promise<void>
+  /** J9. Of a batch that the recorder of this process is storing. `above` resolves for it, too. */
+  lock?(span: Span): number | undefined
+}

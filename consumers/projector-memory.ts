@@ -7,7 +7,7 @@
 // F2  Memory that began with the first offset, and forgot nothing, holds every row there is: then none is read.
 
 import { asError } from '../errors.ts'
-import type { ColumnType, FoldProjection, PlainRow } from '../projections/define.ts'
+import type { ColumnType, FoldProjection, HandledProjection, PlainRow } from '../projections/define.ts'
 import type { ProjectionEvent } from '../projections/event.ts'
 import type { Change, ProjectionWork } from './projection-port.ts'
 
@@ -123,4 +123,15 @@ export async function applyFold(
     }
   }
   return changes
+}
+
+/** A handler takes a batch as a whole; of one that throws the first event is named. */
+export async function handle(one: HandledProjection, events: readonly ProjectionEvent[], work: Pick<ProjectionWork, 'sql'>): Promise<void> {
+  try {
+    if (events.length > 0) await one.handle(work.sql, events)
+  } catch (error) {
+    const [first] = events
+    if (first) throw new Thrown(first, error)
+    throw error
+  }
 }

@@ -27,25 +27,26 @@ import { createCombiner, createNextTurn } from '../combine.ts'
 import { RefoldError } from '../errors.ts'
 import { type Faults, NO_FAULTS } from '../faults.ts'
 import type { LogBatch, LogHandler } from '../kafka/log.ts'
-import type { HandledProjection, FoldProjection, Projection } from '../projections/define.ts'
+import type { FoldProjection, Projection } from '../projections/define.ts'
 import { ProjectionEvent } from '../projections/event.ts'
 import { RowsRefused } from '../projections/refused.ts'
 import type { Watch } from '../watch.ts'
 import type { BackOff } from './back-off.ts'
-import type { Change, FoldsFirst, Move, Outcome, ProjectionStore, ProjectionWork, RowKey, Span, Window } from './projection-port.ts'
-import { applyFold, type Feed, type Memory, memoryFrom, Thrown, trim } from './projector-memory.ts'
+import type {
+  Change,
+  FoldsFirst,
+  Move,
+  Outcome,
+  ProjectionStore,
+  ProjectionWork,
+  RecordedNews,
+  RowKey,
+  Span,
+  Window,
+} from './projection-port.ts'
+import { applyFold, type Feed, handle, type Memory, memoryFrom, Thrown, trim } from './projector-memory.ts'
 import type { AcceptedRecords } from './reader-schemas.ts'
 import { createSharedPasses, type Seat, type SharedPasses } from './shared-pass.ts'
-
-/** What the recorder tells at each commit. */
-export type RecordedNews = {
-  /** Its checkpoint, as it was told last; undefined: not told yet. */
-  told(partition: number): number | undefined
-  /** Resolves when it is told to be above this offset, or after ms. */
-  above(partition: number, offset: number, ms: number): Promise<void>
-  /** J9. Of a batch that the recorder of this process is storing. `above` resolves for it, too. */
-  lock?(span: Span): number | undefined
-}
 
 export type ProjectorOptions = {
   projection: Projection
@@ -80,6 +81,9 @@ const SMALL = 500
 /** J9. After one that was in vain the next try is so much later, ms. */
 const IN_VAIN = 1000
 
+/** How far a batch may go, without what; J8, J9. */
+type Allowed = { to: number; refused: Window['refused']; assumed?: boolean; lock?: number }
+
 /** Gives the accepted events of a batch below an offset, in order; made anew at each call, so that none is kept. */
 type Events = (before: number, take: (event: ProjectionEvent) => void) => Promise<void>
 
@@ -110,18 +114,14 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
   const nextTurn = createNextTurn()
 
   /** J8. How far a batch may go if all of it was accepted; undefined: that is not assumed. */
-  function assumedOf({ partition, from, next }: Span): { to: number; refused: Window['refused']; assumed: true } | undefined {
+  function assumedOf({ partition, from, next }: Span): Allowed | undefined {
     if (!store.foldsFirst || faults !== NO_FAULTS || next - from > SMALL) return undefined
     const to = Math.min(next, options.news?.told(partition) ?? from)
     return to > from ? { to, refused: NONE, assumed: true } : undefined
   }
 
   /** J1, J3. How far a batch may go now, to `to`; waits a while when not at all. */
-  async function allowed(
-    { partition, from, next }: Span,
-    mayAssume: boolean,
-    seat?: Seat,
-  ): Promise<{ to: number; refused: Window['refused']; assumed?: boolean; lock?: number }> {
+  async function allowed({ partition, from, next }: Span, mayAssume: boolean, seat?: Seat): Promise<Allowed> {
     const until = performance.now() + LONGEST_WAIT
     const { news } = options
     const wait = async (ms: number, byNews: boolean) => {
@@ -150,7 +150,11 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
     }
   }
 
-  async function eventsOf({ partition, from, records }: LogBatch, next: number, refused: Window['refused'], seat: Seat): Promise<Events> {
+  async function eventsOf(
+    { partition, from, records }: LogBatch,
+    { to: next, refused, assumed = false, lock }: Allowed,
+    seat: Seat,
+  ): Promise<Events> {
     // Its events are kept until it has them all: nothing is won by going together.
     if (projection.how === 'handle') seat.leave()
     const audit = projection.uses.includes('audit') ? await store.audit(partition, from, next) : undefined
@@ -158,6 +162,8 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
     return (before, take) =>
       seat.go({
         wants: ({ offset }) => offset >= from && offset < before && !refused.has(offset),
+        // The recorder has inspected what it stores (R9).
+        isDoubtful: assumed && lock === undefined,
         take: (record, event) => take(new ProjectionEvent(event, record, audit?.get(record.offset))),
       })
   }
@@ -217,16 +223,6 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
       if (mine.length > 0) await work.write(mine)
       await faults.at('projector:rows:written')
     })
-  }
-
-  async function handle(one: HandledProjection, events: readonly ProjectionEvent[], work: ProjectionWork): Promise<void> {
-    try {
-      if (events.length > 0) await one.handle(work.sql, events)
-    } catch (error) {
-      const [first] = events
-      if (first) throw new Thrown(first, error)
-      throw error
-    }
   }
 
   /** Events of a job that no person let pass; counted, since they are made one by one. */
@@ -335,11 +331,12 @@ export function createProjector(options: ProjectorOptions): LogHandler & { forge
     const began = performance.now()
     const seat = passes.seat(given.records)
     try {
-      const { to, refused, assumed = false, lock } = await allowed(given, mayAssume, seat)
+      const all = await allowed(given, mayAssume, seat)
+      const { to, assumed = false, lock } = all
       if (to <= from) return undefined
       await options.yields?.(to - from, { waits: () => seat.leave() })
       const move = { partition, from, next: to, assumed, lock }
-      const { outcome, next, events } = await storeOrPark(move, await eventsOf(given, to, refused, seat))
+      const { outcome, next, events } = await storeOrPark(move, await eventsOf(given, all, seat))
       const facts = { projection: projection.name, generation, partition, next, highWatermark: given.highWatermark, events }
       if (outcome === 'stored') watch.emit('projector:batch:stored', { ...facts, ms: performance.now() - began })
       return { outcome, next, assumed }

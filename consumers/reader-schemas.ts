@@ -9,7 +9,7 @@ import type { LogRecord } from '../kafka/log.ts'
 import { inspect } from '../workflow/accept.ts'
 import type { Classified } from '../workflow/events.ts'
 import type { EventCodec } from '../schemas/codec.ts'
-import type { WorkflowEvent } from '../schemas/generated.ts'
+import type { EventReader } from './shared-pass.ts'
 import type { RuntimeSchemas } from './runtime-port.ts'
 import type { Decoder, SchemaTexts } from './writer-schemas.ts'
 
@@ -17,8 +17,8 @@ import type { Decoder, SchemaTexts } from './writer-schemas.ts'
 export type AcceptedRecords = {
   /** Resolves once the writer schema of each record is known, or never will be. */
   ready(records: readonly LogRecord[]): Promise<void>
-  /** Once they are ready; undefined: unreadable. */
-  read(record: LogRecord): WorkflowEvent | undefined
+  /** Once they are ready. */
+  read: EventReader
 }
 
 const POLL = 50
@@ -29,6 +29,15 @@ function schemaIdOf({ value }: LogRecord): number | undefined {
   if (!value || value.length < 5) return undefined
   return (((value[1] ?? 0) << 24) | ((value[2] ?? 0) << 16) | ((value[3] ?? 0) << 8) | (value[4] ?? 0)) >>> 0
 }
+
+/** Of bytes that were accepted a walk over them was the recorder's work. */
+export const eventReader =
+  (codec: Pick<EventCodec, 'decode' | 'decodeAccepted'>): EventReader =>
+  ({ value }, isDoubtful = false) => {
+    if (!isDoubtful) return codec.decodeAccepted(value)
+    const decoded = codec.decode(value)
+    return decoded.state === 'event' ? decoded.event : undefined
+  }
 
 export function createReaderSchemas(
   codec: Decoder & Pick<EventCodec, 'decodeAccepted'>,
@@ -62,7 +71,7 @@ export function createReaderSchemas(
         known = schema
       }
     },
-    read: ({ value }) => codec.decodeAccepted(value),
+    read: eventReader(codec),
     async inspect(record): Promise<Classified | undefined> {
       const decoded = await decode(record)
       if (!decoded) return undefined

@@ -12,7 +12,15 @@
 import type { LogRecord } from '../kafka/log.ts'
 import type { WorkflowEvent } from '../schemas/generated.ts'
 
-export type Traveller = { wants(record: LogRecord): boolean; take(record: LogRecord, event: WorkflowEvent): void }
+export type Traveller = {
+  wants(record: LogRecord): boolean
+  take(record: LogRecord, event: WorkflowEvent): void
+  /** It is only assumed that what it wants was accepted (J8 of projector.ts): the bytes are hostile still. */
+  isDoubtful?: boolean
+}
+
+/** A record's event; undefined: unreadable. */
+export type EventReader = (record: LogRecord, isDoubtful?: boolean) => WorkflowEvent | undefined
 
 export type Seat = {
   /** Resolves once it took every record that it wants and that can be read, in order; rejects with what it threw. Again: alone. */
@@ -34,13 +42,13 @@ type Goer = { traveller: Traveller; resolve: () => void; reject: (error: unknown
 
 class Pass {
   readonly records: readonly LogRecord[]
-  readonly #read: (record: LogRecord) => WorkflowEvent | undefined
+  readonly #read: EventReader
   readonly #seats = new Set<object>()
   #goers: Goer[] = []
   #timer: NodeJS.Timeout | undefined
   gone = false
 
-  constructor(records: readonly LogRecord[], read: (record: LogRecord) => WorkflowEvent | undefined) {
+  constructor(records: readonly LogRecord[], read: EventReader) {
     this.records = records
     this.#read = read
   }
@@ -77,7 +85,7 @@ class Pass {
       for (const goer of goers) {
         const { traveller } = goer
         if (!traveller.wants(record)) continue
-        event ??= this.#read(record)
+        event ??= this.#read(record, traveller.isDoubtful)
         if (!event) break
         try {
           traveller.take(record, event)
@@ -91,8 +99,7 @@ class Pass {
   }
 }
 
-/** `read`: a record's event; undefined: unreadable. */
-export function createSharedPasses(read: (record: LogRecord) => WorkflowEvent | undefined): SharedPasses {
+export function createSharedPasses(read: EventReader): SharedPasses {
   /** By their first record: the batches themselves are cut anew for each reader. */
   const passes = new WeakMap<LogRecord, Pass>()
 

@@ -2,7 +2,7 @@
 
 import type { Pool } from 'pg'
 import { createProjector, type ProjectorOptions } from '../consumers/projector.ts'
-import { createReaderSchemas } from '../consumers/reader-schemas.ts'
+import { createReaderSchemas, eventReader } from '../consumers/reader-schemas.ts'
 import { createSharedPasses, type SharedPasses } from '../consumers/shared-pass.ts'
 import type { Log, LogHandler, LogReader } from '../kafka/log.ts'
 import { createProjectionStore } from '../postgres/projection-store.ts'
@@ -24,7 +24,7 @@ export type GenerationReaderOptions = Omit<ProjectorOptions, 'store' | 'schemas'
   given?: () => void
 }
 
-export const passesOf = (codec: EventCodec): SharedPasses => createSharedPasses(({ value }) => codec.decodeAccepted(value))
+export const passesOf = (codec: EventCodec): SharedPasses => createSharedPasses(eventReader(codec))
 
 export function generationReader(options: GenerationReaderOptions): LogReader {
   const { log, topic, group, codec, partitions, pool, maxRecords, given, projection, generation } = options

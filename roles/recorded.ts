@@ -6,7 +6,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { placesTold } from '../consumers/notifier-news.ts'
-import type { RecordedNews } from '../consumers/projector.ts'
+import type { RecordedNews } from '../consumers/projection-port.ts'
 import type { Span } from '../consumers/recorder.ts'
 import { asError } from '../errors.ts'
 import { createPgClient } from '../postgres/pool.ts'

@@ -9,8 +9,10 @@ import { defineProjection } from '../../projections/define.ts'
 import type { ProjectionEvent } from '../../projections/event.ts'
 import { type TestDatabase, useDatabase } from '../support/database.ts'
 import { idOf, projecting, record, seen } from '../support/projecting.ts'
+import { createSharedPasses } from '../../consumers/shared-pass.ts'
+import { eventReader } from '../../consumers/reader-schemas.ts'
 import { event } from '../support/events.ts'
-import { batchOf, PARTITION, PARTITIONS, recordOf } from '../support/recording.ts'
+import { batchOf, codec, PARTITION, PARTITIONS, recordOf } from '../support/recording.ts'
 import { useStack } from '../support/stack.ts'
 import { until } from '../support/wait.ts'
 
@@ -82,6 +84,30 @@ t.test('what the projector assumes of the recorder', async (t) => {
       t.strictSame(verdicts, [{ log_offset: '1', reason: 'bad-id' }])
       t.notOk((await incidentKinds(database)).includes('projection-parked'))
     }
+  })
+
+  t.test('bytes that are only assumed to be accepted are hostile still', async (t) => {
+    const database = await useDatabase(t, databaseUrl)
+    const doubted: [number, boolean | undefined][] = []
+    const read = eventReader(codec)
+    const passes = createSharedPasses((one, isDoubtful) => (doubted.push([one.offset, isDoubtful]), read(one, isDoubtful)))
+    let told: number | undefined = 2
+    const { projector, recorder, names } = await projecting(database, () => told, seen, { passes })
+    const bad = record(1, 'b', { value: codec.encode(event({ event_id: idOf(1), event_name: 'b' })).subarray(0, 40) })
+    const batch = batchOf([record(0, 'a'), bad], 0)
+    await recorder.batch(batch)
+    t.equal(await projector.batch(batch), 2)
+    t.strictSame(doubted.slice(0, 2), [
+      [0, true],
+      [1, true],
+    ])
+    t.strictSame(doubted.slice(2), [[0, false]], 'what is known to be accepted is only read')
+    told = undefined
+    const more = batchOf([record(2, 'c')], 2)
+    await recorder.batch(more)
+    t.equal(await projector.batch(more), 3)
+    t.strictSame(doubted.at(-1), [2, false])
+    t.equal(await names(), 'a c ')
   })
 
   t.test('it is not believed: nothing is stored before it was recorded', async (t) => {

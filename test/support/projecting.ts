@@ -1,6 +1,7 @@
 // A projector on a real Postgres, its batches made by hand, with a recorder beside it.
 
-import { createProjector, type ProjectorOptions, type RecordedNews } from '../../consumers/projector.ts'
+import type { RecordedNews } from '../../consumers/projection-port.ts'
+import { createProjector, type ProjectorOptions } from '../../consumers/projector.ts'
 import { createReaderSchemas } from '../../consumers/reader-schemas.ts'
 import { NO_FAULTS } from '../../faults.ts'
 import type { LogHandler, LogRecord } from '../../kafka/log.ts'

@@ -1,9 +1,18 @@
 // The rows of one projection's generation, in memory: the port of a projector, each write whole or not at all.
 
 import { setTimeout as pause } from 'node:timers/promises'
-import { createProjector, type RecordedNews } from '../../../consumers/projector.ts'
-import type { Change, Move, Outcome, ProjectionStore, ProjectionWork, RowKey, StoredRow } from '../../../consumers/projection-port.ts'
-import { createReaderSchemas } from '../../../consumers/reader-schemas.ts'
+import { createProjector } from '../../../consumers/projector.ts'
+import type {
+  Change,
+  Move,
+  Outcome,
+  ProjectionStore,
+  ProjectionWork,
+  RecordedNews,
+  RowKey,
+  StoredRow,
+} from '../../../consumers/projection-port.ts'
+import { createReaderSchemas, eventReader } from '../../../consumers/reader-schemas.ts'
 import { createSharedPasses } from '../../../consumers/shared-pass.ts'
 import { NO_FAULTS } from '../../../faults.ts'
 import type { LogHandler } from '../../../kafka/log.ts'
@@ -157,7 +166,7 @@ export function projectorHandlers({
   news,
   faulty,
 }: ProjectorParts): ReadonlyMap<string, LogHandler> {
-  const passes = createSharedPasses(({ value }) => codec.decodeAccepted(value))
+  const passes = createSharedPasses(eventReader(codec))
   return new Map(
     [...projections].map(([projection, memory]) => {
       const own = process.port('rows', memory.store())
